@@ -1,0 +1,152 @@
+/*
+ * cgroup.h - the cgroups of one box: create, join, read, kill, remove; v1, v2 and hybrid behind one set of verbs.
+ *
+ * Owns: a struct jb_cgroup holds directory descriptors and the names of the groups it made.
+ * Runs in: the supervisor; join in the box's first process. Privilege: write access to the starter's own cgroups.
+ *
+ * What is wished is a list of (key, value). Which file of which controller version a key becomes is decided here,
+ * by tables, from the layout alone, so that a plan can be printed without touching anything.
+ */
+#ifndef JB_CGROUP_CGROUP_H
+#define JB_CGROUP_CGROUP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/cpus.h"
+#include "base/error.h"
+#include "base/kfile.h"
+#include "base/str.h"
+#include "cgroup/layout.h"
+
+enum jb_cg_key {
+    JB_CG_CPUSET_CPUS, /* list text */
+    JB_CG_CPUSET_MEMS, /* list text */
+    JB_CG_CPU_WEIGHT,  /* 1-10000, v2 meaning; v1: shares = weight * 1024 / 100 */
+    JB_CG_CPU_MAX,     /* µs of CPU time per 100 ms, JB_UNSET: none */
+    JB_CG_MEMORY_MAX,  /* bytes */
+    JB_CG_SWAP_MAX,    /* bytes of swap beside memory; v1: memsw = memory + swap */
+    JB_CG_PIDS_MAX,
+    JB_CG_IO_RBPS, /* per device: `device` is set */
+    JB_CG_IO_WBPS,
+    JB_CG_IO_RIOPS,
+    JB_CG_IO_WIOPS,
+    JB_CG_KEY_MAX,
+};
+
+struct jb_cg_setting {
+    enum jb_cg_key key;
+    uint64_t value;      /* numbers */
+    struct jb_cpus set;  /* cpuset keys */
+    uint32_t major, minor; /* I/O keys: whole-disk device */
+};
+
+/* What a box asks of cgroups; part of the plan. */
+struct jb_cg_plan {
+    char *name;   /* one path component, "jobbox-<id>" */
+    char *parent; /* NULL: the starter's own cgroup in each hierarchy; else this path in every one */
+    bool use[JB_CTL_MAX]; /* controllers to make a group in (UNIFIED: the v2 leaf) */
+    struct jb_cg_setting *settings; /* in the order to be written */
+    size_t n_settings;
+};
+void jb_cg_plan_free(struct jb_cg_plan *plan);
+
+/* One file to be written, resolved against a layout; for the plan's printer, and what create works from. */
+struct jb_cg_write {
+    enum jb_controller controller;
+    char file[64];
+    char value[256];  /* longer cpu lists: `long_value` */
+    char *long_value; /* NULL unless needed */
+};
+/* Resolves settings into files and values. -ENOTSUP with the reason when the layout has no file for one. */
+int jb_cg_resolve(const struct jb_cg_layout *layout, const struct jb_cg_plan *plan, struct jb_cg_write **ret,
+                  size_t *ret_n, struct jb_error *err);
+void jb_cg_writes_free(struct jb_cg_write *writes, size_t n);
+
+/* Full path of the box's group in a controller's hierarchy, allocated; NULL when not used. */
+char *jb_cg_path(const struct jb_cg_layout *layout, const struct jb_cg_plan *plan, enum jb_controller c);
+
+/* The created groups of one box. Zero is not valid; made by jb_cgroup_create or jb_cgroup_open. */
+struct jb_cgroup;
+
+/*
+ * Makes the groups and writes the values. All or nothing: on failure every group it made is gone again and the
+ * error names the file, the value and what to do. libcgroup does creation and values of v1 controllers.
+ */
+int jb_cgroup_create(const struct jb_cg_layout *layout, const struct jb_cg_plan *plan, struct jb_cgroup **ret,
+                     struct jb_error *err);
+
+/* Opens groups that an earlier process made (recovery); missing ones are skipped. -ENOENT when none is left. */
+int jb_cgroup_open(const struct jb_cg_layout *layout, const struct jb_cg_plan *plan, struct jb_cgroup **ret,
+                   struct jb_error *err);
+
+void jb_cgroup_free(struct jb_cgroup *cg); /* closes descriptors only; NULL is fine */
+
+/*
+ * Descriptor of the v2 leaf for clone3(CLONE_INTO_CGROUP), -1 when there is none. Owned by cg.
+ */
+int jb_cgroup_v2_fd(const struct jb_cgroup *cg);
+
+/*
+ * Moves the calling single-threaded process into every v1 group (writes "0" to each `tasks` file through
+ * descriptors opened by create: async-signal-safe, no allocation, works after pivot_root). v2 is joined by clone3,
+ * or here when `also_v2`. Returns 0 or -errno; *ret_which names the controller that failed.
+ */
+int jb_cgroup_join_self(const struct jb_cgroup *cg, bool also_v2, enum jb_controller *ret_which);
+
+/* What the kernel says the settings are now, by reading the files back. JB_UNSET: no limit, or not known. */
+struct jb_cg_readback {
+    int version[JB_CTL_MAX]; /* 0: not in force for this box */
+    bool has_cpus, has_mems;
+    struct jb_cpus cpus, mems; /* effective */
+    uint64_t cpu_weight;
+    uint64_t cpu_max_us; /* per 100 ms */
+    uint64_t memory_max, swap_max, pids_max;
+};
+int jb_cgroup_readback(const struct jb_cgroup *cg, struct jb_cg_readback *ret, struct jb_error *err);
+
+/* Compares read-back with the plan; -EIO naming the first value the kernel did not take. */
+int jb_cgroup_verify(const struct jb_cg_plan *plan, const struct jb_cg_readback *got, struct jb_error *err);
+
+/* Usage so far. Every figure JB_UNSET when the kernel does not give it. */
+struct jb_cg_usage {
+    uint64_t cpu_user_us, cpu_system_us, cpu_total_us;
+    uint64_t *cpu_per_cpu_ns; /* by PU, n_per_cpu entries; NULL when unknown; owned */
+    size_t n_per_cpu;
+    uint64_t throttled_us, nr_throttled;
+    uint64_t memory_peak, memory_peak_anon, swap_peak;
+    uint64_t oom_kills;
+    uint64_t pids_peak, pids_max_hits;
+    uint64_t read_bytes, written_bytes, read_ops, write_ops;
+    uint64_t psi_cpu_some_us, psi_memory_some_us, psi_memory_full_us, psi_io_some_us, psi_io_full_us;
+};
+int jb_cgroup_usage(const struct jb_cgroup *cg, struct jb_cg_usage *ret, struct jb_error *err);
+void jb_cg_usage_free(struct jb_cg_usage *usage);
+/* Reads until two readings of CPU time agree (at most `tries`), as needed right after a kill. */
+int jb_cgroup_usage_stable(const struct jb_cgroup *cg, unsigned tries, struct jb_cg_usage *ret, struct jb_error *err);
+
+/* CPU time used so far, cheap (one read). JB_UNSET when unknown. */
+uint64_t jb_cgroup_cpu_us(const struct jb_cgroup *cg);
+
+/* OOM kills so far, cheap. JB_UNSET when unknown. */
+uint64_t jb_cgroup_oom_kills(const struct jb_cgroup *cg);
+
+/*
+ * A descriptor that becomes ready (v1: eventfd readable; v2: POLLPRI on memory.events) when the kernel may have
+ * killed for memory. -ENOTSUP when there is no memory group. Caller closes. *ret_events: epoll events to wait for.
+ */
+int jb_cgroup_oom_fd(const struct jb_cgroup *cg, uint32_t *ret_events, struct jb_error *err);
+
+/* Kills every process in the box's groups and their children: cgroup.kill where it exists, else a loop of SIGKILL
+ * over cgroup.procs until empty or `timeout_ns` is over (-ETIMEDOUT). */
+int jb_cgroup_kill(const struct jb_cgroup *cg, uint64_t timeout_ns, struct jb_error *err);
+
+/* Number of processes left in the groups, children included. */
+int jb_cgroup_population(const struct jb_cgroup *cg, struct jb_error *err);
+
+/* Removes the groups and any the job made below them. -EBUSY when processes remain. Absent is success. */
+int jb_cgroup_destroy(struct jb_cgroup *cg, uint64_t timeout_ns, struct jb_error *err);
+
+#endif

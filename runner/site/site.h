@@ -1,0 +1,105 @@
+/*
+ * site.h - what the administrator decides: jobbox.conf.yaml.
+ *
+ * Owns: all memory a struct jb_site points to. Runs in: every process. Privilege: none; pure function of the text.
+ * Source of every field: the key of the same name, documented in configs/jobbox.conf.yaml.
+ *
+ * A missing file means the defaults; a file that cannot be read or holds an error stops every command.
+ */
+#ifndef JB_SITE_SITE_H
+#define JB_SITE_SITE_H
+
+#include "spec/spec.h"
+
+enum jb_scratch_backend { JB_SCRATCH_TMPFS, JB_SCRATCH_DISK, JB_SCRATCH_MAX };
+enum jb_sink_kind { JB_SINK_JOURNAL, JB_SINK_FILE, JB_SINK_PROGRAM, JB_SINK_MAX };
+enum jb_sync { JB_SYNC_ALWAYS, JB_SYNC_NEVER, JB_SYNC_MAX };
+
+/* A default and a maximum of one resource; JB_UNSET: none. */
+struct jb_bound {
+    uint64_t deflt;
+    uint64_t max;
+};
+
+struct jb_bind_rule {
+    char *path; /* absolute and clean: this and everything beneath, by components */
+    bool rw;    /* may be bound read-write too */
+};
+
+struct jb_site_sink {
+    enum jb_sink_kind kind; /* file: appends a line; program: argv, record on stdin */
+    char *path;
+    struct jb_strv argv;
+};
+
+struct jb_site {
+    char *file; /* what was read; NULL when built-in defaults */
+
+    struct {
+        char *runtime;       /* /run/jobbox; rootless: NULL = decided by jb_state_open */
+        char *state;         /* /var/lib/jobbox */
+        char *cgroup_parent; /* NULL: below the starter's own cgroup, in every hierarchy */
+    } paths;
+
+    struct jb_bound cpus;     /* default 1 */
+    struct jb_bound memory;   /* default none: only what the outer cgroup allows */
+    struct jb_bound swap;     /* default 0 */
+    struct jb_bound pids;     /* default 4096, never unlimited */
+    struct jb_bound scratch;  /* default 2 GiB */
+    struct jb_bound scratch_inodes; /* default 1,000,000 */
+    struct jb_bound wall_time; /* ns; default none */
+    struct jb_bound cpu_time;
+    struct jb_bound output; /* bytes; default 1 GiB */
+    struct jb_bound grace;  /* ns; default 10 s, max 5 min */
+    struct jb_bound idle;
+
+    struct jb_cpus reserved_cpus; /* never granted */
+    enum jb_scratch_backend scratch_backend;
+
+    struct {
+        struct jb_bind_rule *allow; /* for submitters who are not root; n == 0 and !any: none allowed */
+        size_t n_allow;
+        bool any;               /* default true: a submitter may bind what he can read himself */
+        struct jb_strv deny;    /* nobody may bind these or anything beneath (/proc, /sys, /dev, state folders) */
+    } binds;
+
+    struct {
+        struct jb_strv hide; /* paths of the host shown as empty in `image: host` */
+    } host_image;
+
+    struct {
+        bool root_in_box;  /* may ask for `user: root-in-box`; default true */
+        bool any_ids;      /* root may ask for `user: uid:gid`; default true */
+        bool host_network; /* may ask for `network: host`; default true */
+    } policy;
+
+    bool allow_degraded[JB_DEGRADE_MAX]; /* what every box may do without */
+
+    struct jb_strv env; /* KEY=value given to every job; the spec wins */
+
+    struct jb_site_sink *sinks; /* besides the journal */
+    size_t n_sinks;
+    enum jb_sync journal_sync; /* default always */
+};
+
+/* Built-in defaults. */
+int jb_site_default(struct jb_site **ret);
+
+/* Parses text over the defaults; diagnostics as for specs. */
+int jb_site_parse(const char *file, const char *text, size_t len, struct jb_site **ret, struct jb_diags *diags);
+
+/*
+ * Loads `path`; NULL: $JOBBOX_CONFIG when the real and effective uids agree, else /etc/jobbox/jobbox.conf.yaml
+ * (absent: defaults). A file named by the user that is absent is an error. A config read by root must belong to
+ * root and be writable by nobody else.
+ */
+int jb_site_load(const char *path, struct jb_site **ret, struct jb_diags *diags);
+
+void jb_site_free(struct jb_site *site);
+static inline void jb_cleanup_site(struct jb_site **site)
+{
+    jb_site_free(*site);
+}
+#define jb_autosite __attribute__((cleanup(jb_cleanup_site)))
+
+#endif
