@@ -9,6 +9,7 @@
 #ifndef JB_BASE_KFILE_H
 #define JB_BASE_KFILE_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/error.h"
