@@ -128,18 +128,18 @@ static void note_mount(struct limit *l, char *line)
     char *tail = strstr(line, " - cgroup");
     if (!tail)
         return;
-    char point[256];
+    char point[256] = "";
     char type[16];
     char options[256];
     if (sscanf(line, "%*s %*s %*s %*s %255s", point) != 1 ||
         sscanf(tail + 3, "%15s %*s %255s", type, options) != 2)
         return;
     if (strcmp(type, "cgroup2") == 0)
-        strcpy(l->groups[UNIFIED].mount, point);
+        memcpy(l->groups[UNIFIED].mount, point, sizeof(point));
     else
         for (int c = 0; c < UNIFIED; c++)
             if (has_word(options, controller_names[c]))
-                strcpy(l->groups[c].mount, point);
+                memcpy(l->groups[c].mount, point, sizeof(point));
 }
 
 /* "ID:CONTROLLERS:PATH": where we are in a hierarchy. Only mounts of a whole hierarchy are understood. */

@@ -29,8 +29,8 @@
 #define SEPARATOR        ":::"
 
 struct alternative {
-    const char *name;
-    char **argv;
+    const char *name, *program;
+    char **argv;              /* argv[0] is program */
     double *wall_ms, *cpu_ms; /* one of each run */
     double busy_ms;           /* sum over its rounds, first start to last end: for runs per second */
     size_t n;
@@ -68,10 +68,10 @@ static int start(const struct alternative *a, pid_t *ret_pid)
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
     posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
-    int r = posix_spawn(ret_pid, a->argv[0], &actions, NULL, a->argv, environ);
+    int r = posix_spawn(ret_pid, a->program, &actions, NULL, a->argv, environ);
     posix_spawn_file_actions_destroy(&actions);
     if (r)
-        fprintf(stderr, "spawnbench: %s: cannot start %s: %s\n", a->name, a->argv[0], strerror(r));
+        fprintf(stderr, "spawnbench: %s: cannot start %s: %s\n", a->name, a->program, strerror(r));
     return -r;
 }
 
@@ -133,7 +133,7 @@ static uint32_t next_random(uint32_t *state)
 
 static int run_all(struct bench *b)
 {
-    size_t order[ALTERNATIVES_MAX];
+    size_t order[ALTERNATIVES_MAX] = {0};
     uint32_t seed = 2463534242U;
     for (size_t i = 0; i < b->n_alternatives; i++)
         order[i] = i;
@@ -287,6 +287,7 @@ static int parse_alternatives(char **args, struct bench *b)
         }
         struct alternative *a = &b->alternatives[b->n_alternatives++];
         a->name = args[0];
+        a->program = args[1];
         a->argv = args + 1;
         a->wall_ms = calloc(runs, sizeof(double));
         a->cpu_ms = calloc(runs, sizeof(double));
