@@ -1,8 +1,9 @@
 /*
  * place.h - the choice of cores: a pure function of machine, ledger and request.
  *
- * Owns: nothing but the texts in a struct jb_grant. Runs in: the client, under alloc.lock when it is for real.
- * Privilege: none. Deterministic: same inputs, same answer; the order of ledger entries does not matter.
+ * Owns: nothing but the texts in a struct jb_grant. Runs in: the client, under alloc.lock when it is for
+ * real. Privilege: none. Deterministic: same inputs, same answer; the order of ledger entries does not
+ * matter.
  */
 #ifndef JB_MACHINE_PLACE_H
 #define JB_MACHINE_PLACE_H
@@ -14,35 +15,36 @@
 #include "spec/spec.h"
 
 struct jb_request {
-    uint64_t cpus;           /* cores or threads, see unit; ignored with cpu_set_said */
+    uint64_t cpus; /* cores or threads, see unit; ignored with cpu_set_said */
     enum jb_cpu_unit unit;
     bool cpu_set_said;
-    struct jb_cpus cpu_set;  /* exactly these PUs */
+    struct jb_cpus cpu_set; /* exactly these PUs */
     enum jb_locality locality;
-    bool strict;             /* refuse rather than straddle `locality` */
+    bool strict; /* refuse rather than straddle `locality` */
     enum jb_cpu_kind kind;
-    bool exclusive;          /* nobody else gets these PUs (or siblings of whole cores) while the box lives */
-    uint64_t memory;         /* bytes, JB_UNSET: not said */
+    bool exclusive;  /* nobody else gets these PUs (or siblings of whole cores) while the box lives */
+    uint64_t memory; /* bytes, JB_UNSET: not said */
 };
 
 struct jb_grant {
-    struct jb_cpus cpus;  /* PUs by OS index: what goes into cpuset.cpus */
-    struct jb_cpus mems;  /* NUMA nodes by OS index: what goes into cpuset.mems */
-    struct jb_cpus held;  /* PUs that nobody else may get: cpus, and siblings of whole cores */
+    struct jb_cpus cpus; /* PUs by OS index: what goes into cpuset.cpus */
+    struct jb_cpus mems; /* NUMA nodes by OS index: what goes into cpuset.mems */
+    struct jb_cpus held; /* PUs that nobody else may get: cpus, and siblings of whole cores */
     bool exclusive;
-    unsigned cores;       /* physical cores touched */
-    unsigned l3s, numa_nodes, packages; /* how many of each the PUs touch */
+    unsigned cores;                                       /* physical cores touched */
+    unsigned l3s, numa_nodes, packages;                   /* how many of each the PUs touch */
     bool straddles_l3, straddles_numa, straddles_package; /* more of them than the count needed at least */
     enum jb_cpu_kind kind; /* ANY when mixed or when the machine has one kind */
-    uint64_t memory;      /* bytes promised on `mems`, JB_UNSET: none */
-    char explain[512];    /* one or two sentences for people: why these */
+    uint64_t memory;       /* bytes promised on `mems`, JB_UNSET: none */
+    char explain[512];     /* one or two sentences for people: why these */
 };
 
 /*
- * Chooses. -EBUSY: possible on this machine but taken now (the text names who holds what); -ERANGE: never possible
- * here (the text names the binding constraint and the nearest request that would fit); -EINVAL: contradictory.
+ * Chooses. -EBUSY: possible on this machine but taken now (the text names who holds what); -ERANGE: never
+ * possible here (the text names the binding constraint and the nearest request that would fit); -EINVAL:
+ * contradictory.
  */
-int jb_place(const struct jb_machine *machine, const struct jb_ledger *ledger, const struct jb_request *request,
-             struct jb_grant *ret, struct jb_error *err);
+int jb_place(const struct jb_machine *machine, const struct jb_ledger *ledger,
+             const struct jb_request *request, struct jb_grant *ret, struct jb_error *err);
 
 #endif

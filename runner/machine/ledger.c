@@ -1,0 +1,503 @@
+/*
+ * ledger.c - claiming, reading, releasing and adopting boxes.
+ *
+ * Owns: the descriptors of a struct jb_ledger_dir. Runs in: every jobbox process that starts, lists or
+ * recovers boxes. Privilege: that of the runtime directory.
+ */
+#include "machine/ledger.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/fd.h"
+#include "base/str.h"
+#include "base/units.h"
+#include "machine/slots.h"
+
+#define BOXES_NAME "boxes"
+#define TRASH_LEN  (JB_ID_LEN + 2) /* "." and the id: a folder on its way out */
+
+void jb_ledger_free(struct jb_ledger *ledger)
+{
+    free(ledger->items);
+    free(ledger->wide);
+    *ledger = (struct jb_ledger){0};
+}
+
+void jb_ledger_get(const struct jb_ledger *ledger, size_t i, struct jb_holding *ret)
+{
+    const struct jb_slot *slot = &ledger->items[i];
+    if (jb_slot_wide(slot))
+        *ret = ledger->wide[slot->sets[0]];
+    else
+        jb_slot_unpack(slot, ret);
+}
+
+/* A wide slot in memory names its place in `wide` by sets[0]. */
+static int add_wide(struct jb_ledger *ledger, struct jb_slot *slot, const struct jb_holding *h)
+{
+    struct jb_holding *grown = realloc(ledger->wide, (ledger->n_wide + 1) * sizeof(*grown));
+    if (!grown)
+        return -ENOMEM;
+    ledger->wide = grown;
+    grown[ledger->n_wide] = *h;
+    slot->sets[0] = ledger->n_wide++;
+    jb_cpus_or(&ledger->used, &h->cpus);
+    jb_cpus_or(&ledger->used, &h->held);
+    if (h->exclusive)
+        jb_cpus_or(&ledger->held, &h->held);
+    return 0;
+}
+
+static void add_packed(struct jb_ledger *ledger, const struct jb_slot *slot)
+{
+    jb_slot_or(slot, 0, &ledger->used);
+    jb_slot_or(slot, 1, &ledger->used);
+    if (slot->exclusive)
+        jb_slot_or(slot, 1, &ledger->held);
+}
+
+int jb_ledger_add(struct jb_ledger *ledger, const struct jb_holding *holding)
+{
+    struct jb_slot slot;
+    bool wide = jb_slot_pack(holding, &slot) > 0;
+    struct jb_slot *grown = realloc(ledger->items, (ledger->len + 1) * sizeof(*grown));
+    if (!grown)
+        return -ENOMEM;
+    ledger->items = grown;
+    if (wide) {
+        int r = add_wide(ledger, &slot, holding);
+        if (r < 0)
+            return r;
+    } else {
+        add_packed(ledger, &slot);
+    }
+    ledger->items[ledger->len++] = slot;
+    return 0;
+}
+
+static int by_id(const void *a, const void *b)
+{
+    return strcmp(((const struct jb_slot *)a)->id.text, ((const struct jb_slot *)b)->id.text);
+}
+
+void jb_ledger_sort(struct jb_ledger *ledger)
+{
+    if (ledger->len)
+        qsort(ledger->items, ledger->len, sizeof(*ledger->items), by_id);
+}
+
+/* A file of ours: regular, no symlink, nobody else's. */
+static int open_own(int dirfd, const char *name, int *ret_fd, struct jb_error *err)
+{
+    jb_autoclose int fd =
+        openat(dirfd, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK, 0600);
+    struct stat st;
+    if (fd < 0 && errno == ELOOP)
+        return jb_fail(err, ELOOP,
+                       "%s in the runtime directory is a symlink; jobbox does not follow it: remove it",
+                       name);
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return jb_fail_errno(err, errno, "%s in the runtime directory", name);
+    if (!S_ISREG(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 022))
+        return jb_fail(err, EPERM,
+                       "%s in the runtime directory: not a file of uid %u that only it can write; remove it",
+                       name, (unsigned)geteuid());
+    *ret_fd = jb_take_fd(&fd);
+    return 0;
+}
+
+int jb_ledger_dir_open(int runtime_fd, struct jb_ledger_dir *ret, struct jb_error *err)
+{
+    struct jb_ledger_dir dir = JB_LEDGER_DIR_INIT;
+    dir.runtime_fd = runtime_fd;
+    if (mkdirat(runtime_fd, BOXES_NAME, 0700) < 0 && errno != EEXIST)
+        return jb_fail_errno(err, errno, "making %s in the runtime directory", BOXES_NAME);
+    int r = jb_open_owned_dir(runtime_fd, BOXES_NAME, geteuid(), &dir.boxes_fd, err);
+    if (r == 0)
+        r = open_own(runtime_fd, "alloc.lock", &dir.alloc_fd, err);
+    for (int f = 0; r == 0 && f < JB_LEDGER_FILES; f++) {
+        char name[16];
+        (void)snprintf(name, sizeof(name), "ledger.%d", f);
+        r = open_own(runtime_fd, name, &dir.slots_fd[f], err);
+    }
+    if (r < 0) {
+        jb_ledger_dir_close(&dir);
+        return r;
+    }
+    *ret = dir;
+    return 0;
+}
+
+void jb_ledger_dir_close(struct jb_ledger_dir *dir)
+{
+    jb_close(&dir->boxes_fd);
+    jb_close(&dir->alloc_fd);
+    for (int f = 0; f < JB_LEDGER_FILES; f++)
+        jb_close(&dir->slots_fd[f]);
+    dir->runtime_fd = -1;
+}
+
+int jb_ledger_lock(const struct jb_ledger_dir *dir, struct jb_error *err)
+{
+    int r = jb_lock_wait(dir->alloc_fd);
+    return r < 0 ? jb_fail_errno(err, r, "alloc.lock") : 0;
+}
+
+void jb_ledger_unlock(const struct jb_ledger_dir *dir)
+{
+    struct flock fl = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
+    (void)fcntl(dir->alloc_fd, F_OFD_SETLK, &fl);
+}
+
+/* A filled slot that makes no sense: another look, as its owner may have been writing it; 0 sound, 1 not
+ * live. */
+static int look_again(const struct jb_ledger_dir *dir, size_t g, struct jb_slot *slot)
+{
+    for (int tries = 0; tries < 5; tries++) {
+        int r = jb_slot_fetch(dir, g, slot);
+        if (r < 0)
+            return r;
+        if (jb_slot_empty(slot))
+            return 1;
+        if (jb_slot_sound(slot))
+            return 0;
+        r = jb_slot_locked(dir, g);
+        if (r <= 0)
+            return r < 0 ? r : 1;
+    }
+    return -EUCLEAN;
+}
+
+static int add_live(const struct jb_ledger_dir *dir, size_t g, struct jb_slot *slot, struct jb_ledger *ledger)
+{
+    if (!jb_slot_wide(slot)) {
+        add_packed(ledger, slot);
+        return 0;
+    }
+    struct jb_holding h;
+    jb_slot_unpack(slot, &h);
+    int r = jb_slot_wide_fetch(dir, g, &h);
+    return r < 0 ? r : add_wide(ledger, slot, &h);
+}
+
+int jb_ledger_read(const struct jb_ledger_dir *dir, struct jb_ledger *ret, struct jb_error *err)
+{
+    struct jb_slots slots = {0};
+    struct jb_ledger ledger = {0};
+    int r = jb_slots_read(dir, &slots);
+    if (r < 0)
+        return jb_fail_errno(err, r, "reading the ledger");
+    /* live slots move to the front of the very memory they were read into */
+    ledger.items = slots.items;
+    for (size_t f = 0; f < JB_LEDGER_FILES; f++)
+        for (size_t i = 0; i < slots.per_file[f]; i++) {
+            size_t g = i * JB_LEDGER_FILES + f;
+            struct jb_slot *slot = &slots.items[slots.start[f] + i];
+            if (jb_slot_empty(slot))
+                continue;
+            r = jb_slot_locked(dir, g);
+            if (r > 0)
+                r = jb_slot_sound(slot) ? 1 : look_again(dir, g, slot) == 0 ? 1 : -EUCLEAN;
+            if (r == 0)
+                continue;
+            if (r > 0)
+                r = add_live(dir, g, slot, &ledger);
+            if (r < 0) {
+                jb_ledger_free(&ledger);
+                return jb_fail(
+                    err, r, "ledger.%zu: slot %zu is in use but damaged; end its job, or all of them", f, i);
+            }
+            ledger.items[ledger.len++] = *slot;
+        }
+    *ret = ledger;
+    return 0;
+}
+
+static void trash_name(const struct jb_id *id, char buf[TRASH_LEN])
+{
+    (void)snprintf(buf, TRASH_LEN, ".%.*s", JB_ID_LEN, id->text);
+}
+
+/* A slot that is free for sure: its lock is ours and it is empty (or damaged: whoever wrote it is dead). */
+static int take_free(const struct jb_ledger_dir *dir, size_t *ret_g, int *ret_lock_fd)
+{
+    jb_autoslots struct jb_slots slots = {0};
+    int r = jb_slots_read(dir, &slots);
+    if (r < 0)
+        return r;
+    for (size_t g = 0; g < JB_SLOTS_MAX; g++) {
+        struct jb_slot *slot = jb_slots_at(&slots, g);
+        if (slot && !jb_slot_empty(slot) && jb_slot_sound(slot))
+            continue;
+        jb_autoclose int fd = -1;
+        struct jb_slot now;
+        r = jb_slot_take(dir, g, &fd);
+        if (r == -EAGAIN)
+            continue;
+        if (r == 0)
+            r = jb_slot_fetch(dir, g, &now);
+        if (r < 0)
+            return r;
+        if (!jb_slot_empty(&now) && jb_slot_sound(&now))
+            continue;
+        *ret_g = g;
+        *ret_lock_fd = jb_take_fd(&fd);
+        return 0;
+    }
+    return -ENOSPC;
+}
+
+static int fill(const struct jb_ledger_dir *dir, size_t g, const struct jb_holding *holding)
+{
+    struct jb_slot slot;
+    int r = jb_slot_pack(holding, &slot);
+    if (r > 0)
+        r = jb_slot_wide_store(dir, g, holding);
+    return r < 0 ? r : jb_slot_store(dir, g, &slot);
+}
+
+static int open_box(const struct jb_ledger_dir *dir, const struct jb_id *id)
+{
+    int fd = openat(dir->boxes_fd, id->text, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    return fd < 0 ? -errno : fd;
+}
+
+int jb_ledger_claim(const struct jb_ledger_dir *dir, const struct jb_holding *holding, int *ret_box_fd,
+                    int *ret_lock_fd, struct jb_error *err)
+{
+    const char *id = holding->id.text;
+    if (!jb_id_valid(id))
+        return jb_fail(err, EINVAL, "box id \"%.40s\" is not one", id);
+    size_t g = 0;
+    jb_autoclose int lock_fd = -1;
+    int r = take_free(dir, &g, &lock_fd);
+    if (r == -ENOSPC)
+        return jb_fail(err, r, "box %s: the ledger is full: %d boxes live at once", id, JB_SLOTS_MAX);
+    if (r < 0)
+        return jb_fail_errno(err, r, "box %s: taking a slot of the ledger", id);
+    r = fill(dir, g, holding);
+    if (r == 0 && mkdirat(dir->boxes_fd, id, 0700) < 0)
+        r = -errno;
+    jb_autoclose int box_fd = -1;
+    if (r == 0) {
+        box_fd = open_box(dir, &holding->id);
+        if (box_fd < 0) {
+            r = box_fd;
+            (void)unlinkat(dir->boxes_fd, id, AT_REMOVEDIR);
+        }
+    }
+    if (r < 0) {
+        (void)jb_slot_store(dir, g, &(struct jb_slot){0});
+        return jb_fail_errno(err, r, "box %s: entering it in the ledger", id);
+    }
+    *ret_box_fd = jb_take_fd(&box_fd);
+    *ret_lock_fd = jb_take_fd(&lock_fd);
+    return 0;
+}
+
+static int remove_trash(const struct jb_ledger_dir *dir, const struct jb_id *id)
+{
+    char trash[TRASH_LEN];
+    trash_name(id, trash);
+    return jb_remove_tree(dir->boxes_fd, trash);
+}
+
+int jb_ledger_release(const struct jb_ledger_dir *dir, const struct jb_id *id, struct jb_error *err)
+{
+    jb_autoslots struct jb_slots slots = {0};
+    char trash[TRASH_LEN];
+    trash_name(id, trash);
+    int r = 0;
+    if (renameat(dir->boxes_fd, id->text, dir->boxes_fd, trash) < 0 && errno != ENOENT)
+        r = -errno;
+    if (r == 0)
+        r = jb_remove_tree(dir->boxes_fd, trash);
+    if (r < 0)
+        return jb_fail_errno(err, r, "box %s: removing its folder", id->text);
+    r = jb_slots_read(dir, &slots);
+    if (r == 0) {
+        int g = jb_slots_find(&slots, id);
+        r = g < 0 ? 0 : jb_slot_store(dir, (size_t)g, &(struct jb_slot){0});
+    }
+    return r < 0 ? jb_fail_errno(err, r, "box %s: leaving the ledger", id->text) : 0;
+}
+
+struct ids {
+    struct jb_id *items;
+    size_t len, cap;
+};
+
+static int add_id(struct ids *ids, const char *text)
+{
+    if (ids->len == ids->cap) {
+        size_t cap = ids->cap ? ids->cap * 2 : 16;
+        struct jb_id *grown = realloc(ids->items, cap * sizeof(*grown));
+        if (!grown)
+            return -ENOMEM;
+        ids->items = grown;
+        ids->cap = cap;
+    }
+    memset(ids->items[ids->len].text, 0, sizeof(ids->items[0].text));
+    memcpy(ids->items[ids->len++].text, text, JB_ID_LEN);
+    return 0;
+}
+
+/* Folders that no slot names. */
+static int add_orphans(const struct jb_ledger_dir *dir, struct ids *ids)
+{
+    struct ids seen = {0};
+    jb_autoclose int fd = openat(dir->boxes_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    jb_autodir DIR *d = fd < 0 ? NULL : fdopendir(fd);
+    if (!d)
+        return -errno;
+    (void)jb_take_fd(&fd);
+    int r = 0;
+    for (struct dirent *e; r == 0 && (e = readdir(d));) {
+        const char *name = e->d_name + (e->d_name[0] == '.');
+        if (jb_id_valid(name))
+            r = add_id(&seen, name);
+    }
+    /* slots are read after the folders: a box claimed meanwhile had its slot before its folder */
+    jb_autoslots struct jb_slots slots = {0};
+    if (r == 0)
+        r = jb_slots_read(dir, &slots);
+    for (size_t i = 0; r == 0 && i < seen.len; i++)
+        if (jb_slots_find(&slots, &seen.items[i]) == -ENOENT)
+            r = add_id(ids, seen.items[i].text);
+    free(seen.items);
+    return r;
+}
+
+static int compare_ids(const void *a, const void *b)
+{
+    return strcmp(((const struct jb_id *)a)->text, ((const struct jb_id *)b)->text);
+}
+
+static int find_dead(const struct jb_ledger_dir *dir, struct ids *ids)
+{
+    jb_autoslots struct jb_slots slots = {0};
+    int r = jb_slots_read(dir, &slots);
+    if (r < 0)
+        return r;
+    size_t end = jb_slots_end(&slots);
+    size_t filled = 0;
+    for (size_t g = 0; g < end; g++) {
+        const struct jb_slot *slot = jb_slots_at(&slots, g);
+        if (!slot || jb_slot_empty(slot) || !jb_slot_sound(slot))
+            continue;
+        filled++;
+        r = jb_slot_locked(dir, g);
+        if (r == 0)
+            r = add_id(ids, slot->id.text);
+        if (r < 0)
+            return r;
+    }
+    /* on most file systems a folder's link count tells how many folders it holds: no need to list them */
+    struct stat st;
+    if (fstat(dir->boxes_fd, &st) < 0)
+        return -errno;
+    return st.st_nlink == filled + 2 ? 0 : add_orphans(dir, ids);
+}
+
+int jb_ledger_dead(const struct jb_ledger_dir *dir, struct jb_id **ret_ids, size_t *ret_n,
+                   struct jb_error *err)
+{
+    struct ids ids = {0};
+    int r = find_dead(dir, &ids);
+    if (r < 0) {
+        free(ids.items);
+        return jb_fail_errno(err, r, "looking for boxes whose supervisor died");
+    }
+    if (ids.len)
+        qsort(ids.items, ids.len, sizeof(*ids.items), compare_ids);
+    *ret_ids = ids.items;
+    *ret_n = ids.len;
+    return 0;
+}
+
+/* A folder without a slot gets one that holds nothing; a lock on the folder keeps two from doing it at once.
+ */
+static int adopt_orphan(const struct jb_ledger_dir *dir, const struct jb_id *id, int *ret_box_fd,
+                        int *ret_lock_fd)
+{
+    jb_autoslots struct jb_slots slots = {0};
+    jb_autoclose int box_fd = open_box(dir, id);
+    if (box_fd == -ENOENT) {
+        int r = remove_trash(dir, id);
+        return r < 0 ? r : -ENOENT;
+    }
+    if (box_fd < 0)
+        return box_fd;
+    if (flock(box_fd, LOCK_EX | LOCK_NB) < 0)
+        return errno == EWOULDBLOCK ? -EAGAIN : -errno;
+    int r = jb_slots_read(dir, &slots);
+    if (r < 0)
+        return r;
+    if (jb_slots_find(&slots, id) >= 0)
+        return -EAGAIN;
+    size_t g = 0;
+    jb_autoclose int lock_fd = -1;
+    struct jb_holding nothing = {.id = *id, .memory = JB_UNSET};
+    r = take_free(dir, &g, &lock_fd);
+    if (r == 0)
+        r = fill(dir, g, &nothing);
+    if (r < 0)
+        return r;
+    *ret_box_fd = jb_take_fd(&box_fd);
+    *ret_lock_fd = jb_take_fd(&lock_fd);
+    return 0;
+}
+
+static int adopt(const struct jb_ledger_dir *dir, const struct jb_id *id, int *ret_box_fd, int *ret_lock_fd)
+{
+    jb_autoslots struct jb_slots slots = {0};
+    int r = jb_slots_read(dir, &slots);
+    if (r < 0)
+        return r;
+    int g = jb_slots_find(&slots, id);
+    if (g < 0)
+        return adopt_orphan(dir, id, ret_box_fd, ret_lock_fd);
+    jb_autoclose int lock_fd = -1;
+    struct jb_slot now;
+    r = jb_slot_take(dir, (size_t)g, &lock_fd);
+    if (r == 0)
+        r = jb_slot_fetch(dir, (size_t)g, &now);
+    if (r < 0)
+        return r;
+    if (!jb_streq(now.id.text, id->text)) /* recovered by somebody else while we looked */
+        return -ENOENT;
+    jb_autoclose int box_fd = open_box(dir, id);
+    if (box_fd ==
+        -ENOENT) { /* it died while being made, or in its release: nothing happened or all is recorded */
+        r = remove_trash(dir, id);
+        if (r == 0)
+            r = jb_slot_store(dir, (size_t)g, &(struct jb_slot){0});
+        return r < 0 ? r : -ENOENT;
+    }
+    if (box_fd < 0)
+        return box_fd;
+    *ret_box_fd = jb_take_fd(&box_fd);
+    *ret_lock_fd = jb_take_fd(&lock_fd);
+    return 0;
+}
+
+int jb_ledger_adopt(const struct jb_ledger_dir *dir, const struct jb_id *id, int *ret_box_fd,
+                    int *ret_lock_fd, struct jb_error *err)
+{
+    if (!jb_id_valid(id->text))
+        return jb_fail(err, EINVAL, "box id \"%.40s\" is not one", id->text);
+    int r = adopt(dir, id, ret_box_fd, ret_lock_fd);
+    if (r == -EAGAIN)
+        return jb_fail(err, r, "box %s: somebody else holds it", id->text);
+    if (r == -ENOENT)
+        return jb_fail(err, r, "box %s: it is gone", id->text);
+    return r < 0 ? jb_fail_errno(err, r, "box %s: taking it over", id->text) : 0;
+}
