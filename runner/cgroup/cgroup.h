@@ -1,11 +1,13 @@
 /*
- * cgroup.h - the cgroups of one box: create, join, read, kill, remove; v1, v2 and hybrid behind one set of verbs.
+ * cgroup.h - the cgroups of one box: create, join, read, kill, remove; v1, v2 and hybrid behind one set of
+ * verbs.
  *
  * Owns: a struct jb_cgroup holds directory descriptors and the names of the groups it made.
- * Runs in: the supervisor; join in the box's first process. Privilege: write access to the starter's own cgroups.
+ * Runs in: the supervisor; join in the box's first process. Privilege: write access to the starter's own
+ * cgroups.
  *
- * What is wished is a list of (key, value). Which file of which controller version a key becomes is decided here,
- * by tables, from the layout alone, so that a plan can be printed without touching anything.
+ * What is wished is a list of (key, value). Which file of which controller version a key becomes is decided
+ * here, by tables, from the layout alone, so that a plan can be printed without touching anything.
  */
 #ifndef JB_CGROUP_CGROUP_H
 #define JB_CGROUP_CGROUP_H
@@ -38,15 +40,15 @@ enum jb_cg_key {
 
 struct jb_cg_setting {
     enum jb_cg_key key;
-    uint64_t value;      /* numbers */
-    struct jb_cpus set;  /* cpuset keys */
+    uint64_t value;        /* numbers */
+    struct jb_cpus set;    /* cpuset keys */
     uint32_t major, minor; /* I/O keys: whole-disk device */
 };
 
 /* What a box asks of cgroups; part of the plan. */
 struct jb_cg_plan {
-    char *name;   /* one path component, "jobbox-<id>" */
-    char *parent; /* NULL: the starter's own cgroup in each hierarchy; else this path in every one */
+    char *name;           /* one path component, "jobbox-<id>" */
+    char *parent;         /* NULL: the starter's own cgroup in each hierarchy; else this path in every one */
     bool use[JB_CTL_MAX]; /* controllers to make a group in (UNIFIED: the v2 leaf) */
     struct jb_cg_setting *settings; /* in the order to be written */
     size_t n_settings;
@@ -59,6 +61,7 @@ struct jb_cg_write {
     char file[64];
     char value[256];  /* longer cpu lists: `long_value` */
     char *long_value; /* NULL unless needed */
+    bool optional;    /* a kernel that lacks the file does without */
 };
 /* Resolves settings into files and values. -ENOTSUP with the reason when the layout has no file for one. */
 int jb_cg_resolve(const struct jb_cg_layout *layout, const struct jb_cg_plan *plan, struct jb_cg_write **ret,
@@ -71,16 +74,29 @@ char *jb_cg_path(const struct jb_cg_layout *layout, const struct jb_cg_plan *pla
 /* The created groups of one box. Zero is not valid; made by jb_cgroup_create or jb_cgroup_open. */
 struct jb_cgroup;
 
+/* True for a name that is one harmless path component: 1-64 of [A-Za-z0-9._-], no leading dot or dash. */
+bool jb_cg_name_valid(const char *name);
+
 /*
- * Makes the groups and writes the values. All or nothing: on failure every group it made is gone again and the
- * error names the file, the value and what to do. libcgroup does creation and values of v1 controllers.
+ * Makes the groups and writes the values. All or nothing: on failure every group it made is gone again and
+ * the error names the file, the value and what to do. -EEXIST when a group of that name is there already: it
+ * is left alone. A v1 cpuset for which the plan names no CPUs or memory nodes gets those of its parent. Which
+ * code makes v1 groups is layout->backend.
  */
 int jb_cgroup_create(const struct jb_cg_layout *layout, const struct jb_cg_plan *plan, struct jb_cgroup **ret,
                      struct jb_error *err);
 
-/* Opens groups that an earlier process made (recovery); missing ones are skipped. -ENOENT when none is left. */
+/* Opens groups that an earlier process made (recovery); missing ones are skipped. -ENOENT when none is left.
+ */
 int jb_cgroup_open(const struct jb_cg_layout *layout, const struct jb_cg_plan *plan, struct jb_cgroup **ret,
                    struct jb_error *err);
+
+/*
+ * The same by full paths, as jb_cg_path gave them when the box was made: an earlier process may have sat in
+ * another cgroup than this one. NULL: not used. versions[c] is 1 or 2 where paths[c] is set.
+ */
+int jb_cgroup_open_paths(const char *const paths[JB_CTL_MAX], const int versions[JB_CTL_MAX],
+                         struct jb_cgroup **ret, struct jb_error *err);
 
 void jb_cgroup_free(struct jb_cgroup *cg); /* closes descriptors only; NULL is fine */
 
@@ -91,10 +107,19 @@ int jb_cgroup_v2_fd(const struct jb_cgroup *cg);
 
 /*
  * Moves the calling single-threaded process into every v1 group (writes "0" to each `tasks` file through
- * descriptors opened by create: async-signal-safe, no allocation, works after pivot_root). v2 is joined by clone3,
- * or here when `also_v2`. Returns 0 or -errno; *ret_which names the controller that failed.
+ * descriptors opened by create: async-signal-safe, no allocation, works after pivot_root). v2 is joined by
+ * clone3, or here when `also_v2`. When the box has a cpuset the caller's affinity is then reset to all of it,
+ * because newer kernels keep what was set before; this is needed too after clone3 into a v2 group. Returns 0
+ * or -errno; *ret_which names the controller that failed.
  */
 int jb_cgroup_join_self(const struct jb_cgroup *cg, bool also_v2, enum jb_controller *ret_which);
+
+/* I/O limits of one device as the kernel has them; JB_UNSET: none. */
+struct jb_cg_io_limits {
+    uint32_t major, minor;
+    uint64_t rbps, wbps, riops, wiops;
+};
+#define JB_CG_IO_DEVICES_MAX 16
 
 /* What the kernel says the settings are now, by reading the files back. JB_UNSET: no limit, or not known. */
 struct jb_cg_readback {
@@ -104,6 +129,8 @@ struct jb_cg_readback {
     uint64_t cpu_weight;
     uint64_t cpu_max_us; /* per 100 ms */
     uint64_t memory_max, swap_max, pids_max;
+    struct jb_cg_io_limits io[JB_CG_IO_DEVICES_MAX];
+    size_t n_io;
 };
 int jb_cgroup_readback(const struct jb_cgroup *cg, struct jb_cg_readback *ret, struct jb_error *err);
 
@@ -125,7 +152,8 @@ struct jb_cg_usage {
 int jb_cgroup_usage(const struct jb_cgroup *cg, struct jb_cg_usage *ret, struct jb_error *err);
 void jb_cg_usage_free(struct jb_cg_usage *usage);
 /* Reads until two readings of CPU time agree (at most `tries`), as needed right after a kill. */
-int jb_cgroup_usage_stable(const struct jb_cgroup *cg, unsigned tries, struct jb_cg_usage *ret, struct jb_error *err);
+int jb_cgroup_usage_stable(const struct jb_cgroup *cg, unsigned tries, struct jb_cg_usage *ret,
+                           struct jb_error *err);
 
 /* CPU time used so far, cheap (one read). JB_UNSET when unknown. */
 uint64_t jb_cgroup_cpu_us(const struct jb_cgroup *cg);
@@ -134,19 +162,28 @@ uint64_t jb_cgroup_cpu_us(const struct jb_cgroup *cg);
 uint64_t jb_cgroup_oom_kills(const struct jb_cgroup *cg);
 
 /*
- * A descriptor that becomes ready (v1: eventfd readable; v2: POLLPRI on memory.events) when the kernel may have
- * killed for memory. -ENOTSUP when there is no memory group. Caller closes. *ret_events: epoll events to wait for.
+ * A descriptor that becomes ready (v1: eventfd readable; v2: POLLPRI on memory.events) when the kernel may
+ * have killed for memory. -ENOTSUP when there is no memory group. Caller closes. *ret_events: epoll events to
+ * wait for.
  */
 int jb_cgroup_oom_fd(const struct jb_cgroup *cg, uint32_t *ret_events, struct jb_error *err);
 
-/* Kills every process in the box's groups and their children: cgroup.kill where it exists, else a loop of SIGKILL
- * over cgroup.procs until empty or `timeout_ns` is over (-ETIMEDOUT). */
+/*
+ * Kills every process in the box's groups and their children: cgroup.kill where it exists, else a loop of
+ * SIGKILL over cgroup.procs; returns when all groups are empty, or -ETIMEDOUT after `timeout_ns` naming a
+ * survivor. Without cgroup.kill the box's pids limit is set to 0 first, so that nothing new is born
+ * meanwhile.
+ */
 int jb_cgroup_kill(const struct jb_cgroup *cg, uint64_t timeout_ns, struct jb_error *err);
 
-/* Number of processes left in the groups, children included. */
+/* Number of processes left in the groups, children included; the largest of the hierarchies. */
 int jb_cgroup_population(const struct jb_cgroup *cg, struct jb_error *err);
 
-/* Removes the groups and any the job made below them. -EBUSY when processes remain. Absent is success. */
+/*
+ * Removes the groups and any the job made below them, in every hierarchy even if one fails. A group that is
+ * still busy is tried again until `timeout_ns` is over, then -EBUSY says what remains. Absent is success. cg
+ * stays valid (for jb_cgroup_free, or another try).
+ */
 int jb_cgroup_destroy(struct jb_cgroup *cg, uint64_t timeout_ns, struct jb_error *err);
 
 #endif

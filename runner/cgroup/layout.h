@@ -12,7 +12,8 @@
 
 #include "base/error.h"
 
-/* The controllers jobbox uses. CPUACCT exists on v1 only. UNIFIED is the v2 tree itself (kill, cpu.stat, PSI). */
+/* The controllers jobbox uses. CPUACCT exists on v1 only. UNIFIED is the v2 tree itself (kill, cpu.stat,
+ * PSI). */
 enum jb_controller {
     JB_CTL_CPUSET,
     JB_CTL_CPU,
@@ -26,16 +27,24 @@ enum jb_controller {
 const char *jb_controller_name(enum jb_controller c); /* "cpuset", ..., "unified" */
 
 struct jb_cg_controller {
-    int version;    /* 1, 2, or 0: not on this host */
-    char *mount;    /* mount point of its hierarchy, "/sys/fs/cgroup/memory"; NULL when version is 0 */
-    char *own;      /* cgroup of this process in it, "/process/abc"; "/" is the root */
-    bool writable;  /* a child can be made below own (access checked, not tried) */
-    char why[160];  /* when version is 0 or !writable: the reason, for a message */
+    int version;   /* 1, 2, or 0: not on this host */
+    char *mount;   /* mount point of its hierarchy, "/sys/fs/cgroup/memory"; NULL when version is 0 */
+    char *own;     /* cgroup of this process as seen below mount, "/process/abc"; "/" is the mount itself */
+    bool writable; /* a child can be made below own (access checked, not tried) */
+    char why[256]; /* when version is 0 or !writable: the reason, for a message */
+};
+
+/* Who makes, fills and removes v1 groups. v2 groups are always made by jobbox itself. */
+enum jb_cg_backend {
+    JB_CG_BACKEND_DIRECT,    /* mkdirat and writes on held descriptors */
+    JB_CG_BACKEND_LIBCGROUP, /* libcgroup: reads the mount table again for every value */
 };
 
 struct jb_cg_layout {
     struct jb_cg_controller ctl[JB_CTL_MAX];
-    bool unified_only; /* pure v2: no v1 controller is mounted */
+    bool unified_only;  /* pure v2: no v1 controller is mounted */
+    bool no_swap_limit; /* the kernel counts memory on v1 but not swap (swapaccount=0) */
+    enum jb_cg_backend backend;
 };
 
 /*
@@ -44,5 +53,18 @@ struct jb_cg_layout {
  */
 int jb_cg_layout_probe(const char *procfs, struct jb_cg_layout *ret, struct jb_error *err);
 void jb_cg_layout_free(struct jb_cg_layout *layout);
+
+/*
+ * Makes `parent` (an absolute path below every mount, delegated by the site) the place where boxes are made:
+ * `own` is replaced in every hierarchy and `writable` and `why` say what holds there. -EINVAL when it is no
+ * clean path.
+ */
+int jb_cg_layout_reparent(struct jb_cg_layout *layout, const char *parent, struct jb_error *err);
+
+/*
+ * Holds the v1 mount points against what libcgroup finds. -EXDEV naming the first controller that differs,
+ * -ENOTSUP when libcgroup does not work here. Changes nothing in layout.
+ */
+int jb_cg_layout_crosscheck(const struct jb_cg_layout *layout, struct jb_error *err);
 
 #endif

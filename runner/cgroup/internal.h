@@ -1,0 +1,84 @@
+/*
+ * internal.h - what the files of cgroup/ and their tests share: the groups held, and how groups are made.
+ *
+ * Owns: the descriptors and strings of a struct jb_cgroup. Runs in: the supervisor. Privilege: that of the
+ * files.
+ */
+#ifndef JB_CGROUP_INTERNAL_H
+#define JB_CGROUP_INTERNAL_H
+
+#include "cgroup/cgroup.h"
+
+/* One directory that the box owns: a v1 hierarchy may carry several controllers, v2 carries all of its own.
+ */
+struct jb_cg_group {
+    struct jb_kdir parent; /* O_PATH */
+    struct jb_kdir dir;    /* O_RDONLY, so that it can be listed; -1 until made or opened */
+    char *mount;           /* mount point of the hierarchy; NULL when opened by path */
+    char *below; /* the parent's path: below mount, "/" for the mount itself; whole when mount is NULL */
+    int version;
+    int join_fd;          /* v1 `tasks`, v2 `cgroup.procs`, for writing; -1 when it may not be written */
+    unsigned controllers; /* 1 << enum jb_controller */
+    bool made;            /* by us: ours to sweep when creation fails */
+};
+
+/*
+ * How groups are made, filled and removed. `make` sets group->made as soon as the directory may exist because
+ * of it, whatever it returns; -EEXIST means that it was there before. All return 0 or -errno.
+ */
+struct jb_cg_ops {
+    int (*make)(struct jb_cg_group *group, const char *name, struct jb_error *err);
+    int (*set)(const struct jb_cg_group *group, const char *name, enum jb_controller c, const char *file,
+               const char *value);
+    int (*remove)(const struct jb_cg_group *group, const struct jb_kdir *parent, const char *name);
+};
+extern const struct jb_cg_ops jb_cg_ops_direct;
+extern const struct jb_cg_ops jb_cg_ops_libcgroup;
+
+struct jb_cgroup {
+    char *name;
+    struct jb_cg_group groups[JB_CTL_MAX];
+    size_t n_groups;
+    struct jb_cg_group *of[JB_CTL_MAX]; /* into groups; NULL: the box has none for it */
+    const struct jb_cg_ops *ops_v1, *ops_v2;
+};
+
+/* jb_cgroup_create with the groups made by `ops` (NULL: as the layout says) and faults injected (NULL: none).
+ */
+int jb_cgroup_create_with(const struct jb_cg_layout *layout, const struct jb_cg_plan *plan,
+                          const struct jb_cg_ops *ops, const struct jb_kfault *fault, struct jb_cgroup **ret,
+                          struct jb_error *err);
+
+/* The layout that these two texts describe; `writable` and what needs a look at the mounts is not filled. */
+int jb_cg_layout_parse(const char *cgroup_text, const char *mountinfo_text, struct jb_cg_layout *ret,
+                       struct jb_error *err);
+
+const struct jb_cg_ops *jb_cg_group_ops(const struct jb_cgroup *cg, const struct jb_cg_group *group);
+
+/* The v2 group of the box, NULL when there is none. */
+const struct jb_cg_group *jb_cg_v2(const struct jb_cgroup *cg);
+
+/* "/sys/fs/cgroup/memory/own/jobbox-x", for messages. Returns buf. */
+const char *jb_cg_group_text(const struct jb_cgroup *cg, const struct jb_cg_group *group, char *buf,
+                             size_t len);
+
+/* Asks the fault of `dir` as jb_kread_* do, for the calls that are neither read nor write. */
+int jb_cg_hit(const struct jb_kdir *dir, const char *verb, const char *path);
+
+/* True when `word` is one of the words of `text`, which are separated by any of `separators`. */
+bool jb_cg_has_word(const char *text, const char *word, const char *separators);
+
+/* v2 weight to v1 shares; its inverse gives the same weight back for 1-10000. */
+uint64_t jb_cg_shares_of_weight(uint64_t weight);
+uint64_t jb_cg_weight_of_shares(uint64_t shares);
+
+/*
+ * Calls visit(ctx, parent, name) for `name` in `parent` and every directory below it, children before their
+ * parent, with a number of descriptors that does not grow with the depth. Directories that cannot be entered
+ * get their permissions back first. A directory that vanishes meanwhile is skipped; the walk stops at the
+ * first negative return of visit.
+ */
+int jb_cg_walk(const struct jb_kdir *parent, const char *name,
+               int (*visit)(void *ctx, const struct jb_kdir *parent, const char *name), void *ctx);
+
+#endif

@@ -1,0 +1,261 @@
+/*
+ * resolve.c - which file and value a wished setting becomes, by controller version.
+ *
+ * Owns: the list it returns. Runs in: the client (printing a plan) and the supervisor. Privilege: none; pure.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/units.h"
+#include "cgroup/internal.h"
+
+#define NAME_LEN_MAX  64
+#define CPU_PERIOD_US 100000
+#define CPU_QUOTA_MIN 1000 /* the kernel takes no less */
+#define SHARES_MIN    2
+#define WEIGHT_MAX    10000
+
+bool jb_cg_name_valid(const char *name)
+{
+    size_t len = name ? strlen(name) : 0;
+    if (len == 0 || len > NAME_LEN_MAX || name[0] == '.' || name[0] == '-')
+        return false;
+    return strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") == len;
+}
+
+uint64_t jb_cg_shares_of_weight(uint64_t weight)
+{
+    uint64_t shares = weight * 1024 / 100;
+    return shares < SHARES_MIN ? SHARES_MIN : shares;
+}
+
+uint64_t jb_cg_weight_of_shares(uint64_t shares)
+{
+    uint64_t weight = (shares * 100 + 512) / 1024;
+    return weight == 0 ? 1 : weight;
+}
+
+void jb_cg_plan_free(struct jb_cg_plan *plan)
+{
+    free(plan->name);
+    free(plan->parent);
+    free(plan->settings);
+    *plan = (struct jb_cg_plan){0};
+}
+
+void jb_cg_writes_free(struct jb_cg_write *writes, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        free(writes[i].long_value);
+    free(writes);
+}
+
+struct writes {
+    const struct jb_cg_layout *layout;
+    const struct jb_cg_plan *plan;
+    struct jb_cg_write *items;
+    size_t len;
+};
+
+static void writes_free(struct writes *w)
+{
+    jb_cg_writes_free(w->items, w->len);
+}
+
+static struct jb_cg_write *grow(struct writes *w, enum jb_controller c, const char *file)
+{
+    struct jb_cg_write *items = realloc(w->items, (w->len + 1) * sizeof(*items));
+    if (!items)
+        return NULL;
+    w->items = items;
+    struct jb_cg_write *item = &items[w->len++];
+    *item = (struct jb_cg_write){.controller = c};
+    (void)snprintf(item->file, sizeof(item->file), "%s", file);
+    return item;
+}
+
+static int emit(struct writes *w, enum jb_controller c, const char *file, const char *fmt, ...)
+    JB_PRINTF(4, 5);
+static int emit(struct writes *w, enum jb_controller c, const char *file, const char *fmt, ...)
+{
+    struct jb_cg_write *item = grow(w, c, file);
+    if (!item)
+        return -ENOMEM;
+    va_list ap;
+    va_start(ap, fmt);
+    (void)vsnprintf(item->value, sizeof(item->value), fmt, ap);
+    va_end(ap);
+    return 0;
+}
+
+static int emit_list(struct writes *w, const char *file, const struct jb_cpus *set)
+{
+    jb_autofree char *list = jb_cpus_list(set);
+    struct jb_cg_write *item = list ? grow(w, JB_CTL_CPUSET, file) : NULL;
+    if (!item)
+        return -ENOMEM;
+    if (strlen(list) < sizeof(item->value))
+        (void)snprintf(item->value, sizeof(item->value), "%s", list);
+    else
+        item->long_value = jb_take_ptr(list);
+    return 0;
+}
+
+/* The plan's value for a key, JB_UNSET when it has none. */
+static uint64_t planned(const struct jb_cg_plan *plan, enum jb_cg_key key)
+{
+    for (size_t i = 0; i < plan->n_settings; i++)
+        if (plan->settings[i].key == key)
+            return plan->settings[i].value;
+    return JB_UNSET;
+}
+
+static int put_set(struct writes *w, const struct jb_cg_setting *s, const char *file, struct jb_error *err)
+{
+    if (jb_cpus_empty(&s->set))
+        return jb_fail(err, EINVAL, "%s: the set is empty; a box needs at least one member", file);
+    return emit_list(w, file, &s->set);
+}
+
+static int put_weight(struct writes *w, const struct jb_cg_setting *s, const char *file, struct jb_error *err)
+{
+    if (s->value < 1 || s->value > WEIGHT_MAX)
+        return jb_fail(err, EINVAL, "%s: CPU weight %" PRIu64 " is out of range; give 1 to %d", file,
+                       s->value, WEIGHT_MAX);
+    bool v1 = w->layout->ctl[JB_CTL_CPU].version == 1;
+    return emit(w, JB_CTL_CPU, file, "%" PRIu64, v1 ? jb_cg_shares_of_weight(s->value) : s->value);
+}
+
+static int put_cpu_max(struct writes *w, const struct jb_cg_setting *s, const char *file,
+                       struct jb_error *err)
+{
+    if (s->value < CPU_QUOTA_MIN)
+        return jb_fail(err, EINVAL,
+                       "%s: a CPU limit of %" PRIu64 " µs per 100 ms is less than the kernel takes; give "
+                       "0.01 CPUs or more",
+                       file, s->value);
+    if (w->layout->ctl[JB_CTL_CPU].version == 2)
+        return emit(w, JB_CTL_CPU, file, "%" PRIu64 " %d", s->value, CPU_PERIOD_US);
+    int r = emit(w, JB_CTL_CPU, "cpu.cfs_period_us", "%d", CPU_PERIOD_US);
+    return r < 0 ? r : emit(w, JB_CTL_CPU, file, "%" PRIu64, s->value);
+}
+
+static int put_memory(struct writes *w, const struct jb_cg_setting *s, const char *file,
+                      JB_UNUSED struct jb_error *err)
+{
+    int r = emit(w, JB_CTL_MEMORY, file, "%" PRIu64, s->value);
+    if (r < 0 || w->layout->ctl[JB_CTL_MEMORY].version == 1)
+        return r;
+    r = emit(w, JB_CTL_MEMORY, "memory.oom.group", "1");
+    if (r == 0)
+        w->items[w->len - 1].optional = true; /* Linux < 4.19: the kernel kills one process at a time */
+    return r;
+}
+
+static int put_swap(struct writes *w, const struct jb_cg_setting *s, const char *file, struct jb_error *err)
+{
+    if (w->layout->ctl[JB_CTL_MEMORY].version == 2)
+        return emit(w, JB_CTL_MEMORY, file, "%" PRIu64, s->value);
+    if (w->layout->no_swap_limit)
+        return jb_fail(err, ENOTSUP,
+                       "%s: this kernel does not count swap per cgroup, so swap cannot be limited; boot with "
+                       "swapaccount=1, or let the job do without: allow_degraded: [swap]",
+                       file);
+    uint64_t memory = planned(w->plan, JB_CG_MEMORY_MAX);
+    if (memory == JB_UNSET)
+        return jb_fail(err, EINVAL, "%s: cgroup v1 limits swap only together with memory; limit memory too",
+                       file);
+    uint64_t sum;
+    if (__builtin_add_overflow(memory, s->value, &sum) || sum > INT64_MAX)
+        return jb_fail(err, ERANGE, "%s: memory and swap together are more than the kernel can count", file);
+    return emit(w, JB_CTL_MEMORY, file, "%" PRIu64, sum);
+}
+
+static int put_pids(struct writes *w, const struct jb_cg_setting *s, const char *file,
+                    JB_UNUSED struct jb_error *err)
+{
+    return emit(w, JB_CTL_PIDS, file, "%" PRIu64, s->value);
+}
+
+static int put_io(struct writes *w, const struct jb_cg_setting *s, const char *file, struct jb_error *err)
+{
+    static const char *const words[] = {"rbps", "wbps", "riops", "wiops"};
+    if (s->value == 0)
+        return jb_fail(err, EINVAL, "%s: an I/O limit of 0 for device %u:%u would stop the job for ever",
+                       file, s->major, s->minor);
+    if (w->layout->ctl[JB_CTL_IO].version == 2)
+        return emit(w, JB_CTL_IO, file, "%u:%u %s=%" PRIu64, s->major, s->minor,
+                    words[s->key - JB_CG_IO_RBPS], s->value);
+    return emit(w, JB_CTL_IO, file, "%u:%u %" PRIu64, s->major, s->minor, s->value);
+}
+
+static const struct {
+    enum jb_controller controller;
+    const char *v1, *v2;
+    bool is_set;
+    int (*put)(struct writes *w, const struct jb_cg_setting *s, const char *file, struct jb_error *err);
+} keys[JB_CG_KEY_MAX] = {
+    [JB_CG_CPUSET_CPUS] = {JB_CTL_CPUSET, "cpuset.cpus", "cpuset.cpus", true, put_set},
+    [JB_CG_CPUSET_MEMS] = {JB_CTL_CPUSET, "cpuset.mems", "cpuset.mems", true, put_set},
+    [JB_CG_CPU_WEIGHT] = {JB_CTL_CPU, "cpu.shares", "cpu.weight", false, put_weight},
+    [JB_CG_CPU_MAX] = {JB_CTL_CPU, "cpu.cfs_quota_us", "cpu.max", false, put_cpu_max},
+    [JB_CG_MEMORY_MAX] = {JB_CTL_MEMORY, "memory.limit_in_bytes", "memory.max", false, put_memory},
+    [JB_CG_SWAP_MAX] = {JB_CTL_MEMORY, "memory.memsw.limit_in_bytes", "memory.swap.max", false, put_swap},
+    [JB_CG_PIDS_MAX] = {JB_CTL_PIDS, "pids.max", "pids.max", false, put_pids},
+    [JB_CG_IO_RBPS] = {JB_CTL_IO, "blkio.throttle.read_bps_device", "io.max", false, put_io},
+    [JB_CG_IO_WBPS] = {JB_CTL_IO, "blkio.throttle.write_bps_device", "io.max", false, put_io},
+    [JB_CG_IO_RIOPS] = {JB_CTL_IO, "blkio.throttle.read_iops_device", "io.max", false, put_io},
+    [JB_CG_IO_WIOPS] = {JB_CTL_IO, "blkio.throttle.write_iops_device", "io.max", false, put_io},
+};
+
+static int resolve_one(struct writes *w, const struct jb_cg_setting *s, struct jb_error *err)
+{
+    if ((unsigned)s->key >= JB_CG_KEY_MAX)
+        return jb_fail(err, EINVAL, "cgroup setting %d is not known", (int)s->key);
+    if (!keys[s->key].is_set && s->value == JB_UNSET)
+        return 0;
+    enum jb_controller c = keys[s->key].controller;
+    const struct jb_cg_controller *ctl = &w->layout->ctl[c];
+    const char *file = ctl->version == 1 ? keys[s->key].v1 : keys[s->key].v2;
+    if (ctl->version == 0)
+        return jb_fail(err, ENOTSUP, "%s cannot be set: %s", file, ctl->why);
+    if (!w->plan->use[c])
+        return jb_fail(err, EINVAL, "%s is to be set but the plan makes no %s group", file,
+                       jb_controller_name(c));
+    jb_error_clear(err);
+    int r = keys[s->key].put(w, s, file, err);
+    return r < 0 && err && err->errnum == 0 ? jb_fail_errno(err, r, "%s", file) : r;
+}
+
+int jb_cg_resolve(const struct jb_cg_layout *layout, const struct jb_cg_plan *plan, struct jb_cg_write **ret,
+                  size_t *ret_n, struct jb_error *err)
+{
+    struct writes w __attribute__((cleanup(writes_free))) = {.layout = layout, .plan = plan};
+    /* memory and swap together may never be below memory alone: swap comes last, whatever the plan's order */
+    for (int swap = 0; swap < 2; swap++)
+        for (size_t i = 0; i < plan->n_settings; i++) {
+            if ((plan->settings[i].key == JB_CG_SWAP_MAX) != (swap == 1))
+                continue;
+            int r = resolve_one(&w, &plan->settings[i], err);
+            if (r < 0)
+                return r;
+        }
+    *ret = jb_take_ptr(w.items);
+    *ret_n = w.len;
+    w.len = 0;
+    return 0;
+}
+
+char *jb_cg_path(const struct jb_cg_layout *layout, const struct jb_cg_plan *plan, enum jb_controller c)
+{
+    const struct jb_cg_controller *ctl = &layout->ctl[c];
+    const char *parent = plan->parent ? plan->parent : ctl->own;
+    if (!plan->use[c] || ctl->version == 0 || !parent)
+        return NULL;
+    return jb_asprintf("%s%s/%s", ctl->mount, jb_streq(parent, "/") ? "" : parent, plan->name);
+}

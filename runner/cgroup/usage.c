@@ -1,0 +1,375 @@
+/*
+ * usage.c - what a box has used, as the kernel counts it; a figure that it does not give is JB_UNSET.
+ *
+ * Owns: the list inside the struct jb_cg_usage it returns. Runs in: the supervisor, and whoever recovers a
+ * box. Privilege: reading the box's groups.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/units.h"
+#include "cgroup/internal.h"
+
+#define STABLE_NAP_NS (500 * JB_NS_PER_US)
+
+/* The whole file; NULL when the kernel has no such file or the group has no such controller. */
+static int read_text(const struct jb_cg_group *g, const char *file, char **ret)
+{
+    *ret = NULL;
+    int r = g ? jb_kread_all(&g->dir, file, ret) : 0;
+    return r == -ENOENT || r == -EOPNOTSUPP ? 0
+                                            : r; /* EOPNOTSUPP: built in, but switched off at boot (PSI) */
+}
+
+static uint64_t keyed(const char *text, const char *key)
+{
+    uint64_t value;
+    return text && jb_keyed_u64(text, key, &value) == 0 ? value : JB_UNSET;
+}
+
+static uint64_t scaled(uint64_t value, uint64_t divisor)
+{
+    return value == JB_UNSET ? JB_UNSET : value / divisor;
+}
+
+static int number(const struct jb_cg_group *g, const char *file, uint64_t *ret)
+{
+    *ret = JB_UNSET;
+    int r = g ? jb_kread_u64(&g->dir, file, ret) : 0;
+    return r == -ENOENT || r == -EOPNOTSUPP ? 0 : r;
+}
+
+static const struct jb_cg_group *on(const struct jb_cgroup *cg, enum jb_controller c, int version)
+{
+    return cg->of[c] && cg->of[c]->version == version ? cg->of[c] : NULL;
+}
+
+static int read_cpu_v1(const struct jb_cg_group *g, struct jb_cg_usage *u)
+{
+    jb_autofree char *text = NULL;
+    uint64_t ns;
+    int r = number(g, "cpuacct.usage", &ns);
+    if (r == 0)
+        r = read_text(g, "cpuacct.stat", &text);
+    u->cpu_total_us = scaled(ns, JB_NS_PER_US);
+    uint64_t tick_us = 1000000 / (uint64_t)sysconf(_SC_CLK_TCK);
+    uint64_t user = keyed(text, "user");
+    uint64_t sys = keyed(text, "system");
+    u->cpu_user_us = user == JB_UNSET ? JB_UNSET : user * tick_us;
+    u->cpu_system_us = sys == JB_UNSET ? JB_UNSET : sys * tick_us;
+    return r;
+}
+
+static int read_per_cpu(const struct jb_cg_group *g, struct jb_cg_usage *u)
+{
+    jb_autofree char *text = NULL;
+    int r = read_text(g, "cpuacct.usage_percpu", &text);
+    if (r < 0 || !text)
+        return r;
+    size_t n = 0;
+    for (char *p = text; (p = strpbrk(p, "0123456789")); p += strspn(p, "0123456789"))
+        n++;
+    uint64_t *list = n ? calloc(n, sizeof(*list)) : NULL;
+    if (!list)
+        return n ? -ENOMEM : 0;
+    n = 0;
+    for (char *p = text, *end; (p = strpbrk(p, "0123456789")); p = end)
+        list[n++] = strtoull(p, &end, 10);
+    u->cpu_per_cpu_ns = list;
+    u->n_per_cpu = n;
+    return 0;
+}
+
+static int read_cpu(const struct jb_cgroup *cg, struct jb_cg_usage *u)
+{
+    jb_autofree char *text = NULL;
+    const struct jb_cg_group *v2 = jb_cg_v2(cg);
+    int r = read_text(v2, "cpu.stat", &text);
+    u->cpu_total_us = keyed(text, "usage_usec");
+    u->cpu_user_us = keyed(text, "user_usec");
+    u->cpu_system_us = keyed(text, "system_usec");
+    if (r == 0 && u->cpu_total_us == JB_UNSET)
+        r = read_cpu_v1(on(cg, JB_CTL_CPUACCT, 1), u);
+    if (r == 0)
+        r = read_per_cpu(on(cg, JB_CTL_CPUACCT, 1), u);
+    if (r < 0)
+        return r;
+    if (on(cg, JB_CTL_CPU, 2)) {
+        u->nr_throttled = keyed(text, "nr_throttled");
+        u->throttled_us = keyed(text, "throttled_usec");
+        return 0;
+    }
+    jb_autofree char *v1 = NULL;
+    r = read_text(on(cg, JB_CTL_CPU, 1), "cpu.stat", &v1);
+    u->nr_throttled = keyed(v1, "nr_throttled");
+    u->throttled_us = scaled(keyed(v1, "throttled_time"), JB_NS_PER_US);
+    return r;
+}
+
+static int read_memory(const struct jb_cgroup *cg, struct jb_cg_usage *u)
+{
+    const struct jb_cg_group *v1 = on(cg, JB_CTL_MEMORY, 1);
+    const struct jb_cg_group *v2 = on(cg, JB_CTL_MEMORY, 2);
+    jb_autofree char *text = NULL;
+    int r = v1 ? number(v1, "memory.max_usage_in_bytes", &u->memory_peak)
+               : number(v2, "memory.peak", &u->memory_peak);
+    if (r == 0) /* v1 gives a peak of memory and swap together only: no swap peak follows from it */
+        r = number(v2, "memory.swap.peak", &u->swap_peak);
+    if (r == 0)
+        r = v1 ? read_text(v1, "memory.oom_control", &text) : read_text(v2, "memory.events", &text);
+    u->oom_kills = keyed(text, "oom_kill");
+    return r;
+}
+
+static int read_pids(const struct jb_cgroup *cg, struct jb_cg_usage *u)
+{
+    jb_autofree char *text = NULL;
+    const struct jb_cg_group *g = cg->of[JB_CTL_PIDS];
+    int r = number(g, "pids.peak", &u->pids_peak);
+    if (r == 0)
+        r = read_text(g, "pids.events", &text);
+    u->pids_max_hits = keyed(text, "max");
+    return r;
+}
+
+static void add_to(uint64_t *sum, const char *digits)
+{
+    uint64_t value = strtoull(digits, NULL, 10);
+    *sum = (*sum == JB_UNSET ? 0 : *sum) + value;
+}
+
+/* "8:0 Read 4096" lines summed over devices; false when the text has no line of a device. */
+static bool sum_v1(const char *text, uint64_t *ret_read, uint64_t *ret_write)
+{
+    static const char read_word[] = " Read ";
+    static const char write_word[] = " Write ";
+    bool any = false;
+    for (const char *line = text; line && *line;) {
+        const char *end = strchrnul(line, '\n');
+        const char *rd = memmem(line, (size_t)(end - line), read_word, sizeof(read_word) - 1);
+        const char *wr = memmem(line, (size_t)(end - line), write_word, sizeof(write_word) - 1);
+        if (rd)
+            add_to(ret_read, rd + sizeof(read_word) - 1);
+        if (wr)
+            add_to(ret_write, wr + sizeof(write_word) - 1);
+        any = any || rd || wr;
+        line = *end ? end + 1 : end;
+    }
+    return any;
+}
+
+/* A box without a line has done no I/O, unless the kernel counts for nobody: then it is not known. */
+static int read_io_v1_pair(const struct jb_cg_group *g, const char *recursive, const char *plain,
+                           uint64_t *ret_read, uint64_t *ret_write)
+{
+    jb_autofree char *text = NULL;
+    const char *file = recursive;
+    int r = read_text(g, file, &text);
+    if (r == 0 && !text) {
+        file = plain;
+        r = read_text(g, file, &text);
+    }
+    if (r < 0 || !text || sum_v1(text, ret_read, ret_write))
+        return r;
+    jb_autofree char *parent = NULL;
+    uint64_t ignored = 0;
+    if (jb_kread_all(&g->parent, file, &parent) == 0 && sum_v1(parent, &ignored, &ignored))
+        *ret_read = *ret_write = 0;
+    return 0;
+}
+
+static int read_io_v2(const struct jb_cg_group *g, struct jb_cg_usage *u)
+{
+    jb_autofree char *text = NULL;
+    int r = read_text(g, "io.stat", &text);
+    if (r < 0 || !text)
+        return r;
+    const struct {
+        const char *word;
+        uint64_t *sum;
+    } fields[] = {
+        {"rbytes=", &u->read_bytes},
+        {"wbytes=", &u->written_bytes},
+        {"rios=", &u->read_ops},
+        {"wios=", &u->write_ops},
+    };
+    for (size_t i = 0; i < JB_ARRAY_LEN(fields); i++) {
+        *fields[i].sum = 0;
+        for (const char *p = text; (p = strstr(p, fields[i].word)); p += strlen(fields[i].word))
+            if (p > text && p[-1] == ' ')
+                add_to(fields[i].sum, p + strlen(fields[i].word));
+    }
+    return 0;
+}
+
+static int read_io(const struct jb_cgroup *cg, struct jb_cg_usage *u)
+{
+    const struct jb_cg_group *g = on(cg, JB_CTL_IO, 1);
+    if (!g)
+        return read_io_v2(on(cg, JB_CTL_IO, 2), u);
+    int r = read_io_v1_pair(g, "blkio.throttle.io_service_bytes_recursive", "blkio.throttle.io_service_bytes",
+                            &u->read_bytes, &u->written_bytes);
+    return r < 0 ? r
+                 : read_io_v1_pair(g, "blkio.throttle.io_serviced_recursive", "blkio.throttle.io_serviced",
+                                   &u->read_ops, &u->write_ops);
+}
+
+/* "some avg10=0.00 ... total=123" */
+static uint64_t psi_total(const char *text, const char *kind)
+{
+    size_t len = strlen(kind);
+    for (const char *line = text; line && *line;) {
+        const char *end = strchrnul(line, '\n');
+        const char *total = memmem(line, (size_t)(end - line), "total=", 6);
+        if (strncmp(line, kind, len) == 0 && line[len] == ' ' && total)
+            return strtoull(total + 6, NULL, 10);
+        line = *end ? end + 1 : end;
+    }
+    return JB_UNSET;
+}
+
+static int read_psi(const struct jb_cgroup *cg, struct jb_cg_usage *u)
+{
+    const struct {
+        const char *file;
+        uint64_t *some, *full;
+    } files[] = {
+        {"cpu.pressure", &u->psi_cpu_some_us, NULL},
+        {"memory.pressure", &u->psi_memory_some_us, &u->psi_memory_full_us},
+        {"io.pressure", &u->psi_io_some_us, &u->psi_io_full_us},
+    };
+    for (size_t i = 0; i < JB_ARRAY_LEN(files); i++) {
+        jb_autofree char *text = NULL;
+        int r = read_text(jb_cg_v2(cg), files[i].file, &text);
+        if (r < 0)
+            return r;
+        *files[i].some = psi_total(text, "some");
+        if (files[i].full)
+            *files[i].full = psi_total(text, "full");
+    }
+    return 0;
+}
+
+void jb_cg_usage_free(struct jb_cg_usage *usage)
+{
+    free(usage->cpu_per_cpu_ns);
+    usage->cpu_per_cpu_ns = NULL;
+    usage->n_per_cpu = 0;
+}
+
+int jb_cgroup_usage(const struct jb_cgroup *cg, struct jb_cg_usage *ret, struct jb_error *err)
+{
+    static const struct {
+        const char *what;
+        int (*read)(const struct jb_cgroup *, struct jb_cg_usage *);
+    } readers[] = {
+        {"CPU time", read_cpu}, {"memory", read_memory}, {"process", read_pids},
+        {"I/O", read_io},       {"pressure", read_psi},
+    };
+    struct jb_cg_usage u;
+    memset(&u, 0xff, sizeof(u)); /* every figure JB_UNSET */
+    u.cpu_per_cpu_ns = NULL;
+    u.n_per_cpu = 0;
+    for (size_t i = 0; i < JB_ARRAY_LEN(readers); i++) {
+        int r = readers[i].read(cg, &u);
+        if (r < 0) {
+            jb_cg_usage_free(&u);
+            return jb_fail_errno(err, r, "reading the %s figures of %s", readers[i].what, cg->name);
+        }
+    }
+    *ret = u;
+    return 0;
+}
+
+uint64_t jb_cgroup_cpu_us(const struct jb_cgroup *cg)
+{
+    uint64_t value;
+    const struct jb_cg_group *v2 = jb_cg_v2(cg);
+    if (v2 && jb_kread_keyed(&v2->dir, "cpu.stat", "usage_usec", &value) == 0)
+        return value;
+    const struct jb_cg_group *v1 = on(cg, JB_CTL_CPUACCT, 1);
+    return v1 && jb_kread_u64(&v1->dir, "cpuacct.usage", &value) == 0 ? value / JB_NS_PER_US : JB_UNSET;
+}
+
+uint64_t jb_cgroup_oom_kills(const struct jb_cgroup *cg)
+{
+    uint64_t value;
+    const struct jb_cg_group *g = cg->of[JB_CTL_MEMORY];
+    if (!g)
+        return JB_UNSET;
+    const char *file = g->version == 1 ? "memory.oom_control" : "memory.events";
+    return jb_kread_keyed(&g->dir, file, "oom_kill", &value) == 0 ? value : JB_UNSET;
+}
+
+int jb_cgroup_usage_stable(const struct jb_cgroup *cg, unsigned tries, struct jb_cg_usage *ret,
+                           struct jb_error *err)
+{
+    uint64_t before = jb_cgroup_cpu_us(cg);
+    for (unsigned i = 1;; i++) {
+        struct jb_cg_usage u;
+        int r = jb_cgroup_usage(cg, &u, err);
+        if (r < 0)
+            return r;
+        if (u.cpu_total_us == before || i >= tries) {
+            *ret = u;
+            return 0;
+        }
+        before = u.cpu_total_us;
+        jb_cg_usage_free(&u);
+        (void)nanosleep(&(struct timespec){.tv_nsec = (long)STABLE_NAP_NS}, NULL);
+    }
+}
+
+/* v1 tells through an eventfd that is registered together with the file it is about. */
+static int oom_fd_v1(const struct jb_cg_group *g)
+{
+    jb_autoclose int event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (event < 0)
+        return -errno;
+    int r = jb_cg_hit(&g->dir, "open", "memory.oom_control");
+    if (r < 0)
+        return r;
+    jb_autoclose int control = openat(g->dir.fd, "memory.oom_control", O_RDONLY | O_CLOEXEC);
+    if (control < 0)
+        return -errno;
+    char text[32];
+    (void)snprintf(text, sizeof(text), "%d %d", event, control);
+    r = jb_kwrite(&g->dir, "cgroup.event_control", text);
+    return r < 0 ? r : jb_take_fd(&event);
+}
+
+/* v2 tells through poll on a file that has been read once. */
+static int oom_fd_v2(const struct jb_cg_group *g)
+{
+    int r = jb_cg_hit(&g->dir, "open", "memory.events");
+    if (r < 0)
+        return r;
+    jb_autoclose int fd = openat(g->dir.fd, "memory.events", O_RDONLY | O_CLOEXEC);
+    char text[512];
+    if (fd < 0 || read(fd, text, sizeof(text)) < 0)
+        return -errno;
+    return jb_take_fd(&fd);
+}
+
+int jb_cgroup_oom_fd(const struct jb_cgroup *cg, uint32_t *ret_events, struct jb_error *err)
+{
+    const struct jb_cg_group *g = cg->of[JB_CTL_MEMORY];
+    if (!g)
+        return jb_fail(err, ENOTSUP,
+                       "the box has no memory group, so the kernel tells nothing of memory running out");
+    int fd = g->version == 1 ? oom_fd_v1(g) : oom_fd_v2(g);
+    char text[512];
+    if (fd < 0)
+        return jb_fail_errno(err, fd, "watching %s for memory running out",
+                             jb_cg_group_text(cg, g, text, sizeof(text)));
+    *ret_events = g->version == 1 ? (uint32_t)EPOLLIN : (uint32_t)EPOLLPRI;
+    return fd;
+}
