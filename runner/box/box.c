@@ -1,0 +1,175 @@
+/*
+ * box.c - making and unmaking a box, seen from the supervisor.
+ *
+ * Owns: the first process, the message socket. Runs in: the supervisor. Privilege: as the plan says.
+ */
+#include "box/box.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/fd.h"
+#include "box/build.h"
+
+/* As fork(2), into new namespaces and, where there is a descriptor for it, into the v2 group at once. */
+static pid_t clone_box(const struct jb_plan *plan, int cgroup_fd, int *ret_pidfd)
+{
+    struct clone_args args = {
+        .flags = (plan->namespaces & ~(unsigned)CLONE_NEWCGROUP) | CLONE_PIDFD,
+        .pidfd = (uint64_t)(uintptr_t)ret_pidfd,
+        .exit_signal = SIGCHLD,
+    };
+    if (cgroup_fd >= 0) {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = (uint64_t)cgroup_fd;
+    }
+    return (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+}
+
+static int clone_failed(const struct jb_plan *plan, int errnum, struct jb_error *err)
+{
+    if (plan->userns && (errnum == EPERM || errnum == ENOSPC || errnum == EUSERS))
+        return jb_fail_errno(err, errnum,
+                             "making a user namespace: this host does not let ordinary users have one (see "
+                             "/proc/sys/user/max_user_namespaces and kernel.unprivileged_userns_clone); run as root");
+    return jb_fail_errno(err, errnum, "making the box's namespaces");
+}
+
+static int await_ready(struct jb_box *box, struct jb_error *err)
+{
+    for (;;) {
+        struct jb_msg msg;
+        int r = jb_box_listen(box, &msg);
+        if (r < 0)
+            return jb_fail_errno(err, r, "waiting for the box");
+        if (r == 0)
+            return jb_fail(err, EIO, "the box's first process died while it was being built (memory limit too small, or "
+                                     "killed from outside)");
+        switch (msg.type) {
+        case JB_MSG_READY:
+            return 0;
+        case JB_MSG_SCRATCH:
+            break;
+        case JB_MSG_EXEC_FAILED:
+            return jb_fail_errno(err, msg.errnum, "opening a terminal in the box");
+        default:
+            return jb_fail(err, msg.errnum ? msg.errnum : EIO, "%s", msg.text);
+        }
+    }
+}
+
+int jb_box_start(const struct jb_plan *plan, const char *box_dir, const struct jb_cgroup *cgroup,
+                 const struct jb_box_io *io, struct jb_box *ret, struct jb_error *err)
+{
+    int pair[2];
+    jb_autoclose int init_fd = -1;
+    struct jb_box box = JB_BOX_INIT;
+    int r = jb_sealed_memfd("jobbox-init", jb_init_image, (size_t)(jb_init_image_end - jb_init_image), true, &init_fd);
+    if (r < 0)
+        return jb_fail_errno(err, r, "jobbox-init");
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+        return jb_fail_errno(err, errno, "socketpair");
+    box.control = pair[0];
+    jb_autoclose int theirs = pair[1];
+    int cgroup_fd = cgroup ? jb_cgroup_v2_fd(cgroup) : -1;
+    box.pid = clone_box(plan, cgroup_fd, &box.pidfd);
+    if (box.pid == 0) {
+        struct jb_build build = {.plan = plan,
+                                 .box_dir = box_dir,
+                                 .cgroup = cgroup,
+                                 .io = *io,
+                                 .control = theirs,
+                                 .joined_v2 = cgroup_fd >= 0,
+                                 .init_fd = init_fd};
+        jb_build_run(&build);
+    }
+    if (box.pid < 0) {
+        int saved = errno;
+        jb_close(&box.control);
+        return clone_failed(plan, saved, err);
+    }
+    jb_close(&theirs);
+    r = await_ready(&box, err);
+    if (r < 0) {
+        jb_box_kill(&box);
+        jb_box_close(&box);
+        return r;
+    }
+    *ret = box;
+    return 0;
+}
+
+int jb_box_tell(const struct jb_box *box, const struct jb_msg *msg)
+{
+    ssize_t n;
+    do
+        n = send(box->control, msg, JB_MSG_HEAD, MSG_NOSIGNAL);
+    while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : 0;
+}
+
+static void keep_fd(struct jb_box *box, const struct jb_msg *msg, int fd)
+{
+    int *slot = msg->type == JB_MSG_SCRATCH ? &box->scratch_fd : &box->master_fd;
+    jb_close(slot);
+    *slot = fd;
+}
+
+int jb_box_listen(struct jb_box *box, struct jb_msg *ret)
+{
+    struct jb_msg msg = {0};
+    struct iovec iov = {.iov_base = &msg, .iov_len = sizeof(msg)};
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } buf = {0};
+    struct msghdr header = {
+        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = buf.bytes, .msg_controllen = sizeof(buf.bytes)};
+    ssize_t n;
+    do
+        n = recvmsg(box->control, &header, MSG_CMSG_CLOEXEC);
+    while (n < 0 && errno == EINTR);
+    if (n == 0 || (n < 0 && errno == ECONNRESET))
+        return 0;
+    if (n < 0)
+        return -errno;
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(&header); c; c = CMSG_NXTHDR(&header, c)) {
+        int fd;
+        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS || c->cmsg_len != CMSG_LEN(sizeof(int)))
+            continue;
+        memcpy(&fd, CMSG_DATA(c), sizeof(fd));
+        keep_fd(box, &msg, fd);
+    }
+    if (n < (ssize_t)JB_MSG_HEAD)
+        return -EBADMSG;
+    msg.text[sizeof(msg.text) - 1] = '\0';
+    *ret = msg;
+    return 1;
+}
+
+void jb_box_kill(struct jb_box *box)
+{
+    if (box->pid > 0)
+        (void)kill(box->pid, SIGKILL); /* our own unreaped child: the number cannot be another's */
+}
+
+void jb_box_close(struct jb_box *box)
+{
+    if (box->pid > 0)
+        while (waitpid(box->pid, NULL, 0) < 0 && errno == EINTR) {
+        }
+    jb_close(&box->pidfd);
+    jb_close(&box->control);
+    jb_close(&box->scratch_fd);
+    jb_close(&box->master_fd);
+    box->pid = -1;
+}

@@ -1,0 +1,226 @@
+/*
+ * build.c - the first process of a box.
+ *
+ * Owns: the namespaces it was cloned into and everything it mounts in them. Runs in: the box, single-threaded, as a
+ * copy of the supervisor with its privilege, until it becomes the job's identity and executes jobbox-init.
+ *
+ * Order matters. Cgroups are joined first, so that all memory from here on is the job's; the cgroup namespace is made
+ * after that, so that its root is the box's own group. The identity is dropped when nothing is left to mount, and the
+ * system call filter comes last, because it refuses what came before.
+ */
+#include "box/build.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/fd.h"
+#include "box/identity.h"
+#include "box/rootfs.h"
+
+static void send_fd(int control, uint32_t type, int fd)
+{
+    struct jb_msg msg = {.type = type};
+    struct iovec iov = {.iov_base = &msg, .iov_len = JB_MSG_HEAD};
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } buf = {0};
+    struct msghdr header = {
+        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = buf.bytes, .msg_controllen = sizeof(buf.bytes)};
+    struct cmsghdr *c = CMSG_FIRSTHDR(&header);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(c), &fd, sizeof(fd));
+    (void)sendmsg(control, &header, MSG_NOSIGNAL);
+}
+
+static _Noreturn void give_up(const struct jb_build *b, const struct jb_error *err)
+{
+    struct jb_msg msg = {.type = JB_MSG_FAILED, .errnum = err->errnum};
+    (void)snprintf(msg.text, sizeof(msg.text), "%s", err->text);
+    (void)send(b->control, &msg, JB_MSG_HEAD + strlen(msg.text) + 1, MSG_NOSIGNAL);
+    _exit(1);
+}
+
+static int write_map(const char *path, const char *text, struct jb_error *err)
+{
+    int r = jb_write_at(AT_FDCWD, path, text);
+    return r < 0 ? jb_fail_errno(err, r, "%s", path) : 0;
+}
+
+/* One id each way: what an ordinary user may map without any helper. */
+static int map_ids(const struct jb_plan *plan, struct jb_error *err)
+{
+    char text[64];
+    if (!plan->userns)
+        return 0;
+    int r = write_map("/proc/self/setgroups", "deny", err);
+    (void)snprintf(text, sizeof(text), "%u %u 1", (unsigned)plan->uid, (unsigned)plan->submitter_uid);
+    if (r == 0)
+        r = write_map("/proc/self/uid_map", text, err);
+    (void)snprintf(text, sizeof(text), "%u %u 1", (unsigned)plan->gid, (unsigned)plan->submitter_gid);
+    if (r == 0)
+        r = write_map("/proc/self/gid_map", text, err);
+    return r < 0 ? jb_wrap(err, "mapping ids into the user namespace") : 0;
+}
+
+/* A task keeps its old affinity when it enters a cpuset on newer kernels; and without a cpuset this is the pin. */
+static int pin(const struct jb_plan *plan, struct jb_error *err)
+{
+    const struct jb_cpus *cpus = &plan->grant.cpus;
+    if (sched_setaffinity(0, sizeof(cpus->w), (const cpu_set_t *)(const void *)cpus->w) < 0)
+        return jb_fail_errno(err, errno, "binding to the granted CPUs");
+    return 0;
+}
+
+static int join_cgroups(const struct jb_build *b, struct jb_error *err)
+{
+    enum jb_controller which = JB_CTL_MAX;
+    if (b->cgroup) {
+        int r = jb_cgroup_join_self(b->cgroup, !b->joined_v2, &which);
+        if (r < 0)
+            return jb_fail_errno(err, r, "joining the box's %s cgroup", jb_controller_name(which));
+    }
+    if ((b->plan->namespaces & CLONE_NEWCGROUP) && unshare(CLONE_NEWCGROUP) < 0)
+        return jb_fail_errno(err, errno, "making a cgroup namespace");
+    return 0;
+}
+
+static int loopback_up(const struct jb_plan *plan, struct jb_error *err)
+{
+    if (!(plan->namespaces & CLONE_NEWNET))
+        return 0;
+    jb_autoclose int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    struct ifreq request = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
+    if (fd < 0 || ioctl(fd, SIOCSIFFLAGS, &request) < 0)
+        return jb_fail_errno(err, errno, "bringing up the box's loopback interface");
+    return 0;
+}
+
+/*
+ * No core files. A limit of 0 does not stop a core_pattern that is a pipe, a program on the host fed by the job; 1 is
+ * what the kernel itself takes as "no, not even a pipe".
+ */
+static int limit_cores(struct jb_error *err)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_CORE, &limit) < 0)
+        return jb_fail_errno(err, errno, "RLIMIT_CORE");
+    limit.rlim_max = limit.rlim_max < 1 ? limit.rlim_max : 1;
+    limit.rlim_cur = limit.rlim_max;
+    return setrlimit(RLIMIT_CORE, &limit) < 0 ? jb_fail_errno(err, errno, "RLIMIT_CORE") : 0;
+}
+
+static int enter_workdir(const struct jb_plan *plan, struct jb_error *err)
+{
+    jb_autoclose int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    jb_autoclose int fd = root < 0 ? -errno : jb_open_at(root, plan->workdir, O_PATH | O_DIRECTORY, 0, JB_WALK_IN_ROOT);
+    if (fd < 0)
+        return jb_fail_errno(err, fd, "workdir %s", plan->workdir);
+    if (fchdir(fd) < 0)
+        return jb_fail_errno(err, errno, "workdir %s (may the job's user enter it?)", plan->workdir);
+    return 0;
+}
+
+static int build_root(const struct jb_build *b, struct jb_error *err)
+{
+    struct jb_rootfs fs = {
+        .api = &jb_mountapi_kernel, .plan = b->plan, .stage = b->box_dir, .scratch_fd = -1, .root_fd = -1};
+    int r = jb_rootfs_build(&fs, err);
+    if (r == 0)
+        send_fd(b->control, JB_MSG_SCRATCH, fs.scratch_fd);
+    jb_close(&fs.scratch_fd);
+    jb_close(&fs.root_fd);
+    return r;
+}
+
+/* 0, 1, 2 for the job; the control socket at its agreed number; jobbox-init above, closed by its own exec. */
+static int arrange_fds(const struct jb_build *b, int *ret_init, struct jb_error *err)
+{
+    int wanted[] = {b->io.in, b->io.out, b->io.err, b->control};
+    int init = fcntl(b->init_fd, F_DUPFD_CLOEXEC, 16);
+    if (init < 0)
+        return jb_fail_errno(err, errno, "arranging descriptors");
+    for (size_t i = 0; i < JB_ARRAY_LEN(wanted); i++) { /* out of the way of 0 to 3 first */
+        wanted[i] = fcntl(wanted[i], F_DUPFD_CLOEXEC, 16);
+        if (wanted[i] < 0)
+            return jb_fail_errno(err, errno, "arranging descriptors");
+    }
+    for (size_t i = 0; i < JB_ARRAY_LEN(wanted); i++)
+        if (dup2(wanted[i], (int)i) < 0)
+            return jb_fail_errno(err, errno, "arranging descriptors");
+    if (close_range(4, (unsigned)init - 1, 0) < 0 || close_range((unsigned)init + 1, ~0U, 0) < 0)
+        return jb_fail_errno(err, errno, "closing inherited descriptors");
+    *ret_init = init;
+    return 0;
+}
+
+static int prepare(const struct jb_build *b, int *ret_init, struct jb_error *err)
+{
+    /* our copies of the supervisor's descriptors, the lock of the box among them, must not outlive it */
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
+        return jb_fail_errno(err, errno, "asking to die with the supervisor");
+    int r = map_ids(b->plan, err);
+    /* not before: it takes /proc/self/uid_map away from us */
+    if (r == 0 && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+        r = jb_fail_errno(err, errno, "PR_SET_DUMPABLE");
+    if (r == 0)
+        r = join_cgroups(b, err);
+    if (r == 0)
+        r = pin(b->plan, err);
+    if (r == 0)
+        r = loopback_up(b->plan, err);
+    (void)umask(0);
+    if (r == 0)
+        r = build_root(b, err);
+    (void)umask(022);
+    if (r == 0)
+        r = limit_cores(err);
+    if (r == 0)
+        r = arrange_fds(b, ret_init, err);
+    if (r == 0)
+        r = jb_become_job(b->plan, err);
+    return r < 0 ? r : enter_workdir(b->plan, err);
+}
+
+_Noreturn void jb_build_run(const struct jb_build *build)
+{
+    struct jb_build b = *build;
+    struct jb_error err = {0};
+    int init = -1;
+    char mode[] = {b.plan->tty ? JB_INIT_TTY : JB_INIT_NONE, '\0'};
+    if (prepare(&b, &init, &err) < 0) {
+        struct stat st;
+        if (fstat(JB_CONTROL_FD, &st) == 0 && S_ISSOCK(st.st_mode) && init >= 0)
+            b.control = JB_CONTROL_FD;
+        give_up(&b, &err);
+    }
+    b.control = JB_CONTROL_FD;
+    /* the identity change cleared it: the box ends with its supervisor, whatever ends that */
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0) {
+        (void)jb_fail_errno(&err, errno, "asking to die with the supervisor");
+        give_up(&b, &err);
+    }
+    jb_autofree char **argv = calloc(b.plan->argv.len + 3, sizeof(*argv));
+    if (argv) {
+        argv[0] = (char *)"jobbox-init";
+        argv[1] = mode;
+        memcpy(argv + 2, b.plan->argv.items, b.plan->argv.len * sizeof(*argv));
+        (void)execveat(init, "", argv, b.plan->env.items, AT_EMPTY_PATH);
+    }
+    (void)jb_fail_errno(&err, errno, "starting jobbox-init");
+    give_up(&b, &err);
+}

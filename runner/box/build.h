@@ -1,0 +1,28 @@
+/*
+ * build.h - inside of runner/box: the first process of a box, from clone to the exec of jobbox-init.
+ *
+ * Owns: see build.c. Runs in: the box's first process.
+ */
+#ifndef JB_BOX_BUILD_H
+#define JB_BOX_BUILD_H
+
+#include "box/box.h"
+
+struct jb_build {
+    const struct jb_plan *plan;
+    const char *box_dir;
+    const struct jb_cgroup *cgroup;
+    struct jb_box_io io;
+    int control;   /* the box's end of the message socket */
+    bool joined_v2; /* clone3 has put us into the v2 group */
+    int init_fd;   /* jobbox-init, to be executed */
+};
+
+/* Never returns: executes jobbox-init, or says JB_MSG_FAILED and exits. */
+_Noreturn void jb_build_run(const struct jb_build *build);
+
+/* jobbox-init as built into libjobbox. */
+extern const unsigned char jb_init_image[];
+extern const unsigned char jb_init_image_end[];
+
+#endif

@@ -1,0 +1,190 @@
+/*
+ * isolation.c - what is really in force, from the kernel's own files about jobbox-init.
+ *
+ * Owns: nothing. Runs in: the supervisor, between READY and GO. Privilege: none beyond the supervisor's.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <sched.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/kfile.h"
+#include "box/box.h"
+
+#define OVERLAY_MAGIC 0x794c7630
+#define TMPFS_MAGIC_  0x01021994
+
+/* Text behind "Name:\t" in /proc/PID/status, up to the end of the line. */
+static int status_field(const char *status, const char *name, char *buf, size_t len)
+{
+    size_t n = strlen(name);
+    for (const char *line = status; line && *line; line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL) {
+        if (strncmp(line, name, n) != 0 || line[n] != ':')
+            continue;
+        const char *value = line + n + 1;
+        value += strspn(value, " \t");
+        size_t size = strcspn(value, "\n");
+        if (size >= len)
+            return -ENAMETOOLONG;
+        memcpy(buf, value, size);
+        buf[size] = '\0';
+        return 0;
+    }
+    return -ENODATA;
+}
+
+static int status_hex(const char *status, const char *name, uint64_t *ret)
+{
+    char text[64];
+    int r = status_field(status, name, text, sizeof(text));
+    if (r < 0)
+        return r;
+    char *end;
+    errno = 0;
+    *ret = strtoull(text, &end, 16);
+    return errno || *end ? -EINVAL : 0;
+}
+
+static int status_int(const char *status, const char *name)
+{
+    char text[64];
+    uint64_t value;
+    if (status_field(status, name, text, sizeof(text)) < 0)
+        return -1;
+    return jb_parse_u64(text, 1000000, &value) < 0 ? -1 : (int)value;
+}
+
+static int status_cpus(const char *status, const char *name, struct jb_cpus *ret)
+{
+    jb_autofree char *text = malloc(JB_CPUS_TEXT);
+    int r = text ? status_field(status, name, text, JB_CPUS_TEXT) : -ENOMEM;
+    return r < 0 ? r : jb_cpus_parse(text, ret);
+}
+
+/* A namespace is the box's own when it is another one than ours. */
+static int read_namespaces(const struct jb_kdir *dir, struct jb_isolation *got)
+{
+    const struct {
+        const char *name;
+        bool *own;
+    } spaces[] = {
+        {"ns/user", &got->userns}, {"ns/mnt", &got->mount}, {"ns/pid", &got->pid},      {"ns/ipc", &got->ipc},
+        {"ns/uts", &got->uts},     {"ns/net", &got->net},   {"ns/cgroup", &got->cgroup},
+    };
+    jb_autoclose int self = open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    for (size_t i = 0; i < JB_ARRAY_LEN(spaces); i++) {
+        struct stat ours;
+        struct stat theirs;
+        if (fstatat(dir->fd, spaces[i].name, &theirs, 0) < 0 || fstatat(self, spaces[i].name, &ours, 0) < 0)
+            return -errno;
+        *spaces[i].own = ours.st_ino != theirs.st_ino || ours.st_dev != theirs.st_dev;
+    }
+    return 0;
+}
+
+static void read_root(const struct jb_kdir *dir, struct jb_isolation *got)
+{
+    jb_autoclose int root = openat(dir->fd, "root", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    struct statfs fs;
+    const char *name = "";
+    if (root >= 0 && fstatfs(root, &fs) == 0)
+        name = (unsigned long)fs.f_type == OVERLAY_MAGIC  ? "overlay"
+               : (unsigned long)fs.f_type == TMPFS_MAGIC_ ? "tmpfs"
+                                                          : "";
+    (void)snprintf(got->root_fstype, sizeof(got->root_fstype), "%s", name);
+}
+
+static int read_status(const char *status, struct jb_isolation *got)
+{
+    const struct {
+        const char *name;
+        uint64_t *ret;
+    } caps[] = {
+        {"CapInh", &got->cap_inh}, {"CapPrm", &got->cap_prm}, {"CapEff", &got->cap_eff},
+        {"CapBnd", &got->cap_bnd}, {"CapAmb", &got->cap_amb},
+    };
+    for (size_t i = 0; i < JB_ARRAY_LEN(caps); i++) {
+        int r = status_hex(status, caps[i].name, caps[i].ret);
+        if (r < 0)
+            return r;
+    }
+    got->no_new_privs = status_int(status, "NoNewPrivs") == 1;
+    got->seccomp_mode = status_int(status, "Seccomp");
+    got->seccomp_filters = status_int(status, "Seccomp_filters");
+    char ids[64];
+    int r = status_field(status, "Uid", ids, sizeof(ids));
+    if (r == 0)
+        got->uid = (uint32_t)strtoul(ids, NULL, 10);
+    if (r == 0)
+        r = status_field(status, "Gid", ids, sizeof(ids));
+    if (r == 0)
+        got->gid = (uint32_t)strtoul(ids, NULL, 10);
+    if (r == 0)
+        r = status_cpus(status, "Cpus_allowed_list", &got->cpus);
+    return r < 0 ? r : status_cpus(status, "Mems_allowed_list", &got->mems);
+}
+
+int jb_box_isolation(const struct jb_box *box, struct jb_isolation *ret, struct jb_error *err)
+{
+    struct jb_isolation got = {0};
+    struct jb_kdir dir = {.fd = -1};
+    char path[32];
+    (void)snprintf(path, sizeof(path), "/proc/%d", (int)box->pid);
+    int r = jb_kdir_open(path, &dir);
+    if (r < 0)
+        return jb_fail_errno(err, r, "%s", path);
+    jb_autofree char *status = NULL;
+    r = jb_kread_all(&dir, "status", &status);
+    if (r == 0)
+        r = read_status(status, &got);
+    if (r == 0)
+        r = read_namespaces(&dir, &got);
+    read_root(&dir, &got);
+    jb_kdir_close(&dir);
+    if (r < 0)
+        return jb_fail_errno(err, r, "reading back the box's isolation from %s", path);
+    *ret = got;
+    return 0;
+}
+
+static int weaker(struct jb_error *err, const char *what)
+{
+    return jb_fail(err, EIO, "read back from the kernel: %s; the job was not started", what);
+}
+
+int jb_isolation_verify(const struct jb_plan *plan, const struct jb_isolation *got, struct jb_error *err)
+{
+    const struct {
+        unsigned flag;
+        bool own;
+        const char *what;
+    } spaces[] = {
+        {CLONE_NEWUSER, got->userns, "no user namespace of its own"},
+        {CLONE_NEWNS, got->mount, "no mount namespace of its own"},
+        {CLONE_NEWPID, got->pid, "no PID namespace of its own"},
+        {CLONE_NEWIPC, got->ipc, "no IPC namespace of its own"},
+        {CLONE_NEWUTS, got->uts, "no UTS namespace of its own"},
+        {CLONE_NEWNET, got->net, "no network namespace of its own"},
+        {CLONE_NEWCGROUP, got->cgroup, "no cgroup namespace of its own"},
+    };
+    for (size_t i = 0; i < JB_ARRAY_LEN(spaces); i++)
+        if ((plan->namespaces & spaces[i].flag) && !spaces[i].own)
+            return weaker(err, spaces[i].what);
+    if (!got->no_new_privs)
+        return weaker(err, "no_new_privs is not set");
+    if (got->seccomp_mode != 2)
+        return weaker(err, "no system call filter");
+    if ((got->cap_eff | got->cap_prm | got->cap_inh | got->cap_amb | got->cap_bnd) & ~plan->caps)
+        return weaker(err, "more capabilities than planned");
+    uint32_t uid = plan->userns ? plan->submitter_uid : plan->uid;
+    if (got->uid != uid)
+        return weaker(err, "another user than planned");
+    if (!jb_cpus_equal(&got->cpus, &plan->grant.cpus))
+        return weaker(err, "the job may run on other CPUs than it was granted");
+    return 0;
+}

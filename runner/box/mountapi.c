@@ -1,0 +1,95 @@
+/*
+ * mountapi.c - the mount verbs on the kernel's descriptor-based calls.
+ *
+ * Owns: nothing. Runs in: the box's first process. Privilege: CAP_SYS_ADMIN in its user namespace.
+ */
+#include "box/mountapi.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+
+/* The context descriptor hands out lines such as "e overlay: ..." that say more than errno. */
+static int kernel_words(int fs_fd, const char *fstype, int errnum, struct jb_error *err)
+{
+    char words[512];
+    ssize_t n = read(fs_fd, words, sizeof(words) - 1);
+    if (n > 2) {
+        words[n] = '\0';
+        words[strcspn(words, "\n")] = '\0';
+        return jb_fail_errno(err, errnum, "mounting %s (%s)", fstype, words + 2);
+    }
+    return jb_fail_errno(err, errnum, "mounting %s", fstype);
+}
+
+static int make(void *ctx, const char *fstype, const struct jb_mount_option *options, size_t n, uint64_t attr,
+                struct jb_error *err)
+{
+    (void)ctx;
+    jb_autoclose int fs = fsopen(fstype, FSOPEN_CLOEXEC);
+    if (fs < 0)
+        return jb_fail_errno(err, errno, "file system type %s", fstype);
+    for (size_t i = 0; i < n; i++) {
+        unsigned how = options[i].value ? FSCONFIG_SET_STRING : FSCONFIG_SET_FLAG;
+        if (fsconfig(fs, how, options[i].key, options[i].value, 0) < 0)
+            return kernel_words(fs, fstype, errno, err);
+    }
+    if (fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+        return kernel_words(fs, fstype, errno, err);
+    int fd = fsmount(fs, FSMOUNT_CLOEXEC, (unsigned)attr);
+    return fd < 0 ? kernel_words(fs, fstype, errno, err) : fd;
+}
+
+static int clone_mount(void *ctx, int fd, bool recursive)
+{
+    (void)ctx;
+    int got = open_tree(fd, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (recursive ? AT_RECURSIVE : 0));
+    return got < 0 ? -errno : got;
+}
+
+static int set_attributes(void *ctx, int mount_fd, uint64_t set, bool recursive)
+{
+    (void)ctx;
+    struct mount_attr attr = {.attr_set = set};
+    return mount_setattr(mount_fd, "", AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0), &attr, sizeof(attr)) < 0
+               ? -errno
+               : 0;
+}
+
+static int attach(void *ctx, int mount_fd, int at_fd)
+{
+    (void)ctx;
+    return move_mount(mount_fd, "", at_fd, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0 ? -errno : 0;
+}
+
+static int make_private(void *ctx)
+{
+    (void)ctx;
+    return mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ? -errno : 0;
+}
+
+static int pivot(void *ctx, int root_fd)
+{
+    (void)ctx;
+    if (fchdir(root_fd) < 0 || syscall(SYS_pivot_root, ".", ".") < 0)
+        return -errno;
+    /* both roots are at "/" now, the old one on top: detaching it leaves the new one */
+    if (umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
+        return -errno;
+    return 0;
+}
+
+const struct jb_mountapi jb_mountapi_kernel = {
+    .make = make,
+    .clone = clone_mount,
+    .setattr = set_attributes,
+    .attach = attach,
+    .make_private = make_private,
+    .pivot = pivot,
+};

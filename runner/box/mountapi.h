@@ -1,0 +1,41 @@
+/*
+ * mountapi.h - the few mount verbs a box is built from; real, or a test's own.
+ *
+ * Owns: nothing; mount descriptors belong to the caller. Runs in: the box's first process. Privilege: CAP_SYS_ADMIN
+ * in its user namespace. Kernel: the descriptor-based mount calls, Linux 5.12.
+ */
+#ifndef JB_BOX_MOUNTAPI_H
+#define JB_BOX_MOUNTAPI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+struct jb_mount_option {
+    const char *key;
+    const char *value; /* NULL: a flag */
+};
+
+struct jb_mountapi {
+    /* A new file system, not attached anywhere. `attr`: MOUNT_ATTR_*. Returns a descriptor. The error holds the
+     * kernel's own words where it gives any. */
+    int (*make)(void *ctx, const char *fstype, const struct jb_mount_option *options, size_t n, uint64_t attr,
+                struct jb_error *err);
+    /* A copy of what is mounted at fd (O_PATH), not attached anywhere. */
+    int (*clone)(void *ctx, int fd, bool recursive);
+    int (*setattr)(void *ctx, int mount_fd, uint64_t set, bool recursive);
+    /* Attaches a mount to the place that `at_fd` (O_PATH) stands for. */
+    int (*attach)(void *ctx, int mount_fd, int at_fd);
+    /* No mount event goes out of this namespace any more. */
+    int (*make_private)(void *ctx);
+    /* root_fd becomes "/", the old root is detached, the working directory is the new root. */
+    int (*pivot)(void *ctx, int root_fd);
+    void *ctx;
+};
+
+/* The kernel's. */
+extern const struct jb_mountapi jb_mountapi_kernel;
+
+#endif

@@ -1,0 +1,52 @@
+/*
+ * proto.h - what the box's first process and its supervisor say to each other.
+ *
+ * Owns: nothing. Runs in: the supervisor, the first process while it builds the box, and jobbox-init (which shares
+ * no code with libjobbox: this header includes only the C library). Privilege: none.
+ *
+ * One SOCK_SEQPACKET pair; each packet is one struct jb_msg. The box side is descriptor JB_CONTROL_FD in
+ * jobbox-init. The job never holds it. End of file on either side means that the other is gone.
+ */
+#ifndef JB_BOX_PROTO_H
+#define JB_BOX_PROTO_H
+
+#include <stdint.h>
+
+#define JB_CONTROL_FD 3
+#define JB_MSG_TEXT   1024
+
+enum jb_msg_type {
+    /* from the box */
+    JB_MSG_FAILED = 1,  /* building failed: errnum, text */
+    JB_MSG_SCRATCH,     /* carries a descriptor of the scratch file system */
+    JB_MSG_READY,       /* jobbox-init waits for GO; carries the terminal's master when there is one */
+    JB_MSG_STARTED,     /* the job runs: mono_ns */
+    JB_MSG_EXEC_FAILED, /* the command could not be started: errnum */
+    JB_MSG_ENDED,       /* the job's main process ended and everything else was killed: status, rusage */
+    /* to the box */
+    JB_MSG_GO = 64,
+    JB_MSG_SIGNAL, /* value: signal number for every process of the job */
+    JB_MSG_WINCH,  /* rows and columns for the job's terminal */
+    JB_MSG_QUIT,   /* jobbox-init may leave; the box falls apart */
+};
+
+struct jb_msg {
+    uint32_t type;
+    int32_t errnum;
+    int32_t value;  /* JB_MSG_SIGNAL; wait status in JB_MSG_ENDED */
+    int32_t value2;
+    uint64_t mono_ns;
+    /* JB_MSG_ENDED: all processes that the job waited for, and those that init reaped */
+    uint64_t user_us, system_us;
+    uint64_t minor_faults, major_faults, voluntary_switches, involuntary_switches;
+    char text[JB_MSG_TEXT]; /* sent only as far as it is used */
+};
+
+/* Bytes of a message without text. */
+#define JB_MSG_HEAD ((unsigned)__builtin_offsetof(struct jb_msg, text))
+
+/* argv[1] of jobbox-init: letters. */
+#define JB_INIT_TTY 't'  /* give the job a terminal */
+#define JB_INIT_NONE '-' /* nothing */
+
+#endif

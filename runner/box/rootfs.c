@@ -1,0 +1,440 @@
+/*
+ * rootfs.c - the plan's mount operations, one function for each kind.
+ *
+ * Owns: descriptors of the root under construction. Runs in: the box's first process, single-threaded.
+ * Privilege: CAP_SYS_ADMIN in its user namespace. Everything of the image and of the submitter is hostile here:
+ * places are found by descriptor beneath the new root, never by a path string from "/".
+ */
+#include "box/rootfs.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/fd.h"
+#include "box/identity.h"
+
+#define ATTR_PLAIN (MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
+#define FD_PATH    64
+
+static const char *fd_path(char buf[FD_PATH], int fd, const char *name)
+{
+    (void)snprintf(buf, FD_PATH, "/proc/self/fd/%d%s%s", fd, name ? "/" : "", name ? name : "");
+    return buf;
+}
+
+int jb_rootfs_find(struct jb_rootfs *fs, const char *target, enum jb_walk walk)
+{
+    return jb_open_at(fs->root_fd, target + strspn(target, "/"), O_PATH, 0, walk);
+}
+
+int jb_rootfs_place(struct jb_rootfs *fs, const char *target, bool file, enum jb_walk walk, struct jb_error *err)
+{
+    const char *path = target + strspn(target, "/");
+    int fd = jb_open_at(fs->root_fd, path, O_PATH | (file ? 0 : O_DIRECTORY), 0, walk);
+    if (fd >= 0)
+        return fd;
+    if (fd != -ENOENT)
+        return jb_fail_errno(err, fd, "%s in the box%s", target,
+                             fd == -ELOOP ? " (a symlink is in the way; it must be an ordinary directory)" : "");
+    const char *slash = strrchr(path, '/');
+    char parent[PATH_MAX] = ".";
+    if (file && slash)
+        (void)snprintf(parent, sizeof(parent), "%.*s", (int)(slash - path), path);
+    jb_autoclose int at = -1;
+    int r = jb_mkdir_p(fs->root_fd, file ? parent : path, 0755, (uid_t)-1, (gid_t)-1, walk, &at);
+    if (r < 0)
+        return jb_fail_errno(err, r, "making %s in the box", target);
+    if (!file)
+        return jb_take_fd(&at);
+    jb_autoclose int made = openat(at, slash ? slash + 1 : path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    if (made < 0)
+        return jb_fail_errno(err, errno, "making %s in the box", target);
+    fd = jb_open_at(fs->root_fd, path, O_PATH, 0, walk);
+    return fd < 0 ? jb_fail_errno(err, fd, "%s in the box", target) : fd;
+}
+
+static int attach(struct jb_rootfs *fs, int mount_fd, int at_fd, const char *what, struct jb_error *err)
+{
+    int r = fs->api->attach(fs->api->ctx, mount_fd, at_fd);
+    return r < 0 ? jb_fail_errno(err, r, "attaching %s", what) : 0;
+}
+
+/* Attaches `mount_fd` to a directory of the root that belongs to jobbox, made when absent. */
+static int attach_system(struct jb_rootfs *fs, int mount_fd, const struct jb_op *op, struct jb_error *err)
+{
+    jb_autoclose int at = jb_rootfs_place(fs, op->target, false, JB_WALK_STRICT, err);
+    return at < 0 ? at : attach(fs, mount_fd, at, op->target, err);
+}
+
+static int open_stage(const char *path, struct jb_error *err)
+{
+    int fd = open(path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    return fd < 0 ? jb_fail_errno(err, errno, "%s", path) : fd;
+}
+
+/* The scratch's own root: a place for the box's root, an empty directory for masks. */
+static int furnish_scratch(struct jb_rootfs *fs, struct jb_error *err)
+{
+    if (mkdirat(fs->scratch_fd, "root", 0755) < 0 || mkdirat(fs->scratch_fd, "empty", 0555) < 0)
+        return jb_fail_errno(err, errno, "preparing the scratch");
+    return 0;
+}
+
+static int op_scratch_tmpfs(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error *err)
+{
+    char size[32];
+    char inodes[32];
+    struct jb_mount_option options[3] = {{"mode", "0755"}};
+    size_t n = 1;
+    if (op->bytes != JB_UNSET) {
+        (void)snprintf(size, sizeof(size), "%" PRIu64, op->bytes);
+        options[n++] = (struct jb_mount_option){"size", size};
+    }
+    if (op->inodes != JB_UNSET) {
+        (void)snprintf(inodes, sizeof(inodes), "%" PRIu64, op->inodes);
+        options[n++] = (struct jb_mount_option){"nr_inodes", inodes};
+    }
+    jb_autoclose int stage = open_stage(fs->stage, err);
+    if (stage < 0)
+        return stage;
+    jb_autoclose int fd = fs->api->make(fs->api->ctx, "tmpfs", options, n, ATTR_PLAIN, err);
+    if (fd < 0)
+        return fd;
+    int r = attach(fs, fd, stage, "the scratch", err);
+    if (r < 0)
+        return r;
+    fs->scratch_fd = jb_take_fd(&fd);
+    return furnish_scratch(fs, err);
+}
+
+static int op_scratch_dir(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error *err)
+{
+    jb_autoclose int source = open_stage(op->source, err);
+    if (source < 0)
+        return source;
+    jb_autoclose int stage = open_stage(fs->stage, err);
+    if (stage < 0)
+        return stage;
+    jb_autoclose int fd = fs->api->clone(fs->api->ctx, source, false);
+    if (fd < 0)
+        return jb_fail_errno(err, fd, "%s", op->source);
+    int r = fs->api->setattr(fs->api->ctx, fd, ATTR_PLAIN, false);
+    if (r < 0)
+        return jb_fail_errno(err, r, "%s", op->source);
+    r = attach(fs, fd, stage, "the scratch", err);
+    if (r < 0)
+        return r;
+    fs->scratch_fd = jb_take_fd(&fd);
+    return furnish_scratch(fs, err);
+}
+
+/* An upper's root shows as the merged root: it takes the lower's mode and owner. */
+static int make_layer(struct jb_rootfs *fs, int lower, char upper[16], char work[16], struct jb_error *err)
+{
+    struct stat st;
+    (void)snprintf(upper, 16, "upper%u", fs->layers);
+    (void)snprintf(work, 16, "work%u", fs->layers);
+    fs->layers++;
+    if (fstat(lower, &st) < 0)
+        return jb_fail_errno(err, errno, "image");
+    if (mkdirat(fs->scratch_fd, upper, 0755) < 0 || mkdirat(fs->scratch_fd, work, 0700) < 0)
+        return jb_fail_errno(err, errno, "preparing the scratch");
+    if (fs->plan->userns) /* foreign owners are not ours to give */
+        return 0;
+    if ((st.st_uid != 0 || st.st_gid != 0) && fchownat(fs->scratch_fd, upper, st.st_uid, st.st_gid, 0) < 0)
+        return jb_fail_errno(err, errno, "preparing the scratch");
+    if ((st.st_mode & 07777) != 0755 && fchmodat(fs->scratch_fd, upper, st.st_mode & 07777, 0) < 0)
+        return jb_fail_errno(err, errno, "preparing the scratch");
+    return 0;
+}
+
+/* Through descriptors: no name can hold a character that the option string would misread. */
+static int make_overlay(struct jb_rootfs *fs, int lower, struct jb_error *err)
+{
+    char upper[16];
+    char work[16];
+    char paths[3][FD_PATH];
+    int r = make_layer(fs, lower, upper, work, err);
+    if (r < 0)
+        return r;
+    const struct jb_mount_option options[] = {
+        {"lowerdir", fd_path(paths[0], lower, NULL)},
+        {"upperdir", fd_path(paths[1], fs->scratch_fd, upper)},
+        {"workdir", fd_path(paths[2], fs->scratch_fd, work)},
+        {"userxattr", NULL},
+    };
+    return fs->api->make(fs->api->ctx, "overlay", options, JB_ARRAY_LEN(options) - (fs->plan->userns ? 0 : 1),
+                         ATTR_PLAIN, err);
+}
+
+static int open_source(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error *err)
+{
+    if (!(op->flags & JB_OPF_AS_SUBMITTER)) {
+        int fd = open(op->source, O_PATH | O_CLOEXEC);
+        return fd < 0 ? -errno : fd;
+    }
+    return jb_open_as_submitter(fs->plan, op->source, O_PATH, err);
+}
+
+static int root_at(struct jb_rootfs *fs, int mount_fd, struct jb_error *err)
+{
+    jb_autoclose int at = openat(fs->scratch_fd, "root", O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (at < 0)
+        return jb_fail_errno(err, errno, "the box's root");
+    return attach(fs, mount_fd, at, "the box's root", err);
+}
+
+static int op_root_overlay(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error *err)
+{
+    jb_autoclose int lower = open_source(fs, op, err);
+    if (lower < 0)
+        return jb_fail_errno(err, lower, "image %s", op->source);
+    jb_autoclose int fd = make_overlay(fs, lower, err);
+    if (fd < 0)
+        return jb_wrap(err, "overlay over %s", op->source);
+    int r = root_at(fs, fd, err);
+    if (r < 0)
+        return r;
+    fs->root_fd = jb_take_fd(&fd);
+    return 0;
+}
+
+static int op_root_tmpfs(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error *err)
+{
+    (void)op;
+    const struct jb_mount_option options[] = {{"mode", "0755"}, {"size", "16m"}};
+    jb_autoclose int fd = fs->api->make(fs->api->ctx, "tmpfs", options, JB_ARRAY_LEN(options), ATTR_PLAIN, err);
+    if (fd < 0)
+        return fd;
+    int r = root_at(fs, fd, err);
+    if (r < 0)
+        return r;
+    fs->root_fd = jb_take_fd(&fd);
+    return 0;
+}
+
+static int bind_fd(struct jb_rootfs *fs, int source, const struct jb_op *op, int at, struct jb_error *err)
+{
+    bool recursive = op->flags & JB_OPF_RECURSIVE;
+    uint64_t attr = ATTR_PLAIN | (op->flags & JB_OPF_RW ? 0U : MOUNT_ATTR_RDONLY);
+    jb_autoclose int fd = fs->api->clone(fs->api->ctx, source, recursive);
+    if (fd < 0)
+        return jb_fail_errno(err, fd, "copying the mount of %s", op->source);
+    int r = fs->api->setattr(fs->api->ctx, fd, attr, recursive);
+    if (r < 0)
+        return jb_fail_errno(err, r, "mount attributes of %s", op->source);
+    return attach(fs, fd, at, op->target, err);
+}
+
+static int op_bind(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error *err)
+{
+    jb_autoclose int source = open_source(fs, op, err);
+    if (source == -ENOENT && (op->flags & JB_OPF_OPTIONAL))
+        return 0;
+    struct stat st;
+    if (source < 0 || fstat(source, &st) < 0)
+        return jb_fail_errno(err, source < 0 ? source : errno, "%s", op->source);
+    if (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode) && !S_ISSOCK(st.st_mode) && !S_ISFIFO(st.st_mode))
+        return jb_fail(err, EINVAL, "%s is neither a directory nor a file; devices are asked for under "
+                       "resources.devices", op->source);
+    enum jb_walk walk = op->flags & JB_OPF_AS_SUBMITTER ? JB_WALK_IN_ROOT : JB_WALK_STRICT;
+    jb_autoclose int at = jb_rootfs_place(fs, op->target, !S_ISDIR(st.st_mode), walk, err);
+    if (at < 0)
+        return op->flags & JB_OPF_OPTIONAL && !(op->flags & JB_OPF_AS_SUBMITTER) ? 0 : at;
+    return bind_fd(fs, source, op, at, err);
+}
+
+static int op_overlay(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error *err)
+{
+    jb_autoclose int lower = open(op->source, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (lower < 0 && (op->flags & JB_OPF_OPTIONAL)) /* a file, or nothing we may enter */
+        return 0;
+    if (lower < 0)
+        return jb_fail_errno(err, errno, "%s", op->source);
+    jb_autoclose int at = jb_rootfs_place(fs, op->target, false, JB_WALK_STRICT, err);
+    if (at < 0)
+        return at;
+    jb_autoclose int fd = make_overlay(fs, lower, err);
+    if (fd >= 0)
+        return attach(fs, fd, at, op->target, err);
+    if (!(op->flags & JB_OPF_OR_RO_BIND))
+        return jb_wrap(err, "overlay over %s", op->source);
+    jb_error_clear(err);
+    return bind_fd(fs, lower, op, at, err);
+}
+
+static int op_scratch_bind(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error *err)
+{
+    char name[16];
+    if (op->flags & JB_OPF_OPTIONAL) { /* an image may have a symlink here, to a directory that is the box's anyway */
+        jb_autoclose int there = jb_rootfs_find(fs, op->target, JB_WALK_STRICT);
+        if (there == -ELOOP)
+            return 0;
+    }
+    (void)snprintf(name, sizeof(name), "dir%u", fs->binds++);
+    if (mkdirat(fs->scratch_fd, name, 0755) < 0 || fchmodat(fs->scratch_fd, name, op->mode, 0) < 0)
+        return jb_fail_errno(err, errno, "preparing the scratch");
+    jb_autoclose int source = openat(fs->scratch_fd, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    jb_autoclose int fd = source < 0 ? -errno : fs->api->clone(fs->api->ctx, source, false);
+    if (fd < 0)
+        return jb_fail_errno(err, fd, "preparing the scratch");
+    return attach_system(fs, fd, op, err);
+}
+
+static int op_tmpfs(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error *err)
+{
+    char size[32];
+    char mode[16];
+    (void)snprintf(size, sizeof(size), "%" PRIu64, op->bytes);
+    (void)snprintf(mode, sizeof(mode), "%04o", (unsigned)op->mode);
+    const struct jb_mount_option options[] = {{"mode", mode}, {"size", size}};
+    jb_autoclose int at = jb_rootfs_place(fs, op->target, false, JB_WALK_IN_ROOT, err);
+    if (at < 0)
+        return at;
+    jb_autoclose int fd = fs->api->make(fs->api->ctx, "tmpfs", options, JB_ARRAY_LEN(options), ATTR_PLAIN, err);
+    return fd < 0 ? fd : attach(fs, fd, at, op->target, err);
+}
+
+static int op_symlink(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error *err)
+{
+    if (symlinkat(op->source, fs->root_fd, op->target + strspn(op->target, "/")) < 0)
+        return jb_fail_errno(err, errno, "%s in the box", op->target);
+    return 0;
+}
+
+/* A directory for the job: made with the job as owner, left alone when it is there. */
+static int op_dir(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error *err)
+{
+    const char *path = op->target + strspn(op->target, "/");
+    if (!*path)
+        return 0;
+    jb_autoclose int there = jb_open_at(fs->root_fd, path, O_PATH | O_DIRECTORY, 0, JB_WALK_IN_ROOT);
+    if (there >= 0)
+        return 0;
+    if (there != -ENOENT)
+        return jb_fail_errno(err, there, "%s in the box", op->target);
+    int r = jb_mkdir_p(fs->root_fd, path, op->mode, fs->plan->uid, fs->plan->gid, JB_WALK_IN_ROOT, NULL);
+    return r < 0 ? jb_fail_errno(err, r, "making %s in the box", op->target) : 0;
+}
+
+static int op_file(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error *err)
+{
+    const char *path = op->target + strspn(op->target, "/");
+    const char *slash = strrchr(path, '/');
+    char parent[PATH_MAX] = ".";
+    if (slash)
+        (void)snprintf(parent, sizeof(parent), "%.*s", (int)(slash - path), path);
+    jb_autoclose int at = -1;
+    int r = jb_mkdir_p(fs->root_fd, parent, 0755, (uid_t)-1, (gid_t)-1, JB_WALK_STRICT, &at);
+    if (r < 0)
+        return jb_fail_errno(err, r, "making %s in the box", op->target);
+    jb_autoclose int fd =
+        openat(at, slash ? slash + 1 : path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, op->mode);
+    if (fd < 0)
+        return jb_fail_errno(err, errno, "making %s in the box", op->target);
+    r = jb_write_all(fd, op->text, strlen(op->text));
+    if (r == 0 && (fchmod(fd, op->mode) < 0 || fchown(fd, fs->plan->uid, fs->plan->gid) < 0))
+        r = -errno;
+    return r < 0 ? jb_fail_errno(err, r, "writing %s in the box", op->target) : 0;
+}
+
+static int op_proc(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error *err)
+{
+    jb_autoclose int fd = fs->api->make(fs->api->ctx, "proc", NULL, 0, ATTR_PLAIN | MOUNT_ATTR_NOEXEC, err);
+    return fd < 0 ? fd : attach_system(fs, fd, op, err);
+}
+
+static int op_sysfs(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error *err)
+{
+    jb_autoclose int fd = fs->api->make(fs->api->ctx, "sysfs", NULL, 0,
+                                        ATTR_PLAIN | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_RDONLY, err);
+    return fd < 0 ? fd : attach_system(fs, fd, op, err);
+}
+
+static int op_mask_dir(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error *err)
+{
+    jb_autoclose int at = jb_rootfs_find(fs, op->target, JB_WALK_IN_ROOT);
+    if (at < 0)
+        return op->flags & JB_OPF_OPTIONAL ? 0 : jb_fail_errno(err, at, "hiding %s", op->target);
+    jb_autoclose int empty = openat(fs->scratch_fd, "empty", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    jb_autoclose int fd = empty < 0 ? -errno : fs->api->clone(fs->api->ctx, empty, false);
+    int r = fd < 0 ? fd : fs->api->setattr(fs->api->ctx, fd, ATTR_PLAIN | MOUNT_ATTR_RDONLY, false);
+    if (r < 0)
+        return jb_fail_errno(err, r, "hiding %s", op->target);
+    return attach(fs, fd, at, op->target, err);
+}
+
+/* The cover is the /dev/null that this box made itself: an image cannot have put something else there. */
+static int op_mask_file(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error *err)
+{
+    jb_autoclose int at = jb_rootfs_find(fs, op->target, JB_WALK_STRICT);
+    if (at < 0)
+        return op->flags & JB_OPF_OPTIONAL ? 0 : jb_fail_errno(err, at, "hiding %s", op->target);
+    jb_autoclose int null = jb_rootfs_find(fs, "/dev/null", JB_WALK_STRICT);
+    struct stat st;
+    if (null < 0 || fstat(null, &st) < 0 || !S_ISCHR(st.st_mode))
+        return jb_fail(err, EINVAL, "hiding %s: the box's /dev/null is not a device", op->target);
+    jb_autoclose int fd = fs->api->clone(fs->api->ctx, null, false);
+    if (fd < 0)
+        return jb_fail_errno(err, fd, "hiding %s", op->target);
+    return attach(fs, fd, at, op->target, err);
+}
+
+static int op_read_only(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error *err)
+{
+    jb_autoclose int at = jb_rootfs_find(fs, op->target, JB_WALK_STRICT);
+    if (at < 0)
+        return op->flags & JB_OPF_OPTIONAL ? 0 : jb_fail_errno(err, at, "%s in the box", op->target);
+    jb_autoclose int fd = fs->api->clone(fs->api->ctx, at, false);
+    int r = fd < 0 ? fd
+                   : fs->api->setattr(fs->api->ctx, fd, ATTR_PLAIN | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_RDONLY, false);
+    if (r < 0)
+        return jb_fail_errno(err, r, "making %s read-only", op->target);
+    return attach(fs, fd, at, op->target, err);
+}
+
+static int op_pivot(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error *err)
+{
+    (void)op;
+    int r = fs->api->pivot(fs->api->ctx, fs->root_fd);
+    return r < 0 ? jb_fail_errno(err, r, "changing to the box's root") : 0;
+}
+
+int jb_rootfs_build(struct jb_rootfs *fs, struct jb_error *err)
+{
+    static int (*const run[JB_OP_MAX])(struct jb_rootfs *, const struct jb_op *, struct jb_error *) = {
+        [JB_OP_SCRATCH_TMPFS] = op_scratch_tmpfs,
+        [JB_OP_SCRATCH_DIR] = op_scratch_dir,
+        [JB_OP_ROOT_OVERLAY] = op_root_overlay,
+        [JB_OP_ROOT_TMPFS] = op_root_tmpfs,
+        [JB_OP_OVERLAY] = op_overlay,
+        [JB_OP_BIND] = op_bind,
+        [JB_OP_SCRATCH_BIND] = op_scratch_bind,
+        [JB_OP_TMPFS] = op_tmpfs,
+        [JB_OP_SYMLINK] = op_symlink,
+        [JB_OP_DIR] = op_dir,
+        [JB_OP_FILE] = op_file,
+        [JB_OP_PROC] = op_proc,
+        [JB_OP_SYSFS] = op_sysfs,
+        [JB_OP_DEV] = jb_rootfs_dev,
+        [JB_OP_MASK_FILE] = op_mask_file,
+        [JB_OP_MASK_DIR] = op_mask_dir,
+        [JB_OP_READONLY] = op_read_only,
+        [JB_OP_PIVOT] = op_pivot,
+    };
+    int r = fs->api->make_private(fs->api->ctx);
+    if (r < 0)
+        return jb_fail_errno(err, r, "making the mounts private");
+    for (size_t i = 0; i < fs->plan->n_ops; i++) {
+        r = run[fs->plan->ops[i].kind](fs, &fs->plan->ops[i], err);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}

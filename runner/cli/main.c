@@ -1,0 +1,67 @@
+/*
+ * main.c - the dispatcher.
+ *
+ * Owns: the process. Runs in: the client, which is the supervisor when a job is run. Privilege: the user's.
+ */
+#include <stdio.h>
+
+#include "base/cleanup.h"
+#include "base/str.h"
+#include "cli/cli.h"
+
+static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *what;
+} verbs[] = {
+    {"run", jb_cmd_run, "run a job now, here, and wait for its end"},
+    {"plan", jb_cmd_plan, "print everything that running a job would do; touches nothing"},
+    {"validate", jb_cmd_validate, "check job specs"},
+    {"sweep", jb_cmd_sweep, "finish boxes whose supervisor died"},
+};
+
+static void help(FILE *out)
+{
+    (void)fputs("Usage: jobbox VERB [OPTION]... [ARGUMENT]...\n"
+                "Runs batch jobs pinned to CPUs, in throwaway roots, with an accounting record each.\n\n"
+                "Verbs:\n",
+                out);
+    for (size_t i = 0; i < JB_ARRAY_LEN(verbs); i++)
+        (void)fprintf(out, "  %-10s %s\n", verbs[i].name, verbs[i].what);
+    (void)fputs("\nEvery verb has --help. Exit codes of run: the job's own; 120 timeout, 121 out of memory, 122 another\n"
+                "limit, 123 cancelled, 124 the box could not be made, 125 usage or spec error, 128+N signal N.\n",
+                out);
+}
+
+static int unknown(const char *verb)
+{
+    const char *names[JB_ARRAY_LEN(verbs)];
+    for (size_t i = 0; i < JB_ARRAY_LEN(verbs); i++)
+        names[i] = verbs[i].name;
+    const char *near = jb_did_you_mean(verb, names, JB_ARRAY_LEN(verbs));
+    if (near)
+        (void)fprintf(stderr, "jobbox: \"%s\" is not a verb; did you mean \"%s\"?\n", verb, near);
+    else
+        (void)fprintf(stderr, "jobbox: \"%s\" is not a verb; see jobbox --help\n", verb);
+    return JB_EXIT_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        help(stderr);
+        return JB_EXIT_USAGE;
+    }
+    if (jb_streq(argv[1], "--help") || jb_streq(argv[1], "-h") || jb_streq(argv[1], "help")) {
+        help(stdout);
+        return 0;
+    }
+    if (jb_streq(argv[1], "--version") || jb_streq(argv[1], "version")) {
+        (void)puts("jobbox " JOBBOX_VERSION);
+        return 0;
+    }
+    for (size_t i = 0; i < JB_ARRAY_LEN(verbs); i++)
+        if (jb_streq(argv[1], verbs[i].name))
+            return verbs[i].run(argc - 1, argv + 1);
+    return unknown(argv[1]);
+}

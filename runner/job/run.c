@@ -1,0 +1,418 @@
+/*
+ * run.c - one attempt, from spec to record.
+ *
+ * Owns: the box, its cgroups, its directory and its grant, from claim to release. Runs in: the supervisor.
+ * Privilege: root, or none with a user namespace.
+ *
+ * Order. What can be refused is refused before anything is made. The claim comes first, with the plan on disk, so that
+ * whatever is made afterwards can be found and removed by somebody else. Teardown runs the other way; the record is on
+ * disk before it starts and in the journal before the claim is given back.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/fd.h"
+#include "job/artifacts.h"
+#include "job/boxdir.h"
+#include "job/job.h"
+#include "job/streams.h"
+#include "job/supervise.h"
+#include "record/journal.h"
+#include "record/record.h"
+
+#define KILL_TIME    (10 * JB_NS_PER_S)
+#define DESTROY_TIME (10 * JB_NS_PER_S)
+
+/* Everything one attempt holds. */
+struct attempt {
+    const struct jb_job_options *o;
+    struct jb_id id;
+    struct jb_host host;
+    struct jb_plan *plan;
+    int box_fd, lock_fd;
+    char *box_dir;
+    struct jb_cgroup *cgroup;
+    struct jb_box box;
+    struct jb_streams streams;
+    json_t *record;
+    struct jb_outcome outcome;
+    uint64_t begun_ns;
+    struct jb_origin origin;
+    bool claimed, streams_open, box_up;
+};
+
+static int load_machine(const struct jb_job_options *o, struct jb_machine *ret, struct jb_error *err)
+{
+    const struct jb_machine_source source = {.cache_dirfd = o->state->runtime_fd, .reserved = &o->site->reserved_cpus};
+    return jb_machine_load(&source, ret, err);
+}
+
+/* Policy and contradictions are the spec's fault; what is busy or missing here is not. */
+static enum jb_job_failure blame(int r)
+{
+    return r == -EINVAL || r == -EPERM || r == -ENOTSUP ? JB_JOB_BAD_SPEC : JB_JOB_NO_BOX;
+}
+
+/* From the ledger as it is now to a plan. Under alloc.lock when it is for real. */
+static int make_plan(const struct jb_job_options *o, const struct jb_machine *machine, const struct jb_ledger *ledger,
+                     const struct jb_host *host, const struct jb_image *image, const struct jb_id *id,
+                     struct jb_plan **ret, enum jb_job_failure *ret_failure, struct jb_error *err)
+{
+    struct jb_request request;
+    struct jb_grant grant;
+    int r = jb_plan_request(o->spec, o->site, &request, err);
+    if (r < 0) {
+        *ret_failure = blame(r);
+        return r;
+    }
+    r = jb_place(machine, ledger, &request, &grant, err);
+    if (r < 0) {
+        *ret_failure = r == -EINVAL ? JB_JOB_BAD_SPEC : JB_JOB_NO_BOX;
+        return jb_wrap(err, "%s", o->spec->file);
+    }
+    const struct jb_plan_input input = {
+        .spec = o->spec,
+        .site = o->site,
+        .host = host,
+        .submitter = o->submitter,
+        .image = image,
+        .grant = &grant,
+        .id = id,
+        .runtime_dir = o->state->runtime_dir,
+        .state_dir = o->state->state_dir,
+        .tty = o->tty,
+    };
+    r = jb_plan_make(&input, ret, err);
+    if (r < 0) {
+        *ret_failure = blame(r);
+        return r;
+    }
+    if (o->spec_sha256)
+        (void)snprintf((*ret)->spec_sha256, sizeof((*ret)->spec_sha256), "%s", o->spec_sha256);
+    return 0;
+}
+
+static void fill_holding(const struct jb_plan *plan, struct jb_holding *ret)
+{
+    *ret = (struct jb_holding){
+        .id = plan->id,
+        .uid = plan->submitter_uid,
+        .exclusive = plan->grant.exclusive,
+        .cpus = plan->grant.cpus,
+        .held = plan->grant.held,
+        .mems = plan->grant.mems,
+        .memory = plan->reserved_memory ? plan->memory_max : JB_UNSET,
+    };
+    (void)snprintf(ret->name, sizeof(ret->name), "%s", plan->name);
+}
+
+/* Grant, plan and claim are one step for every other jobbox: alloc.lock is held from the look at the ledger on. */
+static int claim(struct attempt *a, const struct jb_machine *machine, const struct jb_image *image,
+                 enum jb_job_failure *ret_failure, struct jb_error *err)
+{
+    struct jb_ledger_dir *dir = &a->o->state->ledger;
+    struct jb_ledger ledger = {0};
+    struct jb_holding holding;
+    int r = jb_ledger_lock(dir, err);
+    if (r < 0)
+        return r;
+    r = jb_ledger_read(dir, &ledger, err);
+    if (r == 0)
+        r = make_plan(a->o, machine, &ledger, &a->host, image, &a->id, &a->plan, ret_failure, err);
+    if (r == 0) {
+        fill_holding(a->plan, &holding);
+        r = jb_ledger_claim(dir, &holding, &a->box_fd, &a->lock_fd, err);
+        a->claimed = r == 0;
+    }
+    jb_ledger_unlock(dir);
+    jb_ledger_free(&ledger);
+    return r;
+}
+
+static int prepare(struct attempt *a, enum jb_job_failure *ret_failure, struct jb_error *err)
+{
+    struct jb_machine machine = {0};
+    struct jb_image image = {0};
+    *ret_failure = JB_JOB_NO_BOX;
+    int r = jb_id_new(jb_wall_us(NULL), &a->id);
+    if (r < 0)
+        return jb_fail_errno(err, r, "making an id");
+    r = jb_image_resolve(a->o->spec, a->o->submitter->cwd, &image, err);
+    if (r == -ENOTSUP || r == -EINVAL)
+        *ret_failure = JB_JOB_BAD_SPEC;
+    if (r == 0)
+        r = load_machine(a->o, &machine, err);
+    if (r == 0)
+        r = jb_host_probe(a->o->submitter->privileged, &a->host, err);
+    if (r == 0)
+        r = claim(a, &machine, &image, ret_failure, err);
+    jb_machine_free(&machine);
+    jb_image_free(&image);
+    if (r < 0)
+        return r;
+    *ret_failure = JB_JOB_NO_BOX;
+    a->box_dir = jb_asprintf("%s/boxes/%s", a->o->state->runtime_dir, a->id.text);
+    if (!a->box_dir)
+        return jb_fail_errno(err, ENOMEM, "box");
+    r = jb_record_draft(a->plan, &a->origin, &a->record, err);
+    return r < 0 ? r : jb_boxdir_save_plan(a->box_fd, a->plan, a->record, err);
+}
+
+static int make_scratch_dir(const struct attempt *a, struct jb_error *err)
+{
+    if (a->plan->ops[0].kind != JB_OP_SCRATCH_DIR)
+        return 0;
+    jb_autoclose int dir = -1;
+    int r = jb_mkdir_p(a->o->state->state_fd, "scratch", 0711, (uid_t)-1, (gid_t)-1, JB_WALK_STRICT, &dir);
+    if (r == 0 && mkdirat(dir, a->id.text, 0755) < 0)
+        r = -errno;
+    return r < 0 ? jb_fail_errno(err, r, "making scratch/%s", a->id.text) : 0;
+}
+
+/* Everything up to the point where nothing but GO is missing, read back and compared. */
+static int build(struct attempt *a, struct jb_error *err)
+{
+    struct jb_isolation isolation;
+    struct jb_cg_readback readback;
+    int r = jb_streams_open(a->plan, a->o->out_fd, a->o->err_fd, &a->streams, err);
+    if (r < 0)
+        return r;
+    a->streams_open = true;
+    r = make_scratch_dir(a, err);
+    if (r == 0 && !a->plan->no_cgroups)
+        r = jb_cgroup_create(&a->host.cgroups, &a->plan->cgroup, &a->cgroup, err);
+    if (r == 0)
+        r = jb_box_start(a->plan, a->box_dir, a->cgroup, &a->streams.job, &a->box, err);
+    if (r < 0)
+        return r;
+    a->box_up = true;
+    jb_streams_handed_over(&a->streams);
+    r = jb_box_isolation(&a->box, &isolation, err);
+    if (r == 0)
+        r = jb_isolation_verify(a->plan, &isolation, err);
+    if (r == 0 && a->cgroup)
+        r = jb_cgroup_readback(a->cgroup, &readback, err);
+    if (r == 0 && a->cgroup)
+        r = jb_cgroup_verify(&a->plan->cgroup, &readback, err);
+    if (r == 0)
+        r = jb_record_isolation(a->record, a->plan, &isolation, a->cgroup ? &readback : NULL, err);
+    if (r == 0 && a->plan->tty)
+        r = jb_streams_terminal(&a->streams, jb_take_fd(&a->box.master_fd), a->o->tty_fd, a->o->out_fd, err);
+    return r < 0 ? r : jb_boxdir_save_plan(a->box_fd, a->plan, a->record, err);
+}
+
+/* Signals are taken through a descriptor while the job lives; what the caller ignores (nohup) stays ignored. */
+static int take_signals(sigset_t *ret_old, struct jb_error *err)
+{
+    static const int taken[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH};
+    sigset_t mask;
+    sigset_t blocked;
+    sigemptyset(&mask);
+    for (size_t i = 0; i < JB_ARRAY_LEN(taken); i++) {
+        struct sigaction current;
+        if (sigaction(taken[i], NULL, &current) == 0 && current.sa_handler != SIG_IGN)
+            sigaddset(&mask, taken[i]);
+    }
+    blocked = mask;
+    sigaddset(&blocked, SIGPIPE); /* a reader that is gone is an errno here */
+    if (sigprocmask(SIG_BLOCK, &blocked, ret_old) < 0)
+        return jb_fail_errno(err, errno, "signals");
+    int fd = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (fd < 0) {
+        int saved = errno;
+        (void)sigprocmask(SIG_SETMASK, ret_old, NULL);
+        return jb_fail_errno(err, saved, "signals");
+    }
+    return fd;
+}
+
+static void note_failure(struct attempt *a, const char *text)
+{
+    a->outcome = (struct jb_outcome){
+        .reason = JB_END_BOX_ERROR,
+        .exit_code = -1,
+        .error = text,
+        .started_us = JB_UNSET,
+        .ended_us = jb_wall_us(NULL),
+        .setup_ns = JB_UNSET,
+        .wall_ns = JB_UNSET,
+        .scratch_used = JB_UNSET,
+    };
+}
+
+/* Runs the built box to its end, and takes out what was asked for. */
+static void run_box(struct attempt *a, int signal_fd, json_t **ret_artifacts, struct jb_error *err)
+{
+    struct jb_supervise s = {
+        .plan = a->plan,
+        .box = &a->box,
+        .cgroup = a->cgroup,
+        .streams = &a->streams,
+        .signal_fd = signal_fd,
+        .winch_fd = a->plan->tty ? a->o->tty_fd : -1,
+    };
+    uint64_t setup_ns = jb_mono_ns(NULL) - a->begun_ns;
+    if (jb_supervise(&s, &a->outcome, err) < 0) {
+        note_failure(a, err->text);
+        return;
+    }
+    a->outcome.setup_ns = setup_ns;
+    if (a->plan->n_artifacts == 0 || !a->outcome.has_rusage)
+        return;
+    if (jb_artifacts_collect(a->plan, &a->box, ret_artifacts, err) < 0)
+        *ret_artifacts = json_pack("[{s:n, s:s}]", "path", "error", err->text);
+    a->outcome.artifacts = *ret_artifacts;
+}
+
+static void end_box(struct attempt *a)
+{
+    struct jb_msg quit = {.type = JB_MSG_QUIT};
+    if (!a->box_up)
+        return;
+    if (!a->outcome.has_rusage || jb_box_tell(&a->box, &quit) < 0)
+        jb_box_kill(&a->box);
+    jb_box_close(&a->box);
+    a->box_up = false;
+}
+
+/* Usage is read when all are dead and before anything is taken away. */
+static int read_usage(struct attempt *a, struct jb_cg_usage *ret)
+{
+    if (!a->cgroup)
+        return -ENOENT;
+    if (!a->outcome.has_rusage)
+        (void)jb_cgroup_kill(a->cgroup, KILL_TIME, NULL);
+    return jb_cgroup_usage_stable(a->cgroup, 10, ret, NULL);
+}
+
+static int tear_down(struct attempt *a, struct jb_error *err)
+{
+    int r = 0;
+    if (a->cgroup) {
+        r = jb_cgroup_kill(a->cgroup, KILL_TIME, err);
+        if (r == 0)
+            r = jb_cgroup_destroy(a->cgroup, DESTROY_TIME, err);
+        jb_cgroup_free(a->cgroup);
+        a->cgroup = NULL;
+    }
+    if (r == 0 && a->plan && a->plan->ops[0].kind == JB_OP_SCRATCH_DIR)
+        r = jb_boxdir_remove_scratch(a->o->state->state_fd, &a->id, err);
+    return r;
+}
+
+/* The box ends, the record is completed and appended, the claim given back. */
+static int conclude(struct attempt *a, struct jb_error *warning, struct jb_error *err)
+{
+    struct jb_cg_usage usage = {0};
+    uint64_t begun = jb_mono_ns(NULL);
+    end_box(a);
+    bool has_usage = read_usage(a, &usage) == 0;
+    int r = jb_record_finish(a->record, &a->outcome, has_usage ? &usage : NULL, err);
+    if (has_usage)
+        jb_cg_usage_free(&usage);
+    if (r == 0)
+        r = jb_boxdir_save_record(a->box_fd, a->record, err);
+    if (r == 0)
+        r = tear_down(a, err);
+    if (r == 0)
+        r = jb_record_destroyed(a->record, jb_wall_us(NULL), jb_mono_ns(NULL) - begun);
+    if (r == 0)
+        r = jb_journal_append(a->o->state->state_fd, a->o->site->journal_sync, a->record, err);
+    if (r < 0)
+        return r; /* the box's directory stays, with its record: the next start tries again */
+    (void)jb_sinks_emit(a->o->site, a->record, warning);
+    return jb_ledger_release(&a->o->state->ledger, &a->id, err);
+}
+
+/* Before the plan was on disk there was no attempt: nothing to record, only to give back. */
+static void give_back(struct attempt *a)
+{
+    if (a->claimed)
+        (void)jb_ledger_release(&a->o->state->ledger, &a->id, NULL);
+}
+
+static void attempt_free(struct attempt *a)
+{
+    if (a->streams_open)
+        jb_streams_close(&a->streams);
+    jb_cgroup_free(a->cgroup);
+    jb_close(&a->box_fd);
+    jb_close(&a->lock_fd);
+    free(a->box_dir);
+    free(a->outcome.limit);
+    free(a->outcome.killed_by);
+    jb_plan_free(a->plan);
+    jb_host_free(&a->host);
+}
+
+int jb_job_run(const struct jb_job_options *options, json_t **ret_record, enum jb_job_failure *ret_failure,
+               struct jb_error *warning, struct jb_error *err)
+{
+    struct attempt a = {.o = options, .box_fd = -1, .lock_fd = -1, .box = JB_BOX_INIT};
+    struct jb_error failure = {0};
+    json_t *artifacts = NULL;
+    sigset_t old;
+    a.begun_ns = jb_mono_ns(NULL);
+    a.origin = (struct jb_origin){.kind = options->origin, .submitted_us = jb_wall_us(NULL)};
+    a.origin.setup_started_us = a.origin.submitted_us;
+    jb_autoclose int signal_fd = take_signals(&old, err);
+    if (signal_fd < 0) {
+        *ret_failure = JB_JOB_NO_BOX;
+        return signal_fd;
+    }
+    int r = prepare(&a, ret_failure, err);
+    if (r < 0) {
+        give_back(&a);
+    } else {
+        *ret_failure = JB_JOB_RAN;
+        if (build(&a, &failure) < 0)
+            note_failure(&a, failure.text);
+        else
+            run_box(&a, signal_fd, &artifacts, &failure);
+        r = conclude(&a, warning, err);
+        if (r < 0)
+            *ret_failure = JB_JOB_NO_BOX;
+    }
+    if (r == 0)
+        *ret_record = json_incref(a.record);
+    json_decref(a.record);
+    json_decref(artifacts);
+    attempt_free(&a);
+    (void)sigprocmask(SIG_SETMASK, &old, NULL);
+    return r;
+}
+
+int jb_job_plan(const struct jb_job_options *options, struct jb_host *host, struct jb_plan **ret,
+                enum jb_job_failure *ret_failure, struct jb_error *err)
+{
+    struct jb_machine machine = {0};
+    struct jb_image image = {0};
+    struct jb_ledger ledger = {0};
+    struct jb_id id;
+    *ret_failure = JB_JOB_NO_BOX;
+    int r = jb_id_new(jb_wall_us(NULL), &id);
+    if (r < 0)
+        return jb_fail_errno(err, r, "making an id");
+    r = jb_image_resolve(options->spec, options->submitter->cwd, &image, err);
+    if (r == -ENOTSUP || r == -EINVAL)
+        *ret_failure = JB_JOB_BAD_SPEC;
+    if (r == 0)
+        r = load_machine(options, &machine, err);
+    if (r == 0)
+        r = jb_host_probe(options->submitter->privileged, host, err);
+    if (r == 0 && options->state->ledger.boxes_fd >= 0)
+        r = jb_ledger_read(&options->state->ledger, &ledger, err);
+    if (r == 0)
+        r = make_plan(options, &machine, &ledger, host, &image, &id, ret, ret_failure, err);
+    jb_machine_free(&machine);
+    jb_image_free(&image);
+    jb_ledger_free(&ledger);
+    return r;
+}

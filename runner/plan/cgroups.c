@@ -1,0 +1,172 @@
+/*
+ * cgroups.c - which controllers a box uses, with which values, and what it may do without.
+ *
+ * Owns: the cgroup part of the plan under construction. Runs in: the client. Privilege: none; pure.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "plan/make.h"
+
+#define CPU_PERIOD_US 100000
+
+/* What each controller is for: the limit that fails without it, or accounting alone. */
+static const struct {
+    enum jb_controller controller;
+    enum jb_degradable degradable;
+    const char *limit; /* what cannot be done without it */
+} limiting[] = {
+    {JB_CTL_CPUSET, JB_DEGRADE_CPUSET, "pin the job to its CPUs"},
+    {JB_CTL_CPU, JB_DEGRADE_CPU, "limit the job's CPU share"},
+    {JB_CTL_MEMORY, JB_DEGRADE_MEMORY, "limit the job's memory"},
+    {JB_CTL_PIDS, JB_DEGRADE_PIDS, "limit the number of processes"},
+    {JB_CTL_IO, JB_DEGRADE_IO, "limit the job's I/O"},
+};
+
+static bool wants_io(const struct jb_spec *spec)
+{
+    return spec->resources.io_read_bps != JB_UNSET || spec->resources.io_write_bps != JB_UNSET ||
+           spec->resources.io_read_iops != JB_UNSET || spec->resources.io_write_iops != JB_UNSET;
+}
+
+static void wanted(const struct jb_plan *plan, const struct jb_spec *spec, bool ret[JB_CTL_MAX])
+{
+    ret[JB_CTL_CPUSET] = true;
+    ret[JB_CTL_PIDS] = plan->pids_max != JB_UNSET;
+    ret[JB_CTL_MEMORY] = plan->memory_max != JB_UNSET;
+    ret[JB_CTL_CPU] = spec->resources.cpu_limit_micro != JB_UNSET || spec->resources.cpu_weight != JB_UNSET;
+    ret[JB_CTL_IO] = wants_io(spec);
+}
+
+/* Says everything that is missing in one go, with the words that would allow it. */
+static int choose_controllers(struct jb_plan *plan, const struct jb_plan_input *in, struct jb_error *err)
+{
+    const struct jb_cg_layout *layout = &in->host->cgroups;
+    bool want[JB_CTL_MAX] = {false};
+    jb_autobuf struct jb_buf missing = {0};
+    jb_autobuf struct jb_buf names = {0};
+    wanted(plan, in->spec, want);
+    for (size_t i = 0; i < JB_ARRAY_LEN(limiting); i++) {
+        enum jb_controller c = limiting[i].controller;
+        const struct jb_cg_controller *ctl = &layout->ctl[c];
+        bool can = ctl->version != 0 && ctl->writable;
+        plan->cgroup.use[c] = can;
+        if (can || !want[c] || jb_make_degrade(plan, in, limiting[i].degradable, ctl->why))
+            continue;
+        int r = jb_buf_printf(&missing, "%scannot %s: %s", missing.len ? "; " : "", limiting[i].limit, ctl->why);
+        if (r == 0)
+            r = jb_buf_printf(&names, "%s%s", names.len ? ", " : "", jb_degradable_name(limiting[i].degradable));
+        if (r < 0)
+            return jb_fail_errno(err, r, "plan");
+    }
+    if (missing.len)
+        return jb_fail(err, EPERM,
+                       "%s. Start jobbox where its cgroup can be written, or say that the job may do without: "
+                       "allow_degraded: [%s]",
+                       missing.data, names.data);
+    /* a controller with nothing to limit is not worth its group unless it counts something */
+    plan->cgroup.use[JB_CTL_CPU] = plan->cgroup.use[JB_CTL_CPU] && want[JB_CTL_CPU];
+    for (enum jb_controller c = JB_CTL_CPUACCT; c <= JB_CTL_UNIFIED; c += JB_CTL_UNIFIED - JB_CTL_CPUACCT)
+        plan->cgroup.use[c] = layout->ctl[c].version != 0 && layout->ctl[c].writable;
+    return 0;
+}
+
+static int add(struct jb_plan *plan, struct jb_cg_setting setting)
+{
+    struct jb_cg_plan *cg = &plan->cgroup;
+    struct jb_cg_setting *grown = realloc(cg->settings, (cg->n_settings + 1) * sizeof(*grown));
+    if (!grown)
+        return -ENOMEM;
+    cg->settings = grown;
+    cg->settings[cg->n_settings++] = setting;
+    return 0;
+}
+
+static int add_number(struct jb_plan *plan, enum jb_controller c, enum jb_cg_key key, uint64_t value)
+{
+    if (!plan->cgroup.use[c] || value == JB_UNSET)
+        return 0;
+    return add(plan, (struct jb_cg_setting){.key = key, .value = value});
+}
+
+/* The I/O limits hold for every disk that the job can reach through a mount. */
+static int add_io(struct jb_plan *plan, const struct jb_plan_input *in)
+{
+    const struct jb_mounts *mounts = &in->host->mounts;
+    const uint64_t values[] = {in->spec->resources.io_read_bps, in->spec->resources.io_write_bps,
+                               in->spec->resources.io_read_iops, in->spec->resources.io_write_iops};
+    int r = 0;
+    size_t disks = 0;
+    for (size_t i = 0; r == 0 && i < mounts->len; i++) {
+        const struct jb_mount *m = &mounts->items[i];
+        bool seen = m->major == 0; /* no block device below */
+        for (size_t j = 0; !seen && j < i; j++)
+            seen = mounts->items[j].major == m->major && mounts->items[j].minor == m->minor;
+        disks += !seen;
+        for (size_t k = 0; !seen && r == 0 && k < JB_ARRAY_LEN(values); k++)
+            if (values[k] != JB_UNSET)
+                r = add(plan, (struct jb_cg_setting){.key = JB_CG_IO_RBPS + (enum jb_cg_key)k,
+                                                     .value = values[k],
+                                                     .major = m->major,
+                                                     .minor = m->minor});
+    }
+    return r < 0 ? r : disks == 0 ? -ENODEV : 0;
+}
+
+static int add_settings(struct jb_plan *plan, const struct jb_plan_input *in)
+{
+    const struct jb_spec *spec = in->spec;
+    int r = 0;
+    if (plan->cgroup.use[JB_CTL_CPUSET]) {
+        r = add(plan, (struct jb_cg_setting){.key = JB_CG_CPUSET_MEMS, .set = plan->grant.mems});
+        if (r == 0)
+            r = add(plan, (struct jb_cg_setting){.key = JB_CG_CPUSET_CPUS, .set = plan->grant.cpus});
+    }
+    uint64_t quota = JB_UNSET;
+    if (spec->resources.cpu_limit_micro != JB_UNSET)
+        quota = spec->resources.cpu_limit_micro * (CPU_PERIOD_US / 1000) / 1000;
+    if (r == 0)
+        r = add_number(plan, JB_CTL_CPU, JB_CG_CPU_WEIGHT, spec->resources.cpu_weight);
+    if (r == 0)
+        r = add_number(plan, JB_CTL_CPU, JB_CG_CPU_MAX, quota);
+    if (r == 0)
+        r = add_number(plan, JB_CTL_MEMORY, JB_CG_MEMORY_MAX, plan->memory_max);
+    if (r == 0 && plan->memory_max != JB_UNSET)
+        r = add_number(plan, JB_CTL_MEMORY, JB_CG_SWAP_MAX, plan->swap_max);
+    if (r == 0)
+        r = add_number(plan, JB_CTL_PIDS, JB_CG_PIDS_MAX, plan->pids_max);
+    if (r == 0 && wants_io(spec) && plan->cgroup.use[JB_CTL_IO])
+        r = add_io(plan, in);
+    if (r == -ENODEV && jb_make_degrade(plan, in, JB_DEGRADE_IO, "no file system here lies on a disk of its own"))
+        r = 0;
+    return r;
+}
+
+int jb_make_cgroups(struct jb_plan *plan, const struct jb_plan_input *in, struct jb_error *err)
+{
+    int r = choose_controllers(plan, in, err);
+    if (r < 0)
+        return r;
+    plan->cgroup.name = jb_asprintf("jobbox-%s", plan->id.text);
+    if (in->site->paths.cgroup_parent)
+        plan->cgroup.parent = strdup(in->site->paths.cgroup_parent);
+    if (!plan->cgroup.name || (in->site->paths.cgroup_parent && !plan->cgroup.parent))
+        return jb_fail_errno(err, ENOMEM, "plan");
+    r = add_settings(plan, in);
+    char where[512];
+    if (r == -ENODEV)
+        return jb_fail(err, ENOTSUP,
+                       "%s: no file system here lies on a disk of its own, so there is nothing to limit; leave it out "
+                       "or write allow_degraded: [io]",
+                       jb_spec_where(in->spec, JB_KEY_IO, where, sizeof(where)));
+    if (r < 0)
+        return jb_fail_errno(err, r, "plan");
+    plan->no_cgroups = true;
+    for (size_t c = 0; c < JB_CTL_MAX; c++)
+        plan->no_cgroups = plan->no_cgroups && !plan->cgroup.use[c];
+    plan->pin_by_affinity = !plan->cgroup.use[JB_CTL_CPUSET];
+    plan->reserved_memory = plan->memory_max != JB_UNSET;
+    return 0;
+}

@@ -1,0 +1,240 @@
+/*
+ * host.c - probing the host and the submitter.
+ *
+ * Owns: nothing beyond the results. Runs in: the client. Privilege: none; reading only.
+ */
+#include "plan/host.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/kfile.h"
+
+extern char **environ;
+
+/*
+ * What of /proc a job has no business with. Files are covered by /dev/null, directories by an empty one; the last
+ * group stays visible but cannot be written: for uid 0 many of them check the uid, not a capability.
+ */
+static const char *const proc_mask_files[] = {"/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/sched_debug",
+                                              "/proc/latency_stats", "/proc/kpagecount", "/proc/kpageflags",
+                                              "/proc/kpagecgroup"};
+static const char *const proc_mask_dirs[] = {"/proc/acpi", "/proc/scsi", "/sys/firmware",
+                                             "/sys/devices/virtual/powercap"};
+static const char *const proc_readonly[] = {"/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs",
+                                            "/proc/mtrr"};
+
+static int existing(const char *const *paths, size_t n, struct jb_strv *ret)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (access(paths[i], F_OK) < 0)
+            continue;
+        int r = jb_strv_add(ret, paths[i]);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static int read_root(struct jb_host *host)
+{
+    jb_autodir DIR *dir = opendir("/");
+    if (!dir)
+        return -errno;
+    for (struct dirent *e; (e = readdir(dir));) {
+        struct stat st;
+        if (e->d_name[0] == '.' || fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+            continue;
+        int r = 0;
+        if (S_ISDIR(st.st_mode)) {
+            r = jb_strv_add(&host->root_dirs, e->d_name);
+        } else if (S_ISLNK(st.st_mode)) {
+            char target[256];
+            ssize_t n = readlinkat(dirfd(dir), e->d_name, target, sizeof(target) - 1);
+            if (n < 0)
+                continue;
+            target[n] = '\0';
+            r = jb_strv_printf(&host->root_links, "%s=%s", e->d_name, target);
+        }
+        if (r < 0)
+            return r;
+    }
+    if (host->root_dirs.len)
+        qsort(host->root_dirs.items, host->root_dirs.len, sizeof(char *), by_text);
+    if (host->root_links.len)
+        qsort(host->root_links.items, host->root_links.len, sizeof(char *), by_text);
+    return 0;
+}
+
+/* I/O limits are taken by whole disks only: a partition stands for the disk it is on. */
+static void whole_disks(struct jb_mounts *mounts)
+{
+    struct jb_kdir dev = {.fd = -1};
+    if (jb_kdir_open("/sys/dev/block", &dev) < 0)
+        return;
+    for (size_t i = 0; i < mounts->len; i++) {
+        struct jb_mount *m = &mounts->items[i];
+        char path[64];
+        char line[32];
+        unsigned major;
+        unsigned minor;
+        if (m->major == 0)
+            continue;
+        (void)snprintf(path, sizeof(path), "%u:%u/partition", m->major, m->minor);
+        if (jb_kread_line(&dev, path, line, sizeof(line)) < 0)
+            continue;
+        (void)snprintf(path, sizeof(path), "%u:%u/../dev", m->major, m->minor);
+        if (jb_kread_line(&dev, path, line, sizeof(line)) == 0 &&
+            sscanf(line, "%u:%u", &major, &minor) == 2) { /* NOLINT(cert-err34-c): a kernel file */
+            m->major = major;
+            m->minor = minor;
+        }
+    }
+    jb_kdir_close(&dev);
+}
+
+int jb_host_probe(bool privileged, struct jb_host *ret, struct jb_error *err)
+{
+    struct jb_host host = {0};
+    struct utsname uts;
+    if (uname(&uts) < 0)
+        return jb_fail_errno(err, errno, "uname");
+    (void)snprintf(host.name, sizeof(host.name), "%s", uts.nodename);
+    (void)snprintf(host.kernel, sizeof(host.kernel), "%s", uts.release);
+    struct jb_kdir proc = {.fd = -1};
+    int r = jb_kdir_open("/proc", &proc);
+    if (r < 0)
+        return jb_fail_errno(err, r, "/proc: jobbox needs it");
+    char line[64] = "";
+    if (jb_kread_line(&proc, "sys/kernel/random/boot_id", line, sizeof(line)) == 0)
+        (void)snprintf(host.boot_id, sizeof(host.boot_id), "%s", line);
+    jb_kdir_close(&proc);
+    r = jb_mounts_read(&host.mounts, err);
+    if (r == 0)
+        r = jb_cg_layout_probe(NULL, &host.cgroups, err);
+    if (r < 0) {
+        jb_host_free(&host);
+        return r;
+    }
+    whole_disks(&host.mounts);
+    r = existing(proc_mask_files, JB_ARRAY_LEN(proc_mask_files), &host.mask_files);
+    if (r == 0)
+        r = existing(proc_mask_dirs, JB_ARRAY_LEN(proc_mask_dirs), &host.mask_dirs);
+    if (r == 0)
+        r = existing(proc_readonly, JB_ARRAY_LEN(proc_readonly), &host.readonly_paths);
+    if (r == 0 && !privileged)
+        r = read_root(&host);
+    if (r < 0) {
+        jb_host_free(&host);
+        return jb_fail_errno(err, r, "reading facts about this host");
+    }
+    *ret = host;
+    return 0;
+}
+
+void jb_host_free(struct jb_host *host)
+{
+    jb_mounts_free(&host->mounts);
+    jb_cg_layout_free(&host->cgroups);
+    jb_strv_free(&host->root_dirs);
+    jb_strv_free(&host->root_links);
+    jb_strv_free(&host->mask_files);
+    jb_strv_free(&host->mask_dirs);
+    jb_strv_free(&host->readonly_paths);
+    *host = (struct jb_host){0};
+}
+
+static bool has_capabilities(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[2] = {{0}};
+    if (syscall(SYS_capget, &header, data) < 0)
+        return false;
+    uint64_t effective = data[0].effective | (uint64_t)data[1].effective << 32;
+    uint64_t needed = UINT64_C(1) << CAP_SYS_ADMIN | UINT64_C(1) << CAP_SETUID | UINT64_C(1) << CAP_SETGID |
+                      UINT64_C(1) << CAP_NET_ADMIN | UINT64_C(1) << CAP_MKNOD | UINT64_C(1) << CAP_CHOWN |
+                      UINT64_C(1) << CAP_DAC_OVERRIDE | UINT64_C(1) << CAP_KILL;
+    return (effective & needed) == needed;
+}
+
+static int look_up_user(struct jb_submitter *s)
+{
+    char buf[4096];
+    struct passwd pw;
+    struct passwd *found = NULL;
+    if (getpwuid_r(s->uid, &pw, buf, sizeof(buf), &found) == 0 && found) {
+        s->user = strdup(pw.pw_name);
+        s->home = strdup(pw.pw_dir && pw.pw_dir[0] == '/' ? pw.pw_dir : "/");
+    } else {
+        s->user = jb_asprintf("%u", (unsigned)s->uid);
+        s->home = strdup("/");
+    }
+    return s->user && s->home ? 0 : -ENOMEM;
+}
+
+static int look_up_groups(struct jb_submitter *s)
+{
+    int n = getgroups(0, NULL);
+    if (n < 0)
+        return -errno;
+    if (n == 0)
+        return 0;
+    s->groups = calloc((size_t)n, sizeof(*s->groups));
+    if (!s->groups)
+        return -ENOMEM;
+    n = getgroups(n, s->groups);
+    if (n < 0)
+        return -errno;
+    s->n_groups = (size_t)n;
+    return 0;
+}
+
+int jb_submitter_self(struct jb_submitter *ret, struct jb_error *err)
+{
+    struct jb_submitter s = {.uid = getuid(), .gid = getgid()};
+    if (s.uid != geteuid() || s.gid != getegid())
+        return jb_fail(err, EPERM, "jobbox runs setuid or setgid here; it must not be installed so: remove the bit");
+    s.privileged = s.uid == 0 && has_capabilities();
+    int r = look_up_user(&s);
+    if (r == 0)
+        r = look_up_groups(&s);
+    if (r == 0) {
+        s.cwd = getcwd(NULL, 0);
+        if (!s.cwd)
+            r = -errno;
+        else if (s.cwd[0] != '/')
+            r = -ENOENT;
+    }
+    for (char **e = environ; r == 0 && e && *e; e++)
+        r = jb_strv_add(&s.env, *e);
+    if (r < 0) {
+        jb_submitter_free(&s);
+        return jb_fail_errno(err, r, "finding out who and where we are (working directory, groups)");
+    }
+    *ret = s;
+    return 0;
+}
+
+void jb_submitter_free(struct jb_submitter *submitter)
+{
+    free(submitter->groups);
+    free(submitter->user);
+    free(submitter->home);
+    free(submitter->cwd);
+    jb_strv_free(&submitter->env);
+    *submitter = (struct jb_submitter){0};
+}

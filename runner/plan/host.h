@@ -1,0 +1,49 @@
+/*
+ * host.h - the facts about this host and this submitter that a plan is computed from.
+ *
+ * Owns: what the two structs point to. Runs in: the client. Privilege: none; reading only.
+ */
+#ifndef JB_PLAN_HOST_H
+#define JB_PLAN_HOST_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+#include "base/str.h"
+#include "cgroup/layout.h"
+#include "machine/mounts.h"
+
+#define JB_BOOT_ID_LEN 36
+
+struct jb_host {
+    char name[65];
+    char boot_id[JB_BOOT_ID_LEN + 1];
+    char kernel[65];          /* release */
+    struct jb_mounts mounts;
+    struct jb_cg_layout cgroups;
+    struct jb_strv root_dirs; /* names in / that are directories, sorted (for composing a root without privilege) */
+    struct jb_strv root_links; /* "name=target": symlinks in /, sorted */
+    struct jb_strv mask_files, mask_dirs, readonly_paths; /* of /proc: those of our lists that exist here */
+};
+
+int jb_host_probe(bool privileged, struct jb_host *ret, struct jb_error *err);
+void jb_host_free(struct jb_host *host);
+
+struct jb_submitter {
+    uid_t uid;
+    gid_t gid;
+    gid_t *groups;
+    size_t n_groups;
+    char *user; /* login name; the number as text when the name service knows none */
+    char *home; /* "/" when unknown */
+    char *cwd;  /* absolute; where relative host paths of the spec start */
+    bool privileged;    /* may make namespaces and mounts without a user namespace */
+    struct jb_strv env; /* the environment jobbox was started with */
+};
+
+/* The calling process as submitter. -EPERM when real and effective ids differ: jobbox is never setuid. */
+int jb_submitter_self(struct jb_submitter *ret, struct jb_error *err);
+void jb_submitter_free(struct jb_submitter *submitter);
+
+#endif

@@ -1,0 +1,351 @@
+/*
+ * plan.c - from a wish to a plan: identity, limits, streams; the other parts have files of their own.
+ *
+ * Owns: the plan under construction. Runs in: the client. Privilege: none; a pure function of its input.
+ */
+#include "plan/plan.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <linux/capability.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "plan/make.h"
+
+/* What root in the box may still do: own files, change identity, serve low ports. Nothing that reaches the host. */
+static const unsigned box_root_caps[] = {CAP_CHOWN,  CAP_DAC_OVERRIDE, CAP_FOWNER,  CAP_FSETID,
+                                         CAP_KILL,   CAP_SETGID,       CAP_SETUID,  CAP_NET_BIND_SERVICE,
+                                         CAP_SYS_CHROOT};
+
+const char *jb_op_name(enum jb_op_kind kind)
+{
+    static const char *const names[] = {
+        [JB_OP_SCRATCH_TMPFS] = "scratch-tmpfs",
+        [JB_OP_SCRATCH_DIR] = "scratch-dir",
+        [JB_OP_ROOT_OVERLAY] = "root-overlay",
+        [JB_OP_ROOT_TMPFS] = "root-tmpfs",
+        [JB_OP_OVERLAY] = "overlay",
+        [JB_OP_BIND] = "bind",
+        [JB_OP_SCRATCH_BIND] = "scratch-bind",
+        [JB_OP_TMPFS] = "tmpfs",
+        [JB_OP_SYMLINK] = "symlink",
+        [JB_OP_DIR] = "dir",
+        [JB_OP_FILE] = "file",
+        [JB_OP_PROC] = "proc",
+        [JB_OP_SYSFS] = "sysfs",
+        [JB_OP_DEV] = "dev",
+        [JB_OP_MASK_FILE] = "mask-file",
+        [JB_OP_MASK_DIR] = "mask-dir",
+        [JB_OP_READONLY] = "read-only",
+        [JB_OP_PIVOT] = "pivot",
+    };
+    return (size_t)kind < JB_ARRAY_LEN(names) ? names[kind] : NULL;
+}
+
+const char *jb_cap_name(unsigned bit)
+{
+    static const char *const names[] = {
+        "chown", "dac_override", "dac_read_search", "fowner", "fsetid", "kill", "setgid", "setuid", "setpcap",
+        "linux_immutable", "net_bind_service", "net_broadcast", "net_admin", "net_raw", "ipc_lock", "ipc_owner",
+        "sys_module", "sys_rawio", "sys_chroot", "sys_ptrace", "sys_pacct", "sys_admin", "sys_boot", "sys_nice",
+        "sys_resource", "sys_time", "sys_tty_config", "mknod", "lease", "audit_write", "audit_control", "setfcap",
+        "mac_override", "mac_admin", "syslog", "wake_alarm", "block_suspend", "audit_read", "perfmon", "bpf",
+        "checkpoint_restore",
+    };
+    return bit < JB_ARRAY_LEN(names) ? names[bit] : NULL;
+}
+
+/* A wish against the site's default and maximum. */
+static int bounded(const struct jb_spec *spec, enum jb_key key, uint64_t wish, const struct jb_bound *bound,
+                   void (*show)(uint64_t, char *, size_t), uint64_t *ret, struct jb_error *err)
+{
+    uint64_t value = wish != JB_UNSET ? wish : bound->deflt;
+    if (bound->max != JB_UNSET && (value == JB_UNSET || value > bound->max)) {
+        if (wish == JB_UNSET) {
+            *ret = bound->max;
+            return 0;
+        }
+        char where[512];
+        char asked[64];
+        char allowed[64];
+        show(value, asked, sizeof(asked));
+        show(bound->max, allowed, sizeof(allowed));
+        return jb_fail(err, EPERM, "%s: %s is more than this site allows (%s); ask for less",
+                       jb_spec_where(spec, key, where, sizeof(where)), asked, allowed);
+    }
+    *ret = value;
+    return 0;
+}
+
+static void show_count(uint64_t value, char *buf, size_t len)
+{
+    (void)snprintf(buf, len, "%" PRIu64, value);
+}
+
+static void show_size(uint64_t value, char *buf, size_t len)
+{
+    (void)jb_format_size(value, buf, len);
+}
+
+static void show_duration(uint64_t value, char *buf, size_t len)
+{
+    (void)jb_format_duration(value, buf, len);
+}
+
+int jb_plan_request(const struct jb_spec *spec, const struct jb_site *site, struct jb_request *ret,
+                    struct jb_error *err)
+{
+    struct jb_request request = {
+        .unit = spec->resources.cpu_unit,
+        .cpu_set_said = spec->resources.cpu_set_said,
+        .cpu_set = spec->resources.cpu_set,
+        .locality = spec->resources.locality,
+        .strict = spec->resources.strict,
+        .kind = spec->resources.cpu_kind,
+        .exclusive = !spec->resources.exclusive_said || spec->resources.exclusive,
+    };
+    uint64_t wish = request.cpu_set_said ? jb_cpus_count(&request.cpu_set) : spec->resources.cpus;
+    enum jb_key key = request.cpu_set_said ? JB_KEY_CPU_SET : JB_KEY_CPUS;
+    int r = bounded(spec, key, wish, &site->cpus, show_count, &request.cpus, err);
+    if (r == 0)
+        r = bounded(spec, JB_KEY_MEMORY, spec->resources.memory, &site->memory, show_size, &request.memory, err);
+    if (r < 0)
+        return r;
+    *ret = request;
+    return 0;
+}
+
+bool jb_make_degrade(struct jb_plan *plan, const struct jb_plan_input *in, enum jb_degradable what, const char *why)
+{
+    bool by_spec = in->spec->allow_degraded[what];
+    if (!by_spec && !in->site->allow_degraded[what])
+        return false;
+    for (size_t i = 0; i < plan->n_degraded; i++)
+        if (plan->degraded[i].what == what)
+            return true;
+    plan->degraded[plan->n_degraded++] = (struct jb_degraded){
+        .what = what,
+        .why = jb_arena_strdup(&plan->arena, why),
+        .by_site = !by_spec,
+    };
+    return true;
+}
+
+int jb_make_host_path(struct jb_plan *plan, const char *cwd, const char *path, const char **ret, struct jb_error *err)
+{
+    bool folder = path[0] && path[strlen(path) - 1] == '/';
+    jb_autofree char *full = path[0] == '/' ? strdup(path) : jb_asprintf("%s/%s", cwd, path);
+    jb_autofree char *clean = NULL;
+    if (!full)
+        return jb_fail_errno(err, ENOMEM, "%s", path);
+    int r = jb_path_clean(full, &clean);
+    if (r == -EINVAL)
+        return jb_fail(err, EINVAL, "\"%s\": \"..\" is not taken in host paths; write the path without it", path);
+    if (r < 0)
+        return jb_fail_errno(err, r, "%s", path);
+    *ret = jb_arena_printf(&plan->arena, "%s%s", clean, folder && !jb_streq(clean, "/") ? "/" : "");
+    return *ret ? 0 : jb_fail_errno(err, ENOMEM, "%s", path);
+}
+
+static int policy(const struct jb_spec *spec, enum jb_key key, const char *what, struct jb_error *err)
+{
+    char where[512];
+    return jb_fail(err, EPERM, "%s: %s is not allowed on this site; ask its administrator",
+                   jb_spec_where(spec, key, where, sizeof(where)), what);
+}
+
+static int box_user(struct jb_plan *plan, const struct jb_plan_input *in, struct jb_error *err)
+{
+    const struct jb_spec *spec = in->spec;
+    const struct jb_submitter *who = in->submitter;
+    char where[512];
+    plan->uid = who->uid;
+    plan->gid = who->gid;
+    switch (spec->user_kind) {
+    case JB_USER_SUBMITTER:
+        plan->n_groups = plan->userns ? 0 : plan->n_submitter_groups;
+        plan->groups = plan->submitter_groups;
+        return 0;
+    case JB_USER_ROOT_IN_BOX:
+        if (!in->site->policy.root_in_box)
+            return policy(spec, JB_KEY_USER, "root-in-box", err);
+        plan->uid = 0;
+        plan->gid = 0;
+        for (size_t i = 0; i < JB_ARRAY_LEN(box_root_caps); i++)
+            plan->caps |= UINT64_C(1) << box_root_caps[i];
+        return 0;
+    default:
+        break;
+    }
+    if (!in->site->policy.any_ids)
+        return policy(spec, JB_KEY_USER, "uid:gid", err);
+    if (!who->privileged && (spec->uid != who->uid || spec->gid != who->gid))
+        return jb_fail(err, EPERM, "%s: only root may run a job as somebody else (%u:%u); write \"submitter\"",
+                       jb_spec_where(spec, JB_KEY_USER, where, sizeof(where)), spec->uid, spec->gid);
+    plan->uid = spec->uid;
+    plan->gid = spec->gid;
+    return 0;
+}
+
+int jb_make_identity(struct jb_plan *plan, const struct jb_plan_input *in, struct jb_error *err)
+{
+    const struct jb_submitter *who = in->submitter;
+    plan->submitter_uid = who->uid;
+    plan->submitter_gid = who->gid;
+    plan->submitter_user = jb_arena_strdup(&plan->arena, who->user);
+    plan->submitter_cwd = jb_arena_strdup(&plan->arena, who->cwd);
+    gid_t *groups = jb_arena_alloc(&plan->arena, (who->n_groups + 1) * sizeof(*groups));
+    if (!plan->submitter_user || !plan->submitter_cwd || !groups)
+        return jb_fail_errno(err, ENOMEM, "plan");
+    if (who->n_groups)
+        memcpy(groups, who->groups, who->n_groups * sizeof(*groups));
+    plan->submitter_groups = groups;
+    plan->n_submitter_groups = who->n_groups;
+    plan->userns = !who->privileged;
+    plan->seccomp = "default";
+    plan->namespaces = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP |
+                       (plan->userns ? CLONE_NEWUSER : 0);
+    plan->network = in->spec->network;
+    if (plan->network == JB_NETWORK_HOST && !in->site->policy.host_network)
+        return policy(in->spec, JB_KEY_NETWORK, "the host's network", err);
+    if (plan->network == JB_NETWORK_NONE)
+        plan->namespaces |= CLONE_NEWNET;
+    return box_user(plan, in, err);
+}
+
+int jb_make_limits(struct jb_plan *plan, const struct jb_plan_input *in, struct jb_error *err)
+{
+    const struct jb_spec *spec = in->spec;
+    const struct jb_site *site = in->site;
+    const struct {
+        enum jb_key key;
+        uint64_t wish;
+        const struct jb_bound *bound;
+        void (*show)(uint64_t, char *, size_t);
+        uint64_t *ret;
+    } limits[] = {
+        {JB_KEY_WALL_TIME, spec->limits.wall_time_ns, &site->wall_time, show_duration, &plan->wall_ns},
+        {JB_KEY_CPU_TIME, spec->limits.cpu_time_ns, &site->cpu_time, show_duration, &plan->cpu_ns},
+        {JB_KEY_IDLE, spec->limits.idle_ns, &site->idle, show_duration, &plan->idle_ns},
+        {JB_KEY_GRACE, spec->limits.grace_ns, &site->grace, show_duration, &plan->grace_ns},
+        {JB_KEY_OUTPUT, spec->limits.output_bytes, &site->output, show_size, &plan->output_bytes},
+        {JB_KEY_PIDS, spec->resources.pids, &site->pids, show_count, &plan->pids_max},
+        {JB_KEY_MEMORY, spec->resources.memory, &site->memory, show_size, &plan->memory_max},
+        {JB_KEY_SWAP, spec->resources.swap, &site->swap, show_size, &plan->swap_max},
+        {JB_KEY_SCRATCH, spec->resources.scratch, &site->scratch, show_size, &plan->scratch_bytes},
+        {JB_KEY_SCRATCH_INODES, spec->resources.scratch_inodes, &site->scratch_inodes, show_count,
+         &plan->scratch_inodes},
+    };
+    for (size_t i = 0; i < JB_ARRAY_LEN(limits); i++) {
+        int r = bounded(spec, limits[i].key, limits[i].wish, limits[i].bound, limits[i].show, limits[i].ret, err);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+/* What the spec language knows and this version cannot carry out yet. */
+static int refuse_unavailable(const struct jb_spec *spec, struct jb_error *err)
+{
+    const struct {
+        enum jb_key key;
+        bool used;
+    } later[] = {
+        {JB_KEY_DEVICES, spec->resources.devices.len > 0}, {JB_KEY_KEEP, spec->keep != JB_KEEP_NEVER},
+        {JB_KEY_PRIORITY, spec->priority != 0},            {JB_KEY_DEPENDS_ON, spec->n_depends_on > 0},
+        {JB_KEY_ARRAY, spec->array != NULL},               {JB_KEY_RETRY, spec->pos[JB_KEY_RETRY].line != 0},
+    };
+    for (size_t i = 0; i < JB_ARRAY_LEN(later); i++) {
+        char where[512];
+        if (later[i].used)
+            return jb_fail(err, ENOTSUP, "%s: not available in this version; leave the key out",
+                           jb_spec_where(spec, later[i].key, where, sizeof(where)));
+    }
+    return 0;
+}
+
+static const char *base_name(struct jb_plan *plan, const struct jb_spec *spec)
+{
+    if (spec->name)
+        return jb_arena_strdup(&plan->arena, spec->name);
+    const char *slash = strrchr(spec->file, '/');
+    char *name = jb_arena_strdup(&plan->arena, slash ? slash + 1 : spec->file);
+    if (!name)
+        return NULL;
+    char *dot = strrchr(name, '.');
+    if (dot && dot != name)
+        *dot = '\0';
+    for (char *c = name; *c; c++)
+        if (!strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-", *c))
+            *c = '_';
+    if (strlen(name) > 64)
+        name[64] = '\0';
+    return name[0] && name[0] != '-' && name[0] != '.' ? name : "job";
+}
+
+static int fill(struct jb_plan *plan, const struct jb_plan_input *in, struct jb_error *err)
+{
+    static int (*const parts[])(struct jb_plan *, const struct jb_plan_input *, struct jb_error *) = {
+        jb_make_identity, jb_make_limits, jb_make_cgroups, jb_make_ops, jb_make_command, jb_make_streams,
+    };
+    plan->id = *in->id;
+    plan->grant = *in->grant;
+    plan->cgroups = &in->host->cgroups;
+    plan->image_kind = in->image->kind;
+    plan->image_ref = jb_arena_strdup(&plan->arena, in->image->ref);
+    plan->image_path = jb_arena_strdup(&plan->arena, in->image->path);
+    plan->name = base_name(plan, in->spec);
+    plan->spec_file = jb_arena_strdup(&plan->arena, in->spec->file);
+    plan->account = jb_arena_strdup(&plan->arena, in->spec->account);
+    plan->host_name = jb_arena_strdup(&plan->arena, in->host->name);
+    plan->boot_id = jb_arena_strdup(&plan->arena, in->host->boot_id);
+    plan->tty = in->tty;
+    plan->requested = jb_spec_to_json(in->spec);
+    plan->labels = json_object();
+    if (!plan->image_path || !plan->name || !plan->boot_id || !plan->requested || !plan->labels)
+        return jb_fail_errno(err, ENOMEM, "plan");
+    for (size_t i = 0; i < in->spec->labels.len; i++) {
+        const char *text = in->spec->labels.items[i];
+        const char *eq = strchr(text, '=');
+        if (eq && json_object_setn_new(plan->labels, text, (size_t)(eq - text), json_string(eq + 1)) < 0)
+            return jb_fail_errno(err, ENOMEM, "plan");
+    }
+    for (size_t i = 0; i < JB_ARRAY_LEN(parts); i++) {
+        int r = parts[i](plan, in, err);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+int jb_plan_make(const struct jb_plan_input *input, struct jb_plan **ret, struct jb_error *err)
+{
+    int r = refuse_unavailable(input->spec, err);
+    if (r < 0)
+        return r;
+    jb_autoplan struct jb_plan *plan = calloc(1, sizeof(*plan));
+    if (!plan)
+        return jb_fail_errno(err, ENOMEM, "plan");
+    r = fill(plan, input, err);
+    if (r < 0)
+        return r;
+    *ret = jb_take_ptr(plan);
+    return 0;
+}
+
+void jb_plan_free(struct jb_plan *plan)
+{
+    if (!plan)
+        return;
+    json_decref(plan->requested);
+    json_decref(plan->labels);
+    jb_cg_plan_free(&plan->cgroup);
+    jb_strv_free(&plan->argv);
+    jb_strv_free(&plan->env);
+    jb_arena_free(&plan->arena);
+    free(plan);
+}

@@ -1,0 +1,192 @@
+/*
+ * plan.h - everything resolved before anything is touched: pure data, printable.
+ *
+ * Owns: a struct jb_plan owns all it points to through its arena, but for what is marked borrowed.
+ * Runs in: the client, unprivileged. Privilege: none. Source: spec, site, host, submitter, image and grant.
+ */
+#ifndef JB_PLAN_PLAN_H
+#define JB_PLAN_PLAN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/arena.h"
+#include "base/id.h"
+#include "cgroup/cgroup.h"
+#include "image/image.h"
+#include "machine/place.h"
+#include "plan/host.h"
+#include "site/site.h"
+#include "spec/spec.h"
+
+struct json_t;
+
+/* One step of building the box's file system, carried out in order by the box's first process. */
+enum jb_op_kind {
+    JB_OP_SCRATCH_TMPFS, /* bytes, inodes: tmpfs that holds the upper layers */
+    JB_OP_SCRATCH_DIR,   /* source: a fresh directory on disk that holds them */
+    JB_OP_ROOT_OVERLAY,  /* source: lower directory of the box's root */
+    JB_OP_ROOT_TMPFS,    /* a small tmpfs as root, to be composed (user namespace over submounts) */
+    JB_OP_OVERLAY,       /* source: lower directory, shown at target, writes thrown away */
+    JB_OP_BIND,          /* source shown at target; see flags */
+    JB_OP_SCRATCH_BIND,  /* a fresh directory of the scratch at target: mode */
+    JB_OP_TMPFS,         /* fresh tmpfs at target: bytes, mode */
+    JB_OP_SYMLINK,       /* target -> source (text) */
+    JB_OP_DIR,           /* target made if absent: mode; owned by the job */
+    JB_OP_FILE,          /* target gets `text`: mode; owned by the job */
+    JB_OP_PROC,
+    JB_OP_SYSFS,
+    JB_OP_DEV,           /* tmpfs with null zero full random urandom tty, pts, ptmx, shm, mqueue, fd links */
+    JB_OP_MASK_FILE,     /* /dev/null over target */
+    JB_OP_MASK_DIR,      /* an empty read-only directory over target */
+    JB_OP_READONLY,      /* target remounted read-only in place */
+    JB_OP_PIVOT,         /* the new root becomes "/", the old one is gone */
+    JB_OP_MAX,
+};
+const char *jb_op_name(enum jb_op_kind kind);
+
+enum jb_op_flags {
+    JB_OPF_RW = 1 << 0,        /* bind: writable */
+    JB_OPF_RECURSIVE = 1 << 1, /* bind: with what is mounted below */
+    JB_OPF_OPTIONAL = 1 << 2,  /* a source or target that is not there is no error */
+    JB_OPF_OR_RO_BIND = 1 << 3, /* overlay: where the kernel refuses this lower, show it read-only instead */
+    JB_OPF_AS_SUBMITTER = 1 << 4, /* the source path comes from the submitter: opened with his credentials */
+    JB_OPF_DEV = 1 << 5,       /* bind: device nodes work (only for our own /dev entries) */
+};
+
+struct jb_op {
+    enum jb_op_kind kind;
+    unsigned flags;
+    const char *source;
+    const char *target; /* absolute, in the box */
+    const char *text;
+    uint64_t bytes, inodes;
+    mode_t mode;
+};
+
+enum jb_stream_kind {
+    JB_STREAM_INHERIT, /* jobbox's own descriptor (pumped, never handed in) */
+    JB_STREAM_FILE,
+    JB_STREAM_NULL,
+    JB_STREAM_MERGE, /* stderr goes where stdout goes */
+};
+
+struct jb_plan_stream {
+    enum jb_stream_kind kind;
+    const char *path; /* absolute host path, opened with the submitter's credentials */
+};
+
+struct jb_plan_artifact {
+    const char *path; /* absolute glob in the box */
+    const char *to;   /* absolute host path; ends in '/' when a folder */
+};
+
+struct jb_degraded {
+    enum jb_degradable what;
+    const char *why;
+    bool by_site; /* else by the spec */
+};
+
+struct jb_plan {
+    struct jb_arena arena;
+
+    struct jb_id id;
+    const char *name;
+    const char *spec_file;
+    char spec_sha256[65];
+    const char *account;        /* NULL: none */
+    struct json_t *requested;   /* owned: what the spec says */
+    struct json_t *labels;      /* owned */
+
+    /* who asked, and who the job is */
+    uid_t submitter_uid;
+    gid_t submitter_gid;
+    const gid_t *submitter_groups;
+    size_t n_submitter_groups;
+    const char *submitter_user;
+    const char *submitter_cwd;
+    uid_t uid; /* in the box, before any map */
+    gid_t gid;
+    const gid_t *groups;
+    size_t n_groups;
+    bool userns;      /* a user namespace: uid and gid map to the submitter's */
+    uint64_t caps;    /* capabilities the job keeps, by bit; 0: none */
+    const char *seccomp; /* profile name */
+
+    const char *host_name;
+    const char *boot_id;
+
+    enum jb_image_kind image_kind;
+    const char *image_ref;
+    const char *image_path;
+
+    struct jb_grant grant;
+    struct jb_cg_plan cgroup;
+    const struct jb_cg_layout *cgroups; /* borrowed from the host facts */
+    bool no_cgroups;                    /* none is used at all */
+    bool pin_by_affinity;               /* cpuset is degraded: sched_setaffinity only */
+    bool reserved_memory;               /* memory is promised in the ledger */
+
+    enum jb_network network;
+    unsigned namespaces; /* CLONE_NEW* bits */
+
+    struct jb_op *ops;
+    size_t n_ops;
+    const char *workdir;
+    struct jb_strv argv; /* owned */
+    struct jb_strv env;  /* owned */
+    const char *script;  /* NULL: none */
+
+    struct jb_plan_stream stdin_, stdout_, stderr_;
+    bool tty;
+
+    uint64_t wall_ns, cpu_ns, grace_ns, idle_ns; /* JB_UNSET: none */
+    uint64_t output_bytes;
+    uint64_t pids_max, memory_max, swap_max, scratch_bytes, scratch_inodes;
+
+    struct jb_plan_artifact *artifacts;
+    size_t n_artifacts;
+
+    struct jb_degraded degraded[JB_DEGRADE_MAX];
+    size_t n_degraded;
+};
+
+struct jb_plan_input {
+    const struct jb_spec *spec;
+    const struct jb_site *site;
+    const struct jb_host *host;
+    const struct jb_submitter *submitter;
+    const struct jb_image *image;
+    const struct jb_grant *grant;
+    const struct jb_id *id;
+    const char *runtime_dir; /* absolute; hidden in the box */
+    const char *state_dir;
+    bool tty;  /* the job gets a terminal of its own */
+    bool json; /* stdout is wanted for the record: the job's goes to stderr */
+};
+
+/* The wish for cores that a spec and a site make together. Fails when the site's maximum is passed (-EPERM). */
+int jb_plan_request(const struct jb_spec *spec, const struct jb_site *site, struct jb_request *ret,
+                    struct jb_error *err);
+
+/*
+ * Computes the plan. Errors name the key with file:line:column where a key is at fault. -EPERM: policy or missing
+ * privilege; -ENOTSUP: this host or this version cannot; -EINVAL: the spec contradicts itself.
+ */
+int jb_plan_make(const struct jb_plan_input *input, struct jb_plan **ret, struct jb_error *err);
+void jb_plan_free(struct jb_plan *plan);
+static inline void jb_cleanup_plan(struct jb_plan **plan)
+{
+    jb_plan_free(*plan);
+}
+#define jb_autoplan __attribute__((cleanup(jb_cleanup_plan)))
+
+/* The whole plan as JSON (caller decrefs), and as text for people (caller frees). */
+struct json_t *jb_plan_to_json(const struct jb_plan *plan);
+int jb_plan_to_text(const struct jb_plan *plan, char **ret, struct jb_error *err);
+
+/* Capability names by bit ("chown"), NULL beyond the known ones. */
+const char *jb_cap_name(unsigned bit);
+
+#endif

@@ -1,0 +1,141 @@
+/*
+ * journal.c - appending to and looking into the journal.
+ *
+ * Owns: nothing. Runs in: supervisors. Privilege: that of the state directory.
+ */
+#include "record/journal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/units.h"
+#include "record/record.h"
+
+static void month_name(uint64_t wall_us, unsigned back, char *buf, size_t len)
+{
+    time_t seconds = (time_t)(wall_us / 1000000);
+    struct tm tm = {0};
+    (void)gmtime_r(&seconds, &tm);
+    int months = (tm.tm_year + 1900) * 12 + tm.tm_mon - (int)back;
+    (void)snprintf(buf, len, "%04d-%02d.jsonl", months / 12, months % 12 + 1);
+}
+
+static int open_journal(int state_fd, const char *name, int flags, int *ret)
+{
+    jb_autoclose int dir = jb_open_at(state_fd, "journal", O_RDONLY | O_DIRECTORY, 0, JB_WALK_STRICT);
+    if (dir == -ENOENT && (flags & O_CREAT)) {
+        if (mkdirat(state_fd, "journal", 0750) < 0 && errno != EEXIST)
+            return -errno;
+        dir = jb_open_at(state_fd, "journal", O_RDONLY | O_DIRECTORY, 0, JB_WALK_STRICT);
+    }
+    if (dir < 0)
+        return dir;
+    int fd = jb_open_at(dir, name, flags, 0640, JB_WALK_STRICT);
+    if (fd < 0)
+        return fd;
+    *ret = fd;
+    return 0;
+}
+
+/* Whoever died in the middle of a write left a line without an end; ours must not become part of it. */
+static int ends_in_newline(int fd, off_t size)
+{
+    char last;
+    if (size == 0)
+        return 1;
+    ssize_t n = pread(fd, &last, 1, size - 1);
+    return n < 0 ? -errno : n == 1 && last == '\n';
+}
+
+static int append_locked(int fd, const char *line, size_t len, enum jb_sync sync)
+{
+    struct stat st;
+    if (fstat(fd, &st) < 0)
+        return -errno;
+    int whole = ends_in_newline(fd, st.st_size);
+    if (whole < 0)
+        return whole;
+    jb_autofree char *text = malloc(len + 1);
+    if (!text)
+        return -ENOMEM;
+    text[0] = '\n';
+    memcpy(text + 1, line, len);
+    const char *start = whole ? text + 1 : text;
+    size_t size = whole ? len : len + 1;
+    ssize_t n;
+    do
+        n = write(fd, start, size);
+    while (n < 0 && errno == EINTR);
+    int r = n < 0 ? -errno : (size_t)n < size ? -ENOSPC : 0;
+    if (r == 0 && sync == JB_SYNC_ALWAYS && fdatasync(fd) < 0)
+        return -errno; /* the line is there, but nobody can say that it will stay */
+    if (r < 0)
+        (void)!ftruncate(fd, st.st_size);
+    return r;
+}
+
+int jb_journal_append(int state_fd, enum jb_sync sync, const json_t *record, struct jb_error *err)
+{
+    char name[32];
+    jb_autofree char *line = NULL;
+    size_t len;
+    int r = jb_record_line(record, &line, &len, err);
+    if (r < 0)
+        return r;
+    month_name(jb_wall_us(NULL), 0, name, sizeof(name));
+    jb_autoclose int fd = -1;
+    r = open_journal(state_fd, name, O_RDWR | O_CREAT | O_APPEND, &fd);
+    if (r == 0)
+        r = jb_lock_wait(fd);
+    if (r == 0)
+        r = append_locked(fd, line, len, sync);
+    return r < 0 ? jb_fail_errno(err, r, "writing the record to journal/%s", name) : 0;
+}
+
+static int file_has(int fd, const char *id)
+{
+    struct stat st;
+    char needle[64];
+    if (fstat(fd, &st) < 0)
+        return -errno;
+    if (st.st_size == 0)
+        return 0;
+    (void)snprintf(needle, sizeof(needle), "\"id\":\"%s\"", id);
+    void *map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (map == MAP_FAILED)
+        return -errno;
+    /* a torn line does not count: its record was not written */
+    const char *at = memmem(map, (size_t)st.st_size, needle, strlen(needle));
+    int found = at && memchr(at, '\n', (size_t)((const char *)map + st.st_size - at));
+    (void)munmap(map, (size_t)st.st_size);
+    return found;
+}
+
+int jb_journal_has(int state_fd, const char *id, struct jb_error *err)
+{
+    uint64_t now = jb_wall_us(NULL);
+    for (unsigned back = 0; back < 2; back++) {
+        char name[32];
+        jb_autoclose int fd = -1;
+        month_name(now, back, name, sizeof(name));
+        int r = open_journal(state_fd, name, O_RDONLY, &fd);
+        if (r == -ENOENT)
+            continue;
+        if (r == 0)
+            r = file_has(fd, id);
+        if (r < 0)
+            return jb_fail_errno(err, r, "reading journal/%s", name);
+        if (r)
+            return 1;
+    }
+    return 0;
+}
