@@ -285,14 +285,20 @@ int jb_make_ops(struct jb_plan *plan, const struct jb_plan_input *in, struct jb_
         r = network_files(plan);
     if (r < 0)
         return jb_fail_errno(err, r, "plan");
+    plan->workdir = in->spec->workdir ? jb_arena_strdup(&plan->arena, in->spec->workdir) : JB_WORKDIR;
+    if (!in->spec->workdir) /* always fresh and empty, whatever the image has there */
+        r = add(plan, (struct jb_op){
+                          .kind = JB_OP_SCRATCH_BIND, .flags = JB_OPF_JOB_OWNED, .target = JB_WORKDIR, .mode = 0755});
+    if (r < 0)
+        return jb_fail_errno(err, r, "plan");
     r = user_mounts(plan, in, err);
     if (r < 0)
         return r;
-    plan->workdir = in->spec->workdir ? jb_arena_strdup(&plan->arena, in->spec->workdir) : JB_WORKDIR;
     plan->script = jb_arena_strdup(&plan->arena, in->spec->script);
     if (!plan->workdir || (in->spec->script && !plan->script))
         return jb_fail_errno(err, ENOMEM, "plan");
-    r = add(plan, (struct jb_op){.kind = JB_OP_DIR, .target = plan->workdir, .mode = 0755});
+    if (in->spec->workdir)
+        r = add(plan, (struct jb_op){.kind = JB_OP_DIR, .target = plan->workdir, .mode = 0755});
     if (r == 0 && plan->script)
         r = add(plan, (struct jb_op){
                           .kind = JB_OP_FILE, .target = JB_SCRIPT_PATH, .text = plan->script, .mode = 0755});

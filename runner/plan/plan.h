@@ -52,7 +52,7 @@ enum jb_op_flags {
     JB_OPF_OPTIONAL = 1 << 2,  /* a source or target that is not there is no error */
     JB_OPF_OR_RO_BIND = 1 << 3, /* overlay: where the kernel refuses this lower, show it read-only instead */
     JB_OPF_AS_SUBMITTER = 1 << 4, /* the source path comes from the submitter: opened with his credentials */
-    JB_OPF_DEV = 1 << 5,       /* bind: device nodes work (only for our own /dev entries) */
+    JB_OPF_JOB_OWNED = 1 << 5, /* scratch-bind: belongs to the job */
 };
 
 struct jb_op {

@@ -26,6 +26,7 @@ static const struct {
 } op_flags[] = {
     {JB_OPF_RW, "rw"},           {JB_OPF_RECURSIVE, "recursive"},       {JB_OPF_OPTIONAL, "if-present"},
     {JB_OPF_OR_RO_BIND, "or-read-only"}, {JB_OPF_AS_SUBMITTER, "as-submitter"},
+    {JB_OPF_JOB_OWNED, "of-the-job"},
 };
 
 static json_t *namespaces_json(const struct jb_plan *plan)
