@@ -37,7 +37,7 @@ char *jb_format_time(uint64_t wall_us, char *buf, size_t len)
             buf[0] = '\0';
         return buf;
     }
-    (void)snprintf(buf, len, "%04d-%02d-%02dT%02d:%02d:%02d.%06uZ", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday,
-                   tm.tm_hour, tm.tm_min, tm.tm_sec, (unsigned)(wall_us % 1000000));
+    (void)snprintf(buf, len, "%04d-%02d-%02dT%02d:%02d:%02d.%06uZ", tm.tm_year + 1900, tm.tm_mon + 1,
+                   tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, (unsigned)(wall_us % 1000000));
     return buf;
 }

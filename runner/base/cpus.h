@@ -1,7 +1,8 @@
 /*
  * cpus.h - a set of small integers (PUs by OS index, NUMA nodes) as a plain value.
  *
- * Owns: nothing; sets are copied by assignment. Runs in: every process. Privilege: none. All functions are pure.
+ * Owns: nothing; sets are copied by assignment. Runs in: every process. Privilege: none. All functions are
+ * pure.
  */
 #ifndef JB_BASE_CPUS_H
 #define JB_BASE_CPUS_H
@@ -42,7 +43,8 @@ void jb_cpus_or(struct jb_cpus *into, const struct jb_cpus *other);
 void jb_cpus_and(struct jb_cpus *into, const struct jb_cpus *other);
 void jb_cpus_andnot(struct jb_cpus *into, const struct jb_cpus *other);
 
-/* The first member at or above `from`; -1 when there is none. Loop: for (i = next(s,0); i >= 0; i = next(s,i+1)) */
+/* The first member at or above `from`; -1 when there is none. Loop: for (i = next(s,0); i >= 0; i =
+ * next(s,i+1)) */
 int jb_cpus_next(const struct jb_cpus *set, unsigned from);
 
 #endif

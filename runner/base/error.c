@@ -49,7 +49,8 @@ int jb_fail_errno(struct jb_error *err, int errnum, const char *fmt, ...)
     (void)vsnprintf(err->text, sizeof(err->text), fmt, ap);
     va_end(ap);
     size_t used = strlen(err->text);
-    (void)snprintf(err->text + used, sizeof(err->text) - used, ": %s", strerrordesc_np(errnum) ?: "unknown error");
+    (void)snprintf(err->text + used, sizeof(err->text) - used, ": %s",
+                   strerrordesc_np(errnum) ?: "unknown error");
     one_line(err->text);
     err->errnum = errnum;
     return -errnum;

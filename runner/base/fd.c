@@ -106,15 +106,16 @@ int jb_open_owned_dir(int dirfd, const char *path, uid_t uid, int *ret_fd, struc
     jb_autoclose int fd = openat(dirfd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0) {
         if (errno == ENOTDIR || errno == ELOOP)
-            return jb_fail(err, ENOTDIR, "%s: is a symlink or not a directory; jobbox does not follow it: remove it",
-                           path);
+            return jb_fail(err, ENOTDIR,
+                           "%s: is a symlink or not a directory; jobbox does not follow it: remove it", path);
         return jb_fail_errno(err, errno, "%s", path);
     }
     struct stat st;
     if (fstat(fd, &st) < 0)
         return jb_fail_errno(err, errno, "%s", path);
     if (st.st_uid != uid)
-        return jb_fail(err, EPERM, "%s: belongs to uid %u, not to uid %u; jobbox does not trust it: remove it", path,
+        return jb_fail(err, EPERM,
+                       "%s: belongs to uid %u, not to uid %u; jobbox does not trust it: remove it", path,
                        (unsigned)st.st_uid, (unsigned)uid);
     if (st.st_mode & 022)
         return jb_fail(err, EPERM, "%s: mode %04o lets others write; chmod go-w it", path,

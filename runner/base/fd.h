@@ -41,7 +41,8 @@ int jb_open_at_walk(int dirfd, const char *path, int flags, mode_t mode);
  * mkdir -p below dirfd; components that exist must be directories under the walk's rule. New ones get `mode`
  * and, when uid/gid are not -1, that owner. `ret_fd` (may be NULL): O_PATH descriptor of the last one.
  */
-int jb_mkdir_p(int dirfd, const char *path, mode_t mode, uid_t uid, gid_t gid, enum jb_walk walk, int *ret_fd);
+int jb_mkdir_p(int dirfd, const char *path, mode_t mode, uid_t uid, gid_t gid, enum jb_walk walk,
+               int *ret_fd);
 
 /* The whole file, NUL-terminated, at most `max` bytes (-EFBIG). `ret_len` may be NULL. Caller frees. */
 int jb_read_fd(int fd, size_t max, char **ret, size_t *ret_len);

@@ -3,8 +3,8 @@
  *
  * Owns: one directory descriptor per context. Runs in: every process. Privilege: that of the files.
  *
- * All reads and writes of kernel files go through a struct jb_kdir, so that a test can point it at a directory
- * of its own and can make the Nth access fail.
+ * All reads and writes of kernel files go through a struct jb_kdir, so that a test can point it at a
+ * directory of its own and can make the Nth access fail.
  */
 #ifndef JB_BASE_KFILE_H
 #define JB_BASE_KFILE_H

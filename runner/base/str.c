@@ -192,7 +192,8 @@ size_t jb_edit_distance(const char *a, const char *b)
                 best = above[j] + 1;
             if (row[j - 1] + 1 < best)
                 best = row[j - 1] + 1;
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && rows[(i - 2) % 3][j - 2] + 1 < best)
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] &&
+                rows[(i - 2) % 3][j - 2] + 1 < best)
                 best = rows[(i - 2) % 3][j - 2] + 1;
             row[j] = best;
         }

@@ -12,7 +12,8 @@
 
 #include "base/error.h"
 
-/* A byte buffer that is always NUL-terminated once something was added. Zero-initialise; release with jb_buf_free. */
+/* A byte buffer that is always NUL-terminated once something was added. Zero-initialise; release with
+ * jb_buf_free. */
 struct jb_buf {
     char *data;
     size_t len;
@@ -31,10 +32,11 @@ struct jb_strv {
     size_t len;
 };
 
-int jb_strv_add(struct jb_strv *list, const char *text);          /* copies; -ENOMEM */
+int jb_strv_add(struct jb_strv *list, const char *text); /* copies; -ENOMEM */
 int jb_strv_addn(struct jb_strv *list, const char *text, size_t n);
 int jb_strv_printf(struct jb_strv *list, const char *fmt, ...) JB_PRINTF(2, 3);
-int jb_strv_take(struct jb_strv *list, char *text); /* owns text, also on failure; -ENOMEM also when text is NULL */
+int jb_strv_take(struct jb_strv *list,
+                 char *text); /* owns text, also on failure; -ENOMEM also when text is NULL */
 int jb_strv_copy(struct jb_strv *into, const struct jb_strv *from);
 bool jb_strv_has(const struct jb_strv *list, const char *text);
 void jb_strv_free(struct jb_strv *list);

@@ -88,7 +88,7 @@ int jb_parse_size(const char *text, uint64_t *ret_bytes)
         const char *name;
         unsigned shift;
     } units[] = {
-        {"", 0},  {"B", 0},  {"K", 10},   {"KiB", 10}, {"M", 20},
+        {"", 0},     {"B", 0},  {"K", 10},   {"KiB", 10}, {"M", 20},
         {"MiB", 20}, {"G", 30}, {"GiB", 30}, {"T", 40},   {"TiB", 40},
     };
     const char *p = text;
@@ -232,7 +232,11 @@ char *jb_format_size(uint64_t bytes, char *buf, size_t len)
     if (i == 0)
         (void)snprintf(buf, len, "%" PRIu64 " B", bytes);
     else
-        (void)snprintf(buf, len, value < 10 ? "%.2f %s" : value < 100 ? "%.1f %s" : "%.0f %s", value, names[i]);
+        (void)snprintf(buf, len,
+                       value < 10    ? "%.2f %s"
+                       : value < 100 ? "%.1f %s"
+                                     : "%.0f %s",
+                       value, names[i]);
     return buf;
 }
 

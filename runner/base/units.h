@@ -23,8 +23,8 @@
 int jb_parse_size(const char *text, uint64_t *ret_bytes);
 
 /*
- * "90", "90s", "15m", "1h30m", "2d", "250ms", "2-12:00:00", "12:00:00", "05:00" (Slurm's min:sec): nanoseconds.
- * A bare number is seconds. -EINVAL when not a duration, -ERANGE above 100 years.
+ * "90", "90s", "15m", "1h30m", "2d", "250ms", "2-12:00:00", "12:00:00", "05:00" (Slurm's min:sec):
+ * nanoseconds. A bare number is seconds. -EINVAL when not a duration, -ERANGE above 100 years.
  */
 int jb_parse_duration(const char *text, uint64_t *ret_ns);
 

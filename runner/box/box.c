@@ -38,9 +38,10 @@ static pid_t clone_box(const struct jb_plan *plan, int cgroup_fd, int *ret_pidfd
 static int clone_failed(const struct jb_plan *plan, int errnum, struct jb_error *err)
 {
     if (plan->userns && (errnum == EPERM || errnum == ENOSPC || errnum == EUSERS))
-        return jb_fail_errno(err, errnum,
-                             "making a user namespace: this host does not let ordinary users have one (see "
-                             "/proc/sys/user/max_user_namespaces and kernel.unprivileged_userns_clone); run as root");
+        return jb_fail_errno(
+            err, errnum,
+            "making a user namespace: this host does not let ordinary users have one (see "
+            "/proc/sys/user/max_user_namespaces and kernel.unprivileged_userns_clone); run as root");
     return jb_fail_errno(err, errnum, "making the box's namespaces");
 }
 
@@ -52,8 +53,10 @@ static int await_ready(struct jb_box *box, struct jb_error *err)
         if (r < 0)
             return jb_fail_errno(err, r, "waiting for the box");
         if (r == 0)
-            return jb_fail(err, EIO, "the box's first process died while it was being built (memory limit too small, or "
-                                     "killed from outside)");
+            return jb_fail(
+                err, EIO,
+                "the box's first process died while it was being built (memory limit too small, or "
+                "killed from outside)");
         switch (msg.type) {
         case JB_MSG_READY:
             return 0;
@@ -73,7 +76,8 @@ int jb_box_start(const struct jb_plan *plan, const char *box_dir, const struct j
     int pair[2];
     jb_autoclose int init_fd = -1;
     struct jb_box box = JB_BOX_INIT;
-    int r = jb_sealed_memfd("jobbox-init", jb_init_image, (size_t)(jb_init_image_end - jb_init_image), true, &init_fd);
+    int r = jb_sealed_memfd("jobbox-init", jb_init_image, (size_t)(jb_init_image_end - jb_init_image), true,
+                            &init_fd);
     if (r < 0)
         return jb_fail_errno(err, r, "jobbox-init");
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)

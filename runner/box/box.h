@@ -2,8 +2,8 @@
  * box.h - the isolation itself: namespaces, overlay root and init of one job.
  *
  * Owns: a struct jb_box holds the first process, its control socket and descriptors into the box.
- * Runs in: the supervisor; the building itself in the box's first process (build.c). Privilege: root, or none with a
- * user namespace; the plan says which.
+ * Runs in: the supervisor; the building itself in the box's first process (build.c). Privilege: root, or none
+ * with a user namespace; the plan says which.
  */
 #ifndef JB_BOX_BOX_H
 #define JB_BOX_BOX_H
@@ -30,12 +30,14 @@ struct jb_box {
     int scratch_fd; /* the upper layers' file system, for measuring; -1: none */
     int master_fd;  /* the job's terminal; -1: none */
 };
-#define JB_BOX_INIT ((struct jb_box){.pid = -1, .pidfd = -1, .control = -1, .scratch_fd = -1, .master_fd = -1})
+#define JB_BOX_INIT \
+    ((struct jb_box){.pid = -1, .pidfd = -1, .control = -1, .scratch_fd = -1, .master_fd = -1})
 
 /*
- * Builds the box and brings it to the point where jobbox-init waits for GO: nothing of the job has run. `box_dir`: an
- * absolute path to a directory of this box alone, used as a mount point that only the box sees. `cgroup` may be NULL.
- * On failure the first process is dead and reaped, and the error says which step failed and why.
+ * Builds the box and brings it to the point where jobbox-init waits for GO: nothing of the job has run.
+ * `box_dir`: an absolute path to a directory of this box alone, used as a mount point that only the box sees.
+ * `cgroup` may be NULL. On failure the first process is dead and reaped, and the error says which step failed
+ * and why.
  */
 int jb_box_start(const struct jb_plan *plan, const char *box_dir, const struct jb_cgroup *cgroup,
                  const struct jb_box_io *io, struct jb_box *ret, struct jb_error *err);
@@ -43,7 +45,8 @@ int jb_box_start(const struct jb_plan *plan, const char *box_dir, const struct j
 /* Sends a message (head only). -EPIPE when the box is gone. */
 int jb_box_tell(const struct jb_box *box, const struct jb_msg *msg);
 
-/* Receives one message; a descriptor that came along is put into box->scratch_fd or box->master_fd. 0: end of file. */
+/* Receives one message; a descriptor that came along is put into box->scratch_fd or box->master_fd. 0: end of
+ * file. */
 int jb_box_listen(struct jb_box *box, struct jb_msg *ret);
 
 /* Kills jobbox-init, and with it every process of the PID namespace; waits for it. */
@@ -55,12 +58,12 @@ void jb_box_close(struct jb_box *box);
 /* What isolation is in force, read from the kernel while jobbox-init stands at READY. */
 struct jb_isolation {
     bool userns, mount, pid, ipc, uts, net, cgroup; /* a namespace of its own */
-    char root_fstype[16];  /* "overlay", "tmpfs"; "" unknown */
+    char root_fstype[16];                           /* "overlay", "tmpfs"; "" unknown */
     bool no_new_privs;
-    int seccomp_mode;      /* 0 none, 2 filter; -1 unknown */
-    int seccomp_filters;   /* -1 unknown */
+    int seccomp_mode;    /* 0 none, 2 filter; -1 unknown */
+    int seccomp_filters; /* -1 unknown */
     uint64_t cap_eff, cap_prm, cap_bnd, cap_amb, cap_inh;
-    uint32_t uid, gid;     /* real ids, as this namespace sees them */
+    uint32_t uid, gid;         /* real ids, as this namespace sees them */
     struct jb_cpus cpus, mems; /* allowed lists */
 };
 int jb_box_isolation(const struct jb_box *box, struct jb_isolation *ret, struct jb_error *err);

@@ -1,12 +1,13 @@
 /*
  * build.c - the first process of a box.
  *
- * Owns: the namespaces it was cloned into and everything it mounts in them. Runs in: the box, single-threaded, as a
- * copy of the supervisor with its privilege, until it becomes the job's identity and executes jobbox-init.
+ * Owns: the namespaces it was cloned into and everything it mounts in them. Runs in: the box,
+ * single-threaded, as a copy of the supervisor with its privilege, until it becomes the job's identity and
+ * executes jobbox-init.
  *
- * Order matters. Cgroups are joined first, so that all memory from here on is the job's; the cgroup namespace is made
- * after that, so that its root is the box's own group. The identity is dropped when nothing is left to mount, and the
- * system call filter comes last, because it refuses what came before.
+ * Order matters. Cgroups are joined first, so that all memory from here on is the job's; the cgroup namespace
+ * is made after that, so that its root is the box's own group. The identity is dropped when nothing is left
+ * to mount, and the system call filter comes last, because it refuses what came before.
  */
 #include "box/build.h"
 
@@ -77,7 +78,8 @@ static int map_ids(const struct jb_plan *plan, struct jb_error *err)
     return r < 0 ? jb_wrap(err, "mapping ids into the user namespace") : 0;
 }
 
-/* A task keeps its old affinity when it enters a cpuset on newer kernels; and without a cpuset this is the pin. */
+/* A task keeps its old affinity when it enters a cpuset on newer kernels; and without a cpuset this is the
+ * pin. */
 static int pin(const struct jb_plan *plan, struct jb_error *err)
 {
     const struct jb_cpus *cpus = &plan->grant.cpus;
@@ -111,8 +113,8 @@ static int loopback_up(const struct jb_plan *plan, struct jb_error *err)
 }
 
 /*
- * No core files. A limit of 0 does not stop a core_pattern that is a pipe, a program on the host fed by the job; 1 is
- * what the kernel itself takes as "no, not even a pipe".
+ * No core files. A limit of 0 does not stop a core_pattern that is a pipe, a program on the host fed by the
+ * job; 1 is what the kernel itself takes as "no, not even a pipe".
  */
 static int limit_cores(struct jb_error *err)
 {
@@ -127,7 +129,8 @@ static int limit_cores(struct jb_error *err)
 static int enter_workdir(const struct jb_plan *plan, struct jb_error *err)
 {
     jb_autoclose int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    jb_autoclose int fd = root < 0 ? -errno : jb_open_at(root, plan->workdir, O_PATH | O_DIRECTORY, 0, JB_WALK_IN_ROOT);
+    jb_autoclose int fd =
+        root < 0 ? -errno : jb_open_at(root, plan->workdir, O_PATH | O_DIRECTORY, 0, JB_WALK_IN_ROOT);
     if (fd < 0)
         return jb_fail_errno(err, fd, "workdir %s", plan->workdir);
     if (fchdir(fd) < 0)

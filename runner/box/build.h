@@ -13,9 +13,9 @@ struct jb_build {
     const char *box_dir;
     const struct jb_cgroup *cgroup;
     struct jb_box_io io;
-    int control;   /* the box's end of the message socket */
+    int control;    /* the box's end of the message socket */
     bool joined_v2; /* clone3 has put us into the v2 group */
-    int init_fd;   /* jobbox-init, to be executed */
+    int init_fd;    /* jobbox-init, to be executed */
 };
 
 /* Never returns: executes jobbox-init, or says JB_MSG_FAILED and exits. */

@@ -40,8 +40,8 @@ static int bind_node(struct jb_rootfs *fs, int dev, size_t i, struct jb_error *e
     if (source < 0 || fstat(source, &st) < 0)
         return jb_fail_errno(err, errno, "%s", host);
     if (!S_ISCHR(st.st_mode) || st.st_rdev != makedev(nodes[i].major, nodes[i].minor))
-        return jb_fail(err, EINVAL, "%s of the host is not the device it should be (%u:%u)", host, nodes[i].major,
-                       nodes[i].minor);
+        return jb_fail(err, EINVAL, "%s of the host is not the device it should be (%u:%u)", host,
+                       nodes[i].major, nodes[i].minor);
     jb_autoclose int at = openat(dev, nodes[i].name, O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
     jb_autoclose int place = at < 0 ? -1 : openat(dev, nodes[i].name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
     if (place < 0)

@@ -26,8 +26,8 @@ static int set_fs_ids(uid_t uid, gid_t gid)
 }
 
 /*
- * fsuid rather than seteuid: the kernel drops the capabilities that override file permissions from the effective set
- * with it, and nobody can signal or trace us in between.
+ * fsuid rather than seteuid: the kernel drops the capabilities that override file permissions from the
+ * effective set with it, and nobody can signal or trace us in between.
  */
 int jb_as_submitter(const struct jb_plan *plan, int (*fn)(void *ctx), void *ctx, struct jb_error *err)
 {
@@ -81,7 +81,8 @@ static int drop_bounding(uint64_t keep)
     return 0;
 }
 
-/* With uid 0 the permitted and effective sets stay what we say; for others the kernel empties them at setresuid. */
+/* With uid 0 the permitted and effective sets stay what we say; for others the kernel empties them at
+ * setresuid. */
 static int set_capabilities(uint64_t keep)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
@@ -105,7 +106,8 @@ int jb_become_job(const struct jb_plan *plan, struct jb_error *err)
     int r = drop_bounding(have);
     if (r < 0)
         return jb_fail_errno(err, r, "dropping capabilities from the bounding set");
-    /* in a user namespace with one mapped id setgroups is denied by the kernel, and there is nothing to set */
+    /* in a user namespace with one mapped id setgroups is denied by the kernel, and there is nothing to set
+     */
     if (!plan->userns && setgroups(plan->n_groups, plan->groups) < 0)
         return jb_fail_errno(err, errno, "setting the job's groups");
     if (setresgid(plan->gid, plan->gid, plan->gid) < 0)

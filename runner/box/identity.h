@@ -1,8 +1,8 @@
 /*
  * identity.h - credentials: opening as the submitter, and becoming the job for good.
  *
- * Owns: nothing. Runs in: jb_open_as_submitter in any process of the supervisor's identity; jb_become_job in the
- * box's first process, once. Privilege: root where the two identities differ.
+ * Owns: nothing. Runs in: jb_open_as_submitter in any process of the supervisor's identity; jb_become_job in
+ * the box's first process, once. Privilege: root where the two identities differ.
  */
 #ifndef JB_BOX_IDENTITY_H
 #define JB_BOX_IDENTITY_H
@@ -10,9 +10,9 @@
 #include "plan/plan.h"
 
 /*
- * Opens a path that the submitter named, with his uid, gid and groups deciding, in a single-threaded process. The
- * caller's own identity is restored. `flags` as open(2) plus O_CLOEXEC; created files get mode 0666 & ~umask.
- * Returns a descriptor or -errno (`err` is filled only when the identity could not be switched).
+ * Opens a path that the submitter named, with his uid, gid and groups deciding, in a single-threaded process.
+ * The caller's own identity is restored. `flags` as open(2) plus O_CLOEXEC; created files get mode 0666 &
+ * ~umask. Returns a descriptor or -errno (`err` is filled only when the identity could not be switched).
  */
 int jb_open_as_submitter(const struct jb_plan *plan, const char *path, int flags, struct jb_error *err);
 

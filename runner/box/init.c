@@ -1,14 +1,14 @@
 /*
  * init.c - jobbox-init: PID 1 of a box.
  *
- * Owns: the job's processes, as their reaper of last resort; the control socket. Runs in: the box, as its first
- * process, with the job's identity, no capability beyond the job's, and the job's seccomp filter.
+ * Owns: the job's processes, as their reaper of last resort; the control socket. Runs in: the box, as its
+ * first process, with the job's identity, no capability beyond the job's, and the job's seccomp filter.
  *
- * Theory of operation. The supervisor executes this program as the last step of building a box. It says READY, waits
- * for GO, starts the job in a session of its own and says STARTED. From then on it reaps whatever dies, and passes on
- * signals that the supervisor asks for. When the job's main process has ended it kills everything else in the PID
- * namespace, reaps it all, says ENDED with the resource usage of the lot, and leaves when told QUIT. If the
- * supervisor is gone it leaves at once, and the kernel kills the namespace.
+ * Theory of operation. The supervisor executes this program as the last step of building a box. It says
+ * READY, waits for GO, starts the job in a session of its own and says STARTED. From then on it reaps
+ * whatever dies, and passes on signals that the supervisor asks for. When the job's main process has ended it
+ * kills everything else in the PID namespace, reaps it all, says ENDED with the resource usage of the lot,
+ * and leaves when told QUIT. If the supervisor is gone it leaves at once, and the kernel kills the namespace.
  *
  * A separate static program without libjobbox: what a job can reach through /proc/1 is this and nothing else.
  */
@@ -242,9 +242,11 @@ int main(int argc, char **argv)
     if (listen_one(&msg) != JB_MSG_GO)
         return 1;
     int32_t errnum = start(&in, argv + 2);
-    msg = (struct jb_msg){.type = errnum ? JB_MSG_EXEC_FAILED : JB_MSG_STARTED, .errnum = errnum, .mono_ns = now_ns()};
+    msg = (struct jb_msg){
+        .type = errnum ? JB_MSG_EXEC_FAILED : JB_MSG_STARTED, .errnum = errnum, .mono_ns = now_ns()};
     tell(&msg, -1);
-    for (int fd = 0; fd < 3; fd++) /* the supervisor sees end of file when the last of the job's own copies goes */
+    for (int fd = 0; fd < 3;
+         fd++) /* the supervisor sees end of file when the last of the job's own copies goes */
         close(fd);
     if (in.job > 0)
         watch(&in);

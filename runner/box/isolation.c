@@ -23,7 +23,8 @@
 static int status_field(const char *status, const char *name, char *buf, size_t len)
 {
     size_t n = strlen(name);
-    for (const char *line = status; line && *line; line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL) {
+    for (const char *line = status; line && *line;
+         line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL) {
         if (strncmp(line, name, n) != 0 || line[n] != ':')
             continue;
         const char *value = line + n + 1;
@@ -73,8 +74,9 @@ static int read_namespaces(const struct jb_kdir *dir, struct jb_isolation *got)
         const char *name;
         bool *own;
     } spaces[] = {
-        {"ns/user", &got->userns}, {"ns/mnt", &got->mount}, {"ns/pid", &got->pid},      {"ns/ipc", &got->ipc},
-        {"ns/uts", &got->uts},     {"ns/net", &got->net},   {"ns/cgroup", &got->cgroup},
+        {"ns/user", &got->userns},   {"ns/mnt", &got->mount}, {"ns/pid", &got->pid},
+        {"ns/ipc", &got->ipc},       {"ns/uts", &got->uts},   {"ns/net", &got->net},
+        {"ns/cgroup", &got->cgroup},
     };
     jb_autoclose int self = open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC);
     for (size_t i = 0; i < JB_ARRAY_LEN(spaces); i++) {

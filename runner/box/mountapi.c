@@ -49,7 +49,8 @@ static int make(void *ctx, const char *fstype, const struct jb_mount_option *opt
 static int clone_mount(void *ctx, int fd, bool recursive)
 {
     (void)ctx;
-    int got = open_tree(fd, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (recursive ? AT_RECURSIVE : 0));
+    int got = open_tree(fd, "",
+                        AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (recursive ? AT_RECURSIVE : 0));
     return got < 0 ? -errno : got;
 }
 
@@ -57,7 +58,8 @@ static int set_attributes(void *ctx, int mount_fd, uint64_t set, bool recursive)
 {
     (void)ctx;
     struct mount_attr attr = {.attr_set = set};
-    return mount_setattr(mount_fd, "", AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0), &attr, sizeof(attr)) < 0
+    return mount_setattr(mount_fd, "", AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0), &attr, sizeof(attr)) <
+                   0
                ? -errno
                : 0;
 }
@@ -65,7 +67,8 @@ static int set_attributes(void *ctx, int mount_fd, uint64_t set, bool recursive)
 static int attach(void *ctx, int mount_fd, int at_fd)
 {
     (void)ctx;
-    return move_mount(mount_fd, "", at_fd, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0 ? -errno : 0;
+    return move_mount(mount_fd, "", at_fd, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0 ? -errno
+                                                                                                      : 0;
 }
 
 static int make_private(void *ctx)

@@ -1,8 +1,8 @@
 /*
  * mountapi.h - the few mount verbs a box is built from; real, or a test's own.
  *
- * Owns: nothing; mount descriptors belong to the caller. Runs in: the box's first process. Privilege: CAP_SYS_ADMIN
- * in its user namespace. Kernel: the descriptor-based mount calls, Linux 5.12.
+ * Owns: nothing; mount descriptors belong to the caller. Runs in: the box's first process. Privilege:
+ * CAP_SYS_ADMIN in its user namespace. Kernel: the descriptor-based mount calls, Linux 5.12.
  */
 #ifndef JB_BOX_MOUNTAPI_H
 #define JB_BOX_MOUNTAPI_H
@@ -19,8 +19,8 @@ struct jb_mount_option {
 };
 
 struct jb_mountapi {
-    /* A new file system, not attached anywhere. `attr`: MOUNT_ATTR_*. Returns a descriptor. The error holds the
-     * kernel's own words where it gives any. */
+    /* A new file system, not attached anywhere. `attr`: MOUNT_ATTR_*. Returns a descriptor. The error holds
+     * the kernel's own words where it gives any. */
     int (*make)(void *ctx, const char *fstype, const struct jb_mount_option *options, size_t n, uint64_t attr,
                 struct jb_error *err);
     /* A copy of what is mounted at fd (O_PATH), not attached anywhere. */

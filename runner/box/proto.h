@@ -1,8 +1,8 @@
 /*
  * proto.h - what the box's first process and its supervisor say to each other.
  *
- * Owns: nothing. Runs in: the supervisor, the first process while it builds the box, and jobbox-init (which shares
- * no code with libjobbox: this header includes only the C library). Privilege: none.
+ * Owns: nothing. Runs in: the supervisor, the first process while it builds the box, and jobbox-init (which
+ * shares no code with libjobbox: this header includes only the C library). Privilege: none.
  *
  * One SOCK_SEQPACKET pair; each packet is one struct jb_msg. The box side is descriptor JB_CONTROL_FD in
  * jobbox-init. The job never holds it. End of file on either side means that the other is gone.
@@ -33,7 +33,7 @@ enum jb_msg_type {
 struct jb_msg {
     uint32_t type;
     int32_t errnum;
-    int32_t value;  /* JB_MSG_SIGNAL; wait status in JB_MSG_ENDED */
+    int32_t value; /* JB_MSG_SIGNAL; wait status in JB_MSG_ENDED */
     int32_t value2;
     uint64_t mono_ns;
     /* JB_MSG_ENDED: all processes that the job waited for, and those that init reaped */
@@ -46,7 +46,7 @@ struct jb_msg {
 #define JB_MSG_HEAD ((unsigned)__builtin_offsetof(struct jb_msg, text))
 
 /* argv[1] of jobbox-init: letters. */
-#define JB_INIT_TTY 't'  /* give the job a terminal */
+#define JB_INIT_TTY  't' /* give the job a terminal */
 #define JB_INIT_NONE '-' /* nothing */
 
 #endif

@@ -2,8 +2,8 @@
  * rootfs.c - the plan's mount operations, one function for each kind.
  *
  * Owns: descriptors of the root under construction. Runs in: the box's first process, single-threaded.
- * Privilege: CAP_SYS_ADMIN in its user namespace. Everything of the image and of the submitter is hostile here:
- * places are found by descriptor beneath the new root, never by a path string from "/".
+ * Privilege: CAP_SYS_ADMIN in its user namespace. Everything of the image and of the submitter is hostile
+ * here: places are found by descriptor beneath the new root, never by a path string from "/".
  */
 #include "box/rootfs.h"
 
@@ -33,7 +33,8 @@ int jb_rootfs_find(struct jb_rootfs *fs, const char *target, enum jb_walk walk)
     return jb_open_at(fs->root_fd, target + strspn(target, "/"), O_PATH, 0, walk);
 }
 
-int jb_rootfs_place(struct jb_rootfs *fs, const char *target, bool file, enum jb_walk walk, struct jb_error *err)
+int jb_rootfs_place(struct jb_rootfs *fs, const char *target, bool file, enum jb_walk walk,
+                    struct jb_error *err)
 {
     const char *path = target + strspn(target, "/");
     int fd = jb_open_at(fs->root_fd, path, O_PATH | (file ? 0 : O_DIRECTORY), 0, walk);
@@ -41,7 +42,8 @@ int jb_rootfs_place(struct jb_rootfs *fs, const char *target, bool file, enum jb
         return fd;
     if (fd != -ENOENT)
         return jb_fail_errno(err, fd, "%s in the box%s", target,
-                             fd == -ELOOP ? " (a symlink is in the way; it must be an ordinary directory)" : "");
+                             fd == -ELOOP ? " (a symlink is in the way; it must be an ordinary directory)"
+                                          : "");
     const char *slash = strrchr(path, '/');
     char parent[PATH_MAX] = ".";
     if (file && slash)
@@ -52,7 +54,8 @@ int jb_rootfs_place(struct jb_rootfs *fs, const char *target, bool file, enum jb
         return jb_fail_errno(err, r, "making %s in the box", target);
     if (!file)
         return jb_take_fd(&at);
-    jb_autoclose int made = openat(at, slash ? slash + 1 : path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    jb_autoclose int made =
+        openat(at, slash ? slash + 1 : path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
     if (made < 0)
         return jb_fail_errno(err, errno, "making %s in the box", target);
     fd = jb_open_at(fs->root_fd, path, O_PATH, 0, walk);
@@ -209,7 +212,8 @@ static int op_root_tmpfs(struct jb_rootfs *fs, const struct jb_op *op, struct jb
 {
     (void)op;
     const struct jb_mount_option options[] = {{"mode", "0755"}, {"size", "16m"}};
-    jb_autoclose int fd = fs->api->make(fs->api->ctx, "tmpfs", options, JB_ARRAY_LEN(options), ATTR_PLAIN, err);
+    jb_autoclose int fd =
+        fs->api->make(fs->api->ctx, "tmpfs", options, JB_ARRAY_LEN(options), ATTR_PLAIN, err);
     if (fd < 0)
         return fd;
     int r = root_at(fs, fd, err);
@@ -241,8 +245,10 @@ static int op_bind(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error
     if (source < 0 || fstat(source, &st) < 0)
         return jb_fail_errno(err, source < 0 ? source : errno, "%s", op->source);
     if (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode) && !S_ISSOCK(st.st_mode) && !S_ISFIFO(st.st_mode))
-        return jb_fail(err, EINVAL, "%s is neither a directory nor a file; devices are asked for under "
-                       "resources.devices", op->source);
+        return jb_fail(err, EINVAL,
+                       "%s is neither a directory nor a file; devices are asked for under "
+                       "resources.devices",
+                       op->source);
     enum jb_walk walk = op->flags & JB_OPF_AS_SUBMITTER ? JB_WALK_IN_ROOT : JB_WALK_STRICT;
     jb_autoclose int at = jb_rootfs_place(fs, op->target, !S_ISDIR(st.st_mode), walk, err);
     if (at < 0)
@@ -272,7 +278,8 @@ static int op_overlay(struct jb_rootfs *fs, const struct jb_op *op, struct jb_er
 static int op_scratch_bind(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error *err)
 {
     char name[16];
-    if (op->flags & JB_OPF_OPTIONAL) { /* an image may have a symlink here, to a directory that is the box's anyway */
+    if (op->flags &
+        JB_OPF_OPTIONAL) { /* an image may have a symlink here, to a directory that is the box's anyway */
         jb_autoclose int there = jb_rootfs_find(fs, op->target, JB_WALK_STRICT);
         if (there == -ELOOP)
             return 0;
@@ -299,7 +306,8 @@ static int op_tmpfs(struct jb_rootfs *fs, const struct jb_op *op, struct jb_erro
     jb_autoclose int at = jb_rootfs_place(fs, op->target, false, JB_WALK_IN_ROOT, err);
     if (at < 0)
         return at;
-    jb_autoclose int fd = fs->api->make(fs->api->ctx, "tmpfs", options, JB_ARRAY_LEN(options), ATTR_PLAIN, err);
+    jb_autoclose int fd =
+        fs->api->make(fs->api->ctx, "tmpfs", options, JB_ARRAY_LEN(options), ATTR_PLAIN, err);
     return fd < 0 ? fd : attach(fs, fd, at, op->target, err);
 }
 
@@ -395,7 +403,8 @@ static int op_read_only(struct jb_rootfs *fs, const struct jb_op *op, struct jb_
         return op->flags & JB_OPF_OPTIONAL ? 0 : jb_fail_errno(err, at, "%s in the box", op->target);
     jb_autoclose int fd = fs->api->clone(fs->api->ctx, at, false);
     int r = fd < 0 ? fd
-                   : fs->api->setattr(fs->api->ctx, fd, ATTR_PLAIN | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_RDONLY, false);
+                   : fs->api->setattr(fs->api->ctx, fd, ATTR_PLAIN | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_RDONLY,
+                                      false);
     if (r < 0)
         return jb_fail_errno(err, r, "making %s read-only", op->target);
     return attach(fs, fd, at, op->target, err);

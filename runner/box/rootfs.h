@@ -1,8 +1,8 @@
 /*
  * rootfs.h - inside of runner/box: carrying out the plan's mount operations.
  *
- * Owns: descriptors of the root under construction. Runs in: the box's first process. Privilege: CAP_SYS_ADMIN in
- * its user namespace.
+ * Owns: descriptors of the root under construction. Runs in: the box's first process. Privilege:
+ * CAP_SYS_ADMIN in its user namespace.
  */
 #ifndef JB_BOX_ROOTFS_H
 #define JB_BOX_ROOTFS_H
@@ -14,14 +14,15 @@
 struct jb_rootfs {
     const struct jb_mountapi *api;
     const struct jb_plan *plan;
-    const char *stage;   /* absolute path of a directory to mount on, seen by this namespace alone */
-    int scratch_fd;      /* file system of the upper layers; O_PATH on its root */
-    int root_fd;         /* the root under construction */
-    unsigned layers;     /* overlays made so far: names their upper and work directories */
-    unsigned binds;      /* scratch directories handed out so far */
+    const char *stage; /* absolute path of a directory to mount on, seen by this namespace alone */
+    int scratch_fd;    /* file system of the upper layers; O_PATH on its root */
+    int root_fd;       /* the root under construction */
+    unsigned layers;   /* overlays made so far: names their upper and work directories */
+    unsigned binds;    /* scratch directories handed out so far */
 };
 
-/* Carries out all operations. The error names the operation and its paths. Descriptors are left open in `fs`. */
+/* Carries out all operations. The error names the operation and its paths. Descriptors are left open in `fs`.
+ */
 int jb_rootfs_build(struct jb_rootfs *fs, struct jb_error *err);
 
 /* dev.c: fills a fresh /dev. */
@@ -32,7 +33,8 @@ int jb_rootfs_dev(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error 
  * directory). System places allow no symlink in the way; the submitter's targets may use those of the image,
  * within the root. Returns an O_PATH descriptor.
  */
-int jb_rootfs_place(struct jb_rootfs *fs, const char *target, bool file, enum jb_walk walk, struct jb_error *err);
+int jb_rootfs_place(struct jb_rootfs *fs, const char *target, bool file, enum jb_walk walk,
+                    struct jb_error *err);
 
 /* The same for a place that must be there already: -ENOENT otherwise. */
 int jb_rootfs_find(struct jb_rootfs *fs, const char *target, enum jb_walk walk);

@@ -3,8 +3,8 @@
  *
  * Owns: nothing. Runs in: the box's first process, after no_new_privs. Privilege: none.
  *
- * Filters are data (seccomp_profile.def), compiled by libseccomp when jobbox is built, so that a start costs two
- * system calls and no compilation.
+ * Filters are data (seccomp_profile.def), compiled by libseccomp when jobbox is built, so that a start costs
+ * two system calls and no compilation.
  */
 #ifndef JB_BOX_SECCOMP_H
 #define JB_BOX_SECCOMP_H

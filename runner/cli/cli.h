@@ -1,8 +1,8 @@
 /*
  * cli.h - the verbs of jobbox, and what they share.
  *
- * Owns: nothing. Runs in: the client. Privilege: the user's. This is the only layer that writes to standard output
- * and error, and main() the only one that decides how the process ends.
+ * Owns: nothing. Runs in: the client. Privilege: the user's. This is the only layer that writes to standard
+ * output and error, and main() the only one that decides how the process ends.
  */
 #ifndef JB_CLI_CLI_H
 #define JB_CLI_CLI_H

@@ -28,9 +28,11 @@ static void help(FILE *out)
                 out);
     for (size_t i = 0; i < JB_ARRAY_LEN(verbs); i++)
         (void)fprintf(out, "  %-10s %s\n", verbs[i].name, verbs[i].what);
-    (void)fputs("\nEvery verb has --help. Exit codes of run: the job's own; 120 timeout, 121 out of memory, 122 another\n"
-                "limit, 123 cancelled, 124 the box could not be made, 125 usage or spec error, 128+N signal N.\n",
-                out);
+    (void)fputs(
+        "\nEvery verb has --help. Exit codes of run: the job's own; 120 timeout, 121 out of memory, 122 "
+        "another\n"
+        "limit, 123 cancelled, 124 the box could not be made, 125 usage or spec error, 128+N signal N.\n",
+        out);
 }
 
 static int unknown(const char *verb)

@@ -13,7 +13,8 @@
 
 static const char usage[] =
     "Usage: jobbox plan [OPTION]... JOB.yaml\n"
-    "Prints what `jobbox run` would do now: CPUs and why, cgroup files and values, mount operations in order,\n"
+    "Prints what `jobbox run` would do now: CPUs and why, cgroup files and values, mount operations in "
+    "order,\n"
     "namespaces, identity, environment, argv, limits. Needs no privilege and touches nothing.\n\n"
     "  -c, --config FILE  site config instead of /etc/jobbox/jobbox.conf.yaml\n"
     "      --json         as JSON\n"
@@ -47,8 +48,10 @@ static int print(const struct jb_plan *plan, bool json)
 
 int jb_cmd_plan(int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"config", required_argument, NULL, 'c'}, {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {0}};
+    static const struct option options[] = {{"config", required_argument, NULL, 'c'},
+                                            {"json", no_argument, NULL, 'j'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {0}};
     const char *config = NULL;
     bool json = false;
     int c;
@@ -75,10 +78,14 @@ int jb_cmd_plan(int argc, char **argv)
     struct jb_host host = {0};
     enum jb_job_failure failure = JB_JOB_NO_BOX;
     jb_autoplan struct jb_plan *plan = NULL;
-    struct jb_job_options o = {
-        .spec = job.spec, .site = job.site, .submitter = &job.submitter, .state = &job.state, .origin = "cli"};
+    struct jb_job_options o = {.spec = job.spec,
+                               .site = job.site,
+                               .submitter = &job.submitter,
+                               .state = &job.state,
+                               .origin = "cli"};
     int r = jb_job_plan(&o, &host, &plan, &failure, &err);
-    code = r < 0 ? jb_cli_fail(failure == JB_JOB_BAD_SPEC ? JB_EXIT_USAGE : JB_EXIT_NO_BOX, &err) : print(plan, json);
+    code = r < 0 ? jb_cli_fail(failure == JB_JOB_BAD_SPEC ? JB_EXIT_USAGE : JB_EXIT_NO_BOX, &err)
+                 : print(plan, json);
     jb_host_free(&host);
     return code;
 }

@@ -33,8 +33,9 @@ static const char usage[] =
 static int parse(int argc, char **argv, struct run_options *ret)
 {
     static const struct option options[] = {
-        {"config", required_argument, NULL, 'c'}, {"json", no_argument, NULL, 'j'}, {"quiet", no_argument, NULL, 'q'},
-        {"tty", no_argument, NULL, 't'},          {"help", no_argument, NULL, 'h'}, {0},
+        {"config", required_argument, NULL, 'c'}, {"json", no_argument, NULL, 'j'},
+        {"quiet", no_argument, NULL, 'q'},        {"tty", no_argument, NULL, 't'},
+        {"help", no_argument, NULL, 'h'},         {0},
     };
     int c;
     while ((c = getopt_long(argc, argv, "c:qth", options, NULL)) != -1) {

@@ -9,18 +9,20 @@
 #include "base/cleanup.h"
 #include "cli/cli.h"
 
-static const char usage[] =
-    "Usage: jobbox sweep [OPTION]...\n"
-    "Finishes boxes whose supervisor died: ends their processes, writes their records, removes what is left.\n"
-    "Every jobbox run does this first.\n\n"
-    "  -c, --config FILE  site config instead of /etc/jobbox/jobbox.conf.yaml\n"
-    "      --json         print {\"recovered\": N}\n"
-    "  -h, --help         this text\n";
+static const char usage[] = "Usage: jobbox sweep [OPTION]...\n"
+                            "Finishes boxes whose supervisor died: ends their processes, writes their "
+                            "records, removes what is left.\n"
+                            "Every jobbox run does this first.\n\n"
+                            "  -c, --config FILE  site config instead of /etc/jobbox/jobbox.conf.yaml\n"
+                            "      --json         print {\"recovered\": N}\n"
+                            "  -h, --help         this text\n";
 
 int jb_cmd_sweep(int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"config", required_argument, NULL, 'c'}, {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {0}};
+    static const struct option options[] = {{"config", required_argument, NULL, 'c'},
+                                            {"json", no_argument, NULL, 'j'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {0}};
     const char *config = NULL;
     bool json = false;
     int c;

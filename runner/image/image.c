@@ -33,10 +33,11 @@ void jb_image_free(struct jb_image *image)
 static int not_found(const struct jb_spec *spec, const char *where, int errnum, struct jb_error *err)
 {
     if (errnum == ENOENT && !strchr(spec->image, '/'))
-        return jb_fail(err, ENOENT,
-                       "%s: there is no directory \"%s\" here, and named images are not available in this version; "
-                       "write \"host\" or the path of a directory",
-                       where, spec->image);
+        return jb_fail(
+            err, ENOENT,
+            "%s: there is no directory \"%s\" here, and named images are not available in this version; "
+            "write \"host\" or the path of a directory",
+            where, spec->image);
     return jb_fail_errno(err, errnum, "%s: image \"%s\" cannot be opened", where, spec->image);
 }
 
@@ -47,19 +48,21 @@ static int check_root(int fd, const struct jb_spec *spec, const char *where, str
     if (fstat(fd, &st) < 0)
         return jb_fail_errno(err, errno, "%s: image \"%s\"", where, spec->image);
     if (S_ISREG(st.st_mode))
-        return jb_fail(err, ENOTSUP,
-                       "%s: image files (squashfs, erofs) are not available in this version; \"%s\" is a file, "
-                       "unpack it and name the directory",
-                       where, spec->image);
+        return jb_fail(
+            err, ENOTSUP,
+            "%s: image files (squashfs, erofs) are not available in this version; \"%s\" is a file, "
+            "unpack it and name the directory",
+            where, spec->image);
     if (!S_ISDIR(st.st_mode))
         return jb_fail(err, ENOTDIR, "%s: image \"%s\" is not a directory", where, spec->image);
     for (size_t i = 0; i < JB_ARRAY_LEN(mount_points); i++) {
         if (fstatat(fd, mount_points[i], &st, AT_SYMLINK_NOFOLLOW) < 0)
             continue;
         if (!S_ISDIR(st.st_mode))
-            return jb_fail(err, EINVAL,
-                           "%s: image \"%s\": /%s is a %s; jobbox mounts there and it must be an ordinary directory",
-                           where, spec->image, mount_points[i], S_ISLNK(st.st_mode) ? "symlink" : "file");
+            return jb_fail(
+                err, EINVAL,
+                "%s: image \"%s\": /%s is a %s; jobbox mounts there and it must be an ordinary directory",
+                where, spec->image, mount_points[i], S_ISLNK(st.st_mode) ? "symlink" : "file");
     }
     return 0;
 }

@@ -1,7 +1,8 @@
 /*
  * image.h - a read-only root: the host itself, a directory, an image file, or a name in the image store.
  *
- * Owns: the strings of a struct jb_image. Runs in: the client, with the submitter's credentials. Privilege: none.
+ * Owns: the strings of a struct jb_image. Runs in: the client, with the submitter's credentials. Privilege:
+ * none.
  */
 #ifndef JB_IMAGE_IMAGE_H
 #define JB_IMAGE_IMAGE_H
@@ -19,8 +20,8 @@ struct jb_image {
 };
 
 /*
- * Finds what `spec` names; relative paths start at `cwd`. Errors carry the position of the key: -ENOENT when there
- * is nothing, -ENOTDIR, -EACCES, -EINVAL when the directory cannot be a root.
+ * Finds what `spec` names; relative paths start at `cwd`. Errors carry the position of the key: -ENOENT when
+ * there is nothing, -ENOTDIR, -EACCES, -EINVAL when the directory cannot be a root.
  */
 int jb_image_resolve(const struct jb_spec *spec, const char *cwd, struct jb_image *ret, struct jb_error *err);
 void jb_image_free(struct jb_image *image);

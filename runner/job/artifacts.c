@@ -28,14 +28,14 @@ struct collect {
     json_t *list;
     size_t files;
     uint64_t bytes;
-    size_t matched;      /* by the current artifact */
-    const char *prefix;  /* of the current artifact: what is left off in the destination folder */
+    size_t matched;     /* by the current artifact */
+    const char *prefix; /* of the current artifact: what is left off in the destination folder */
 };
 
 static int note(struct collect *c, const char *path, const char *error)
 {
-    return json_array_append_new(c->list, json_pack("{s:o, s:o}", "path", jb_json_text(path), "error",
-                                                    jb_json_text(error))) < 0
+    return json_array_append_new(
+               c->list, json_pack("{s:o, s:o}", "path", jb_json_text(path), "error", jb_json_text(error))) < 0
                ? -ENOMEM
                : 0;
 }
@@ -114,8 +114,8 @@ static int write_out(int in, const struct stat *st, const char *to, char digest[
     if (snprintf(tmp, sizeof(tmp), ".%s.jobbox", slash + 1) >= (int)sizeof(tmp))
         return -ENAMETOOLONG;
     (void)unlinkat(dir, tmp, 0);
-    jb_autoclose int out =
-        openat(dir, tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, st->st_mode & 0100 ? 0777 : 0666);
+    jb_autoclose int out = openat(dir, tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+                                  st->st_mode & 0100 ? 0777 : 0666);
     if (out < 0)
         return -errno;
     r = copy_data(in, out, st->st_size, digest);
@@ -145,7 +145,8 @@ static int collect_file(struct collect *c, int dir, const char *name, const char
     char digest[SHA256_DIGEST_STRING_LENGTH] = "";
     struct stat st;
     /* opened without following and without waiting for a FIFO's writer, then judged by what was opened */
-    jb_autoclose int fd = jb_open_at(dir, name, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_NOCTTY, 0, JB_WALK_STRICT);
+    jb_autoclose int fd =
+        jb_open_at(dir, name, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_NOCTTY, 0, JB_WALK_STRICT);
     if (fd < 0)
         return fd == -ELOOP ? note(c, path, "a symlink is not collected") : note_errno(c, path, fd);
     if (fstat(fd, &st) < 0)
@@ -157,8 +158,8 @@ static int collect_file(struct collect *c, int dir, const char *name, const char
     bool folder = to_len > 0 && c->artifact->to[to_len - 1] == '/';
     if (!folder && c->matched > 0)
         return note(c, path, "several files match, but \"to\" names one file; end it in \"/\" for a folder");
-    jb_autofree char *to = folder ? jb_asprintf("%s%s", c->artifact->to, path + strlen(c->prefix))
-                                  : strdup(c->artifact->to);
+    jb_autofree char *to =
+        folder ? jb_asprintf("%s%s", c->artifact->to, path + strlen(c->prefix)) : strdup(c->artifact->to);
     if (!to)
         return -ENOMEM;
     c->matched++;
@@ -168,8 +169,8 @@ static int collect_file(struct collect *c, int dir, const char *name, const char
     c->files++;
     c->bytes += (uint64_t)st.st_size;
     return json_array_append_new(c->list, json_pack("{s:o, s:o, s:I, s:s}", "path", jb_json_text(path), "to",
-                                                    jb_json_text(to), "bytes", (json_int_t)st.st_size, "sha256",
-                                                    digest)) < 0
+                                                    jb_json_text(to), "bytes", (json_int_t)st.st_size,
+                                                    "sha256", digest)) < 0
                ? -ENOMEM
                : 0;
 }
@@ -188,7 +189,8 @@ static int walk(struct collect *c, int dir, const char *path, const char *patter
 
 /* One name of a directory against the pattern that is left. */
 /* NOLINTNEXTLINE(misc-no-recursion) */
-static int visit(struct collect *c, int dir, const char *name, const char *path, const char *pattern, unsigned depth)
+static int visit(struct collect *c, int dir, const char *name, const char *path, const char *pattern,
+                 unsigned depth)
 {
     size_t len = strcspn(pattern, "/");
     const char *rest = pattern[len] ? pattern + len + 1 : NULL;
@@ -236,7 +238,8 @@ static int walk(struct collect *c, int dir, const char *path, const char *patter
     return r;
 }
 
-/* Bytes of the path that are left off in the destination: up to the component with the first wildcard, or the last. */
+/* Bytes of the path that are left off in the destination: up to the component with the first wildcard, or the
+ * last. */
 static size_t prefix_length(const char *path)
 {
     size_t start = 0;
@@ -270,7 +273,8 @@ static int collect_all(void *ctx)
     return 0;
 }
 
-int jb_artifacts_collect(const struct jb_plan *plan, const struct jb_box *box, json_t **ret, struct jb_error *err)
+int jb_artifacts_collect(const struct jb_plan *plan, const struct jb_box *box, json_t **ret,
+                         struct jb_error *err)
 {
     char path[32];
     (void)snprintf(path, sizeof(path), "/proc/%d/root", (int)box->pid);

@@ -1,12 +1,12 @@
 /*
  * artifacts.h - bringing named files out of a box.
  *
- * Owns: nothing. Runs in: the supervisor, when all processes of the job are dead and jobbox-init still stands.
- * Privilege: the submitter's credentials for reading and for writing; what he could not read or write himself does
- * not move.
+ * Owns: nothing. Runs in: the supervisor, when all processes of the job are dead and jobbox-init still
+ * stands. Privilege: the submitter's credentials for reading and for writing; what he could not read or write
+ * himself does not move.
  *
- * The box's files are the job's: nothing in them is believed. Regular files with one link only, no symlink followed,
- * bounded in number and size; set-id bits and extended attributes stay behind; holes stay holes.
+ * The box's files are the job's: nothing in them is believed. Regular files with one link only, no symlink
+ * followed, bounded in number and size; set-id bits and extended attributes stay behind; holes stay holes.
  */
 #ifndef JB_JOB_ARTIFACTS_H
 #define JB_JOB_ARTIFACTS_H
@@ -21,10 +21,11 @@
 #define JB_ARTIFACT_DEPTH_MAX 64
 
 /*
- * Collects everything the plan names. *ret: array of {path, to, bytes, sha256} for each file, and {path, error} for a
- * glob that matched nothing or a file that was left; failures of single files do not stop the others. A negative
- * return means that nothing could be looked at.
+ * Collects everything the plan names. *ret: array of {path, to, bytes, sha256} for each file, and {path,
+ * error} for a glob that matched nothing or a file that was left; failures of single files do not stop the
+ * others. A negative return means that nothing could be looked at.
  */
-int jb_artifacts_collect(const struct jb_plan *plan, const struct jb_box *box, json_t **ret, struct jb_error *err);
+int jb_artifacts_collect(const struct jb_plan *plan, const struct jb_box *box, json_t **ret,
+                         struct jb_error *err);
 
 #endif

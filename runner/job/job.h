@@ -1,8 +1,8 @@
 /*
  * job.h - one attempt from spec to record, and the recovery of those whose supervisor died.
  *
- * Owns: nothing beyond the call. Runs in: the supervisor, which is the calling process. Privilege: root, or none with
- * a user namespace.
+ * Owns: nothing beyond the call. Runs in: the supervisor, which is the calling process. Privilege: root, or
+ * none with a user namespace.
  */
 #ifndef JB_JOB_JOB_H
 #define JB_JOB_JOB_H
@@ -16,37 +16,39 @@ struct jb_job_options {
     const struct jb_spec *spec;
     const struct jb_site *site;
     const struct jb_submitter *submitter;
-    struct jb_state *state; /* opened */
-    const char *origin;     /* "cli", ... */
+    struct jb_state *state;  /* opened */
+    const char *origin;      /* "cli", ... */
     const char *spec_sha256; /* NULL: not known */
-    int out_fd, err_fd;     /* where output goes that the spec does not redirect */
+    int out_fd, err_fd;      /* where output goes that the spec does not redirect */
     bool tty;
     int tty_fd; /* with tty: our own terminal for input and size */
 };
 
 /* What went wrong before the job could start decides the exit code. */
 enum jb_job_failure {
-    JB_JOB_RAN,        /* there is a record, also when the box could not be made */
-    JB_JOB_BAD_SPEC,   /* the spec contradicts itself, the site or this host's policy: 125 */
-    JB_JOB_NO_BOX,     /* resources, privilege, disk, kernel: 124 */
+    JB_JOB_RAN,      /* there is a record, also when the box could not be made */
+    JB_JOB_BAD_SPEC, /* the spec contradicts itself, the site or this host's policy: 125 */
+    JB_JOB_NO_BOX,   /* resources, privilege, disk, kernel: 124 */
 };
 
 /*
- * Runs the job to its end. On success *ret_record is the finished record (caller decrefs), already in the journal. On
- * failure *ret_failure says which kind; nothing is left behind. Warnings that do not change the result (a sink that
- * failed) are put into `warning`, which may be empty.
+ * Runs the job to its end. On success *ret_record is the finished record (caller decrefs), already in the
+ * journal. On failure *ret_failure says which kind; nothing is left behind. Warnings that do not change the
+ * result (a sink that failed) are put into `warning`, which may be empty.
  */
 int jb_job_run(const struct jb_job_options *options, json_t **ret_record, enum jb_job_failure *ret_failure,
                struct jb_error *warning, struct jb_error *err);
 
-/* The plan that jb_job_run would carry out now, without a claim; state may be unopened (an empty ledger then). */
+/* The plan that jb_job_run would carry out now, without a claim; state may be unopened (an empty ledger
+ * then). */
 int jb_job_plan(const struct jb_job_options *options, struct jb_host *host, struct jb_plan **ret,
                 enum jb_job_failure *ret_failure, struct jb_error *err);
 
 /*
- * Finishes every dead box: processes killed, usage read, record written once, cgroups and scratch removed, CPUs free.
- * Returns how many. A box that cannot be finished is reported in `err` (the first one) and left for the next try;
- * the others are finished all the same and the number is still returned, with err->errnum set.
+ * Finishes every dead box: processes killed, usage read, record written once, cgroups and scratch removed,
+ * CPUs free. Returns how many. A box that cannot be finished is reported in `err` (the first one) and left
+ * for the next try; the others are finished all the same and the number is still returned, with err->errnum
+ * set.
  */
 int jb_sweep(struct jb_state *state, const struct jb_site *site, struct jb_error *err);
 

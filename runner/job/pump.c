@@ -68,7 +68,8 @@ static bool drain(struct jb_pump *pump)
             pump->start = pump->end;
             break;
         }
-        if (!pump->always_ready && len > PIPE_BUF) /* a pipe that polls writable takes this much without blocking */
+        if (!pump->always_ready &&
+            len > PIPE_BUF) /* a pipe that polls writable takes this much without blocking */
             len = PIPE_BUF;
         ssize_t n = write(pump->to, pump->buffer + pump->start, len);
         if (n < 0 && (errno == EINTR || errno == EAGAIN))

@@ -16,12 +16,12 @@
 #define JB_PUMP_BUFFER 65536
 
 struct jb_pump {
-    int from;        /* owned; -1: nothing more to read */
-    int to;          /* borrowed; -1: everything is dropped */
+    int from;          /* owned; -1: nothing more to read */
+    int to;            /* borrowed; -1: everything is dropped */
     bool always_ready; /* `to` is a file: poll(2) has nothing to say about it */
-    char *buffer;    /* owned */
+    char *buffer;      /* owned */
     size_t start, end;
-    uint64_t bytes;  /* taken from `from`, what was cut off not counted */
+    uint64_t bytes; /* taken from `from`, what was cut off not counted */
 };
 #define JB_PUMP_INIT ((struct jb_pump){.from = -1, .to = -1})
 
@@ -36,9 +36,9 @@ bool jb_pump_active(const struct jb_pump *pump);
 void jb_pump_poll(const struct jb_pump *pump, struct pollfd *ret_from, struct pollfd *ret_to);
 
 /*
- * Carries what can be carried without blocking. *budget: how many more bytes may be taken, JB_UNSET for any number;
- * counted down. Returns 1 when output had to be cut off for want of budget, 0 otherwise. A reader that is gone closes
- * `from`, so that the job finds out as it would without us.
+ * Carries what can be carried without blocking. *budget: how many more bytes may be taken, JB_UNSET for any
+ * number; counted down. Returns 1 when output had to be cut off for want of budget, 0 otherwise. A reader
+ * that is gone closes `from`, so that the job finds out as it would without us.
  */
 int jb_pump_move(struct jb_pump *pump, uint64_t *budget);
 

@@ -4,9 +4,9 @@
  * Owns: the box, its cgroups, its directory and its grant, from claim to release. Runs in: the supervisor.
  * Privilege: root, or none with a user namespace.
  *
- * Order. What can be refused is refused before anything is made. The claim comes first, with the plan on disk, so that
- * whatever is made afterwards can be found and removed by somebody else. Teardown runs the other way; the record is on
- * disk before it starts and in the journal before the claim is given back.
+ * Order. What can be refused is refused before anything is made. The claim comes first, with the plan on
+ * disk, so that whatever is made afterwards can be found and removed by somebody else. Teardown runs the
+ * other way; the record is on disk before it starts and in the journal before the claim is given back.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -50,7 +50,8 @@ struct attempt {
 
 static int load_machine(const struct jb_job_options *o, struct jb_machine *ret, struct jb_error *err)
 {
-    const struct jb_machine_source source = {.cache_dirfd = o->state->runtime_fd, .reserved = &o->site->reserved_cpus};
+    const struct jb_machine_source source = {.cache_dirfd = o->state->runtime_fd,
+                                             .reserved = &o->site->reserved_cpus};
     return jb_machine_load(&source, ret, err);
 }
 
@@ -61,9 +62,10 @@ static enum jb_job_failure blame(int r)
 }
 
 /* From the ledger as it is now to a plan. Under alloc.lock when it is for real. */
-static int make_plan(const struct jb_job_options *o, const struct jb_machine *machine, const struct jb_ledger *ledger,
-                     const struct jb_host *host, const struct jb_image *image, const struct jb_id *id,
-                     struct jb_plan **ret, enum jb_job_failure *ret_failure, struct jb_error *err)
+static int make_plan(const struct jb_job_options *o, const struct jb_machine *machine,
+                     const struct jb_ledger *ledger, const struct jb_host *host, const struct jb_image *image,
+                     const struct jb_id *id, struct jb_plan **ret, enum jb_job_failure *ret_failure,
+                     struct jb_error *err)
 {
     struct jb_request request;
     struct jb_grant grant;
@@ -113,7 +115,8 @@ static void fill_holding(const struct jb_plan *plan, struct jb_holding *ret)
     (void)snprintf(ret->name, sizeof(ret->name), "%s", plan->name);
 }
 
-/* Grant, plan and claim are one step for every other jobbox: alloc.lock is held from the look at the ledger on. */
+/* Grant, plan and claim are one step for every other jobbox: alloc.lock is held from the look at the ledger
+ * on. */
 static int claim(struct attempt *a, const struct jb_machine *machine, const struct jb_image *image,
                  enum jb_job_failure *ret_failure, struct jb_error *err)
 {
@@ -208,7 +211,8 @@ static int build(struct attempt *a, struct jb_error *err)
     return r < 0 ? r : jb_boxdir_save_plan(a->box_fd, a->plan, a->record, err);
 }
 
-/* Signals are taken through a descriptor while the job lives; what the caller ignores (nohup) stays ignored. */
+/* Signals are taken through a descriptor while the job lives; what the caller ignores (nohup) stays ignored.
+ */
 static int take_signals(sigset_t *ret_old, struct jb_error *err)
 {
     static const int taken[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH};

@@ -50,7 +50,8 @@ int jb_state_paths(const struct jb_site *site, const struct jb_submitter *who, s
     return 0;
 }
 
-/* Parents are made like mkdir -p would: they are the administrator's or the user's own and may hold symlinks. */
+/* Parents are made like mkdir -p would: they are the administrator's or the user's own and may hold symlinks.
+ */
 static int make_parents(const char *path)
 {
     jb_autofree char *copy = strdup(path);

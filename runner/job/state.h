@@ -22,8 +22,9 @@ struct jb_state {
 #define JB_STATE_INIT ((struct jb_state){.runtime_fd = -1, .state_fd = -1, .ledger = JB_LEDGER_DIR_INIT})
 
 /*
- * Where they are: root takes the site's paths (default /run/jobbox, /var/lib/jobbox). An ordinary user takes those of
- * a config of his own, else $XDG_RUNTIME_DIR/jobbox (or /tmp/jobbox-UID) and $XDG_STATE_HOME/jobbox (or
+ * Where they are: root takes the site's paths (default /run/jobbox, /var/lib/jobbox). An ordinary user takes
+ * those of a config of his own, else $XDG_RUNTIME_DIR/jobbox (or /tmp/jobbox-UID) and $XDG_STATE_HOME/jobbox
+ * (or
  * ~/.local/state/jobbox).
  */
 int jb_state_paths(const struct jb_site *site, const struct jb_submitter *who, struct jb_state *ret,

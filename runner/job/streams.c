@@ -22,8 +22,7 @@ static int make_parent(void *ctx)
     if (!parent)
         return -ENOMEM;
     jb_autoclose int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    return root < 0 ? -errno
-                    : jb_mkdir_p(root, parent, 0777, (uid_t)-1, (gid_t)-1, JB_WALK_IN_ROOT, NULL);
+    return root < 0 ? -errno : jb_mkdir_p(root, parent, 0777, (uid_t)-1, (gid_t)-1, JB_WALK_IN_ROOT, NULL);
 }
 
 /* A missing folder is made: a job must not be lost because nobody had made logs/. */
@@ -86,7 +85,8 @@ static bool same_file(const struct jb_plan *plan)
            jb_streq(plan->stderr_.path, plan->stdout_.path);
 }
 
-int jb_streams_open(const struct jb_plan *plan, int out_fd, int err_fd, struct jb_streams *ret, struct jb_error *err)
+int jb_streams_open(const struct jb_plan *plan, int out_fd, int err_fd, struct jb_streams *ret,
+                    struct jb_error *err)
 {
     struct jb_streams s = {.job = {-1, -1, -1},
                            .out = JB_PUMP_INIT,
@@ -123,7 +123,8 @@ void jb_streams_handed_over(struct jb_streams *streams)
     jb_close(&streams->job.err);
 }
 
-int jb_streams_terminal(struct jb_streams *streams, int master_fd, int stdin_fd, int stdout_fd, struct jb_error *err)
+int jb_streams_terminal(struct jb_streams *streams, int master_fd, int stdin_fd, int stdout_fd,
+                        struct jb_error *err)
 {
     int write_end = fcntl(master_fd, F_DUPFD_CLOEXEC, 3);
     if (write_end < 0) {
@@ -139,7 +140,8 @@ int jb_streams_terminal(struct jb_streams *streams, int master_fd, int stdin_fd,
     int own = stdin_fd < 0 ? -1 : fcntl(stdin_fd, F_DUPFD_CLOEXEC, 3);
     if (own < 0)
         return 0;
-    /* not made non-blocking: that would change the terminal for whoever shares it; poll says when there is input */
+    /* not made non-blocking: that would change the terminal for whoever shares it; poll says when there is
+     * input */
     streams->in = (struct jb_pump){.from = own, .to = write_end, .buffer = malloc(JB_PUMP_BUFFER)};
     if (!streams->in.buffer) {
         jb_close(&streams->in.from);

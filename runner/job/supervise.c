@@ -3,11 +3,12 @@
  *
  * Owns: nothing. Runs in: the supervisor, single-threaded. Privilege: none of its own.
  *
- * Theory of operation. jobbox-init does what must be done inside (reaping, signalling every process of the job,
- * killing the rest when the main process has ended) and tells when it is done. This side decides: it waits for output,
- * for signals from outside, for the kernel's word on memory, for deadlines, and turns each into an event. A first limit
- * asks the job to end (SIGTERM) and gives it its grace; the second step is SIGKILL to all of it; if init cannot even say
- * that everything is dead, the box is destroyed from outside, by cgroup and by its PID namespace.
+ * Theory of operation. jobbox-init does what must be done inside (reaping, signalling every process of the
+ * job, killing the rest when the main process has ended) and tells when it is done. This side decides: it
+ * waits for output, for signals from outside, for the kernel's word on memory, for deadlines, and turns each
+ * into an event. A first limit asks the job to end (SIGTERM) and gives it its grace; the second step is
+ * SIGKILL to all of it; if init cannot even say that everything is dead, the box is destroyed from outside,
+ * by cgroup and by its PID namespace.
  */
 #include "job/supervise.h"
 
@@ -30,7 +31,8 @@
 enum state { RUNNING, GRACE, KILLED, DESTROYED, ENDED, STATE_MAX };
 enum event { LIMIT, HARD_LIMIT, CANCEL, DEADLINE, INIT_ENDED, INIT_GONE, EVENT_MAX };
 
-/* How long init may take to report that all is dead after SIGKILL, before the box is destroyed from outside. */
+/* How long init may take to report that all is dead after SIGKILL, before the box is destroyed from outside.
+ */
 #define KILL_TIME    (2 * JB_NS_PER_S)
 #define DESTROY_TIME (10 * JB_NS_PER_S)
 /* How long output may take to drain to a slow reader once the job is dead. */
@@ -107,10 +109,10 @@ static const struct {
                [DEADLINE] = {kill_all, KILLED},
                [INIT_ENDED] = {finish, ENDED},
                [INIT_GONE] = {finish, ENDED}},
-    [KILLED] = {[DEADLINE] = {destroy, DESTROYED},
-                [INIT_ENDED] = {finish, ENDED},
-                [INIT_GONE] = {finish, ENDED}},
-    [DESTROYED] = {[DEADLINE] = {finish, ENDED}, [INIT_ENDED] = {finish, ENDED}, [INIT_GONE] = {finish, ENDED}},
+    [KILLED] =
+        {[DEADLINE] = {destroy, DESTROYED}, [INIT_ENDED] = {finish, ENDED}, [INIT_GONE] = {finish, ENDED}},
+    [DESTROYED] =
+        {[DEADLINE] = {finish, ENDED}, [INIT_ENDED] = {finish, ENDED}, [INIT_GONE] = {finish, ENDED}},
 };
 
 static void handle(struct loop *l, enum event event)
@@ -143,8 +145,8 @@ static void hit_duration(struct loop *l, enum jb_end_reason reason, const char *
 }
 
 /*
- * The kernel has no event for a cgroup's CPU time. The earliest moment at which the limit can be reached is known,
- * though: when all granted CPUs are busy until then.
+ * The kernel has no event for a cgroup's CPU time. The earliest moment at which the limit can be reached is
+ * known, though: when all granted CPUs are busy until then.
  */
 static void check_cpu_time(struct loop *l, uint64_t at)
 {
@@ -223,7 +225,8 @@ static void cancel(struct loop *l, const struct signalfd_siginfo *info)
     char who[64];
     const char *name = sigabbrev_np((int)info->ssi_signo);
     if (info->ssi_pid)
-        (void)snprintf(who, sizeof(who), "SIG%s from pid %u uid %u", name ? name : "?", info->ssi_pid, info->ssi_uid);
+        (void)snprintf(who, sizeof(who), "SIG%s from pid %u uid %u", name ? name : "?", info->ssi_pid,
+                       info->ssi_uid);
     else
         (void)snprintf(who, sizeof(who), "SIG%s", name ? name : "?");
     because(l, JB_END_CANCELLED, NULL, who);
@@ -399,11 +402,16 @@ static void conclude(struct loop *l)
     if (!l->reason_set && !out->has_rusage)
         because(l, JB_END_BOX_ERROR, NULL, NULL);
     if (!l->reason_set && full && (out->exit_code != 0 || out->signal)) {
-        (void)snprintf(text, sizeof(text), "scratch %s", jb_format_size(l->s->plan->scratch_bytes, size, sizeof(size)));
+        (void)snprintf(text, sizeof(text), "scratch %s",
+                       jb_format_size(l->s->plan->scratch_bytes, size, sizeof(size)));
         because(l, JB_END_SCRATCH_FULL, text, NULL);
     }
     if (!l->reason_set)
-        because(l, out->signal ? JB_END_SIGNALED : out->exit_code == 0 ? JB_END_COMPLETED : JB_END_FAILED, NULL, NULL);
+        because(l,
+                out->signal           ? JB_END_SIGNALED
+                : out->exit_code == 0 ? JB_END_COMPLETED
+                                      : JB_END_FAILED,
+                NULL, NULL);
     if (out->reason == JB_END_BOX_ERROR)
         out->error = "jobbox-init was killed from outside the box";
     if (out->ended_us == JB_UNSET)
@@ -411,7 +419,8 @@ static void conclude(struct loop *l)
     if (out->wall_ns == JB_UNSET)
         out->wall_ns = now(l) - l->started;
     out->stdout_bytes = l->s->streams->out.bytes;
-    out->stderr_bytes = l->s->plan->stderr_.kind == JB_STREAM_MERGE || l->s->plan->tty ? 0 : l->s->streams->err.bytes;
+    out->stderr_bytes =
+        l->s->plan->stderr_.kind == JB_STREAM_MERGE || l->s->plan->tty ? 0 : l->s->streams->err.bytes;
 }
 
 static void start_watching(struct loop *l, struct jb_error *err)

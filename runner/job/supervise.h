@@ -1,7 +1,8 @@
 /*
  * supervise.h - from GO to the end: limits, signals, output.
  *
- * Owns: nothing; the box, cgroups and streams are the caller's. Runs in: the supervisor. Privilege: none of its own.
+ * Owns: nothing; the box, cgroups and streams are the caller's. Runs in: the supervisor. Privilege: none of
+ * its own.
  */
 #ifndef JB_JOB_SUPERVISE_H
 #define JB_JOB_SUPERVISE_H
@@ -17,15 +18,15 @@ struct jb_supervise {
     struct jb_box *box;
     const struct jb_cgroup *cgroup; /* NULL: none */
     struct jb_streams *streams;
-    const struct jb_clock *clock;   /* NULL: the kernel's */
-    int signal_fd;                  /* signals for us and the job; -1: none are taken */
-    int winch_fd;                   /* terminal whose size the job's follows; -1: none */
+    const struct jb_clock *clock; /* NULL: the kernel's */
+    int signal_fd;                /* signals for us and the job; -1: none are taken */
+    int winch_fd;                 /* terminal whose size the job's follows; -1: none */
 };
 
 /*
- * Says GO and returns when the job and everything it started has ended, its output is carried and `ret` is filled
- * (reason, code, signal, limit, times, rusage, output). jobbox-init still stands when it can: the box's files may be
- * looked at. An error means that the supervision itself failed; the job is dead then too.
+ * Says GO and returns when the job and everything it started has ended, its output is carried and `ret` is
+ * filled (reason, code, signal, limit, times, rusage, output). jobbox-init still stands when it can: the
+ * box's files may be looked at. An error means that the supervision itself failed; the job is dead then too.
  */
 int jb_supervise(struct jb_supervise *s, struct jb_outcome *ret, struct jb_error *err);
 

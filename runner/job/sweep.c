@@ -29,8 +29,8 @@ static bool same_boot(const json_t *record)
 }
 
 /* Processes, usage, groups: whatever is left of them. */
-static int finish_cgroups(const struct jb_boxdir_found *found, struct jb_cg_usage *ret_usage, bool *ret_has_usage,
-                          struct jb_error *err)
+static int finish_cgroups(const struct jb_boxdir_found *found, struct jb_cg_usage *ret_usage,
+                          bool *ret_has_usage, struct jb_error *err)
 {
     struct jb_cgroup *cg = NULL;
     int r = jb_cgroup_open(&found->cgroups, &found->cgroup, &cg, err);

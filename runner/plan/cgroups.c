@@ -55,17 +55,20 @@ static int choose_controllers(struct jb_plan *plan, const struct jb_plan_input *
         plan->cgroup.use[c] = can;
         if (can || !want[c] || jb_make_degrade(plan, in, limiting[i].degradable, ctl->why))
             continue;
-        int r = jb_buf_printf(&missing, "%scannot %s: %s", missing.len ? "; " : "", limiting[i].limit, ctl->why);
+        int r =
+            jb_buf_printf(&missing, "%scannot %s: %s", missing.len ? "; " : "", limiting[i].limit, ctl->why);
         if (r == 0)
-            r = jb_buf_printf(&names, "%s%s", names.len ? ", " : "", jb_degradable_name(limiting[i].degradable));
+            r = jb_buf_printf(&names, "%s%s", names.len ? ", " : "",
+                              jb_degradable_name(limiting[i].degradable));
         if (r < 0)
             return jb_fail_errno(err, r, "plan");
     }
     if (missing.len)
-        return jb_fail(err, EPERM,
-                       "%s. Start jobbox where its cgroup can be written, or say that the job may do without: "
-                       "allow_degraded: [%s]",
-                       missing.data, names.data);
+        return jb_fail(
+            err, EPERM,
+            "%s. Start jobbox where its cgroup can be written, or say that the job may do without: "
+            "allow_degraded: [%s]",
+            missing.data, names.data);
     /* a controller with nothing to limit is not worth its group unless it counts something */
     plan->cgroup.use[JB_CTL_CPU] = plan->cgroup.use[JB_CTL_CPU] && want[JB_CTL_CPU];
     for (enum jb_controller c = JB_CTL_CPUACCT; c <= JB_CTL_UNIFIED; c += JB_CTL_UNIFIED - JB_CTL_CPUACCT)
@@ -139,7 +142,8 @@ static int add_settings(struct jb_plan *plan, const struct jb_plan_input *in)
         r = add_number(plan, JB_CTL_PIDS, JB_CG_PIDS_MAX, plan->pids_max);
     if (r == 0 && wants_io(spec) && plan->cgroup.use[JB_CTL_IO])
         r = add_io(plan, in);
-    if (r == -ENODEV && jb_make_degrade(plan, in, JB_DEGRADE_IO, "no file system here lies on a disk of its own"))
+    if (r == -ENODEV &&
+        jb_make_degrade(plan, in, JB_DEGRADE_IO, "no file system here lies on a disk of its own"))
         r = 0;
     return r;
 }
@@ -157,10 +161,11 @@ int jb_make_cgroups(struct jb_plan *plan, const struct jb_plan_input *in, struct
     r = add_settings(plan, in);
     char where[512];
     if (r == -ENODEV)
-        return jb_fail(err, ENOTSUP,
-                       "%s: no file system here lies on a disk of its own, so there is nothing to limit; leave it out "
-                       "or write allow_degraded: [io]",
-                       jb_spec_where(in->spec, JB_KEY_IO, where, sizeof(where)));
+        return jb_fail(
+            err, ENOTSUP,
+            "%s: no file system here lies on a disk of its own, so there is nothing to limit; leave it out "
+            "or write allow_degraded: [io]",
+            jb_spec_where(in->spec, JB_KEY_IO, where, sizeof(where)));
     if (r < 0)
         return jb_fail_errno(err, r, "plan");
     plan->no_cgroups = true;

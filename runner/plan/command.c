@@ -71,7 +71,8 @@ static bool passes(const struct jb_strv *patterns, const char *text)
         const char *p = patterns->items[i];
         size_t plen = strlen(p);
         bool prefix = plen > 0 && p[plen - 1] == '*';
-        if (prefix ? len >= plen - 1 && strncmp(text, p, plen - 1) == 0 : len == plen && strncmp(text, p, len) == 0)
+        if (prefix ? len >= plen - 1 && strncmp(text, p, plen - 1) == 0
+                   : len == plen && strncmp(text, p, len) == 0)
             return true;
     }
     return false;
@@ -126,8 +127,9 @@ static int make_artifacts(struct jb_plan *plan, const struct jb_plan_input *in, 
         return jb_fail_errno(err, ENOMEM, "plan");
     for (size_t i = 0; i < spec->n_artifacts; i++) {
         const struct jb_spec_artifact *a = &spec->artifacts[i];
-        plan->artifacts[i].path = a->path[0] == '/' ? jb_arena_strdup(&plan->arena, a->path)
-                                                    : jb_arena_printf(&plan->arena, "%s/%s", plan->workdir, a->path);
+        plan->artifacts[i].path = a->path[0] == '/'
+                                      ? jb_arena_strdup(&plan->arena, a->path)
+                                      : jb_arena_printf(&plan->arena, "%s/%s", plan->workdir, a->path);
         if (!plan->artifacts[i].path)
             return jb_fail_errno(err, ENOMEM, "plan");
         if (jb_make_host_path(plan, plan->submitter_cwd, a->to, &plan->artifacts[i].to, err) < 0)
@@ -177,8 +179,8 @@ static char *expand(struct jb_plan *plan, const struct jb_plan_input *in, const 
     return r < 0 ? NULL : jb_arena_strdup(&plan->arena, buf.data);
 }
 
-static int stream_file(struct jb_plan *plan, const struct jb_plan_input *in, enum jb_key key, const char *pattern,
-                       struct jb_plan_stream *ret, struct jb_error *err)
+static int stream_file(struct jb_plan *plan, const struct jb_plan_input *in, enum jb_key key,
+                       const char *pattern, struct jb_plan_stream *ret, struct jb_error *err)
 {
     char where[512];
     const char *path = expand(plan, in, pattern);
@@ -200,7 +202,8 @@ int jb_make_streams(struct jb_plan *plan, const struct jb_plan_input *in, struct
     plan->stdout_.kind = JB_STREAM_INHERIT;
     plan->stderr_.kind = spec->stderr_merge ? JB_STREAM_MERGE : JB_STREAM_INHERIT;
     if (in->tty && (spec->stdin_path || spec->stdout_path || spec->stderr_path))
-        return jb_fail(err, EINVAL, "--tty: the spec names files for stdin, stdout or stderr; use one or the other");
+        return jb_fail(err, EINVAL,
+                       "--tty: the spec names files for stdin, stdout or stderr; use one or the other");
     if (spec->stdin_path)
         r = stream_file(plan, in, JB_KEY_STDIN, spec->stdin_path, &plan->stdin_, err);
     if (r == 0 && spec->stdout_path)

@@ -22,16 +22,16 @@
 extern char **environ;
 
 /*
- * What of /proc a job has no business with. Files are covered by /dev/null, directories by an empty one; the last
- * group stays visible but cannot be written: for uid 0 many of them check the uid, not a capability.
+ * What of /proc a job has no business with. Files are covered by /dev/null, directories by an empty one; the
+ * last group stays visible but cannot be written: for uid 0 many of them check the uid, not a capability.
  */
-static const char *const proc_mask_files[] = {"/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/sched_debug",
-                                              "/proc/latency_stats", "/proc/kpagecount", "/proc/kpageflags",
-                                              "/proc/kpagecgroup"};
+static const char *const proc_mask_files[] = {"/proc/kcore",       "/proc/keys",          "/proc/timer_list",
+                                              "/proc/sched_debug", "/proc/latency_stats", "/proc/kpagecount",
+                                              "/proc/kpageflags",  "/proc/kpagecgroup"};
 static const char *const proc_mask_dirs[] = {"/proc/acpi", "/proc/scsi", "/sys/firmware",
                                              "/sys/devices/virtual/powercap"};
-static const char *const proc_readonly[] = {"/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs",
-                                            "/proc/mtrr"};
+static const char *const proc_readonly[] = {"/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus",
+                                            "/proc/fs",  "/proc/mtrr"};
 
 static int existing(const char *const *paths, size_t n, struct jb_strv *ret)
 {
@@ -207,7 +207,8 @@ int jb_submitter_self(struct jb_submitter *ret, struct jb_error *err)
 {
     struct jb_submitter s = {.uid = getuid(), .gid = getgid()};
     if (s.uid != geteuid() || s.gid != getegid())
-        return jb_fail(err, EPERM, "jobbox runs setuid or setgid here; it must not be installed so: remove the bit");
+        return jb_fail(err, EPERM,
+                       "jobbox runs setuid or setgid here; it must not be installed so: remove the bit");
     s.privileged = s.uid == 0 && has_capabilities();
     int r = look_up_user(&s);
     if (r == 0)

@@ -19,11 +19,12 @@
 struct jb_host {
     char name[65];
     char boot_id[JB_BOOT_ID_LEN + 1];
-    char kernel[65];          /* release */
+    char kernel[65]; /* release */
     struct jb_mounts mounts;
     struct jb_cg_layout cgroups;
-    struct jb_strv root_dirs; /* names in / that are directories, sorted (for composing a root without privilege) */
-    struct jb_strv root_links; /* "name=target": symlinks in /, sorted */
+    struct jb_strv
+        root_dirs; /* names in / that are directories, sorted (for composing a root without privilege) */
+    struct jb_strv root_links;                            /* "name=target": symlinks in /, sorted */
     struct jb_strv mask_files, mask_dirs, readonly_paths; /* of /proc: those of our lists that exist here */
 };
 
@@ -35,9 +36,9 @@ struct jb_submitter {
     gid_t gid;
     gid_t *groups;
     size_t n_groups;
-    char *user; /* login name; the number as text when the name service knows none */
-    char *home; /* "/" when unknown */
-    char *cwd;  /* absolute; where relative host paths of the spec start */
+    char *user;         /* login name; the number as text when the name service knows none */
+    char *home;         /* "/" when unknown */
+    char *cwd;          /* absolute; where relative host paths of the spec start */
     bool privileged;    /* may make namespaces and mounts without a user namespace */
     struct jb_strv env; /* the environment jobbox was started with */
 };

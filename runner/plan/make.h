@@ -17,10 +17,12 @@ int jb_make_command(struct jb_plan *plan, const struct jb_plan_input *in, struct
 int jb_make_streams(struct jb_plan *plan, const struct jb_plan_input *in, struct jb_error *err);
 
 /* True when the spec or the site lets this box do without `what`; notes it in the plan then. */
-bool jb_make_degrade(struct jb_plan *plan, const struct jb_plan_input *in, enum jb_degradable what, const char *why);
+bool jb_make_degrade(struct jb_plan *plan, const struct jb_plan_input *in, enum jb_degradable what,
+                     const char *why);
 
 /* `path` as an absolute, clean host path; relative ones start at `cwd`. In the plan's arena. */
-int jb_make_host_path(struct jb_plan *plan, const char *cwd, const char *path, const char **ret, struct jb_error *err);
+int jb_make_host_path(struct jb_plan *plan, const char *cwd, const char *path, const char **ret,
+                      struct jb_error *err);
 
 #define JB_SCRIPT_PATH "/run/jobbox/script"
 #define JB_WORKDIR     "/work"

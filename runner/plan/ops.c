@@ -12,20 +12,41 @@
 /* The box has its own of these: what the host mounts there or below is not shown. */
 static const char *const own_dirs[] = {"/proc", "/sys", "/dev", "/run", "/tmp", "/var/tmp"};
 
-/* What a mount of the host is to a box over the host. Types not named here are kernel interfaces and stay out. */
+/* What a mount of the host is to a box over the host. Types not named here are kernel interfaces and stay
+ * out. */
 enum show { SHOW_OVERLAY, SHOW_READ_ONLY };
 static const struct {
     const char *fstype;
     enum show show;
 } shown[] = {
-    {"ext2", SHOW_OVERLAY},    {"ext3", SHOW_OVERLAY},     {"ext4", SHOW_OVERLAY},     {"xfs", SHOW_OVERLAY},
-    {"btrfs", SHOW_OVERLAY},   {"f2fs", SHOW_OVERLAY},     {"zfs", SHOW_OVERLAY},      {"tmpfs", SHOW_OVERLAY},
-    {"squashfs", SHOW_OVERLAY}, {"erofs", SHOW_OVERLAY},   {"iso9660", SHOW_OVERLAY},  {"bcachefs", SHOW_OVERLAY},
+    {"ext2", SHOW_OVERLAY},
+    {"ext3", SHOW_OVERLAY},
+    {"ext4", SHOW_OVERLAY},
+    {"xfs", SHOW_OVERLAY},
+    {"btrfs", SHOW_OVERLAY},
+    {"f2fs", SHOW_OVERLAY},
+    {"zfs", SHOW_OVERLAY},
+    {"tmpfs", SHOW_OVERLAY},
+    {"squashfs", SHOW_OVERLAY},
+    {"erofs", SHOW_OVERLAY},
+    {"iso9660", SHOW_OVERLAY},
+    {"bcachefs", SHOW_OVERLAY},
     /* overlay on these misbehaves or means a copy over the network: shown as they are, not writable */
-    {"nfs", SHOW_READ_ONLY},   {"nfs4", SHOW_READ_ONLY},   {"lustre", SHOW_READ_ONLY}, {"gpfs", SHOW_READ_ONLY},
-    {"beegfs", SHOW_READ_ONLY}, {"ceph", SHOW_READ_ONLY},  {"cifs", SHOW_READ_ONLY},   {"smb3", SHOW_READ_ONLY},
-    {"9p", SHOW_READ_ONLY},    {"virtiofs", SHOW_READ_ONLY}, {"afs", SHOW_READ_ONLY},  {"vfat", SHOW_READ_ONLY},
-    {"exfat", SHOW_READ_ONLY}, {"cvmfs2", SHOW_READ_ONLY}, {"fuse.cvmfs2", SHOW_READ_ONLY},
+    {"nfs", SHOW_READ_ONLY},
+    {"nfs4", SHOW_READ_ONLY},
+    {"lustre", SHOW_READ_ONLY},
+    {"gpfs", SHOW_READ_ONLY},
+    {"beegfs", SHOW_READ_ONLY},
+    {"ceph", SHOW_READ_ONLY},
+    {"cifs", SHOW_READ_ONLY},
+    {"smb3", SHOW_READ_ONLY},
+    {"9p", SHOW_READ_ONLY},
+    {"virtiofs", SHOW_READ_ONLY},
+    {"afs", SHOW_READ_ONLY},
+    {"vfat", SHOW_READ_ONLY},
+    {"exfat", SHOW_READ_ONLY},
+    {"cvmfs2", SHOW_READ_ONLY},
+    {"fuse.cvmfs2", SHOW_READ_ONLY},
 };
 
 static int add(struct jb_plan *plan, struct jb_op op)
@@ -100,8 +121,9 @@ static int host_submounts(struct jb_plan *plan, const struct jb_plan_input *in)
 }
 
 /*
- * In a user namespace the kernel refuses an overlay over a directory with mounts below it, "/" above all. The root is
- * put together from one overlay for each folder of "/", and read-only binds where even that is refused.
+ * In a user namespace the kernel refuses an overlay over a directory with mounts below it, "/" above all. The
+ * root is put together from one overlay for each folder of "/", and read-only binds where even that is
+ * refused.
  */
 static int composed_root(struct jb_plan *plan, const struct jb_plan_input *in)
 {
@@ -136,8 +158,9 @@ static int root(struct jb_plan *plan, const struct jb_plan_input *in)
         const char *dir = jb_arena_printf(&plan->arena, "%s/scratch/%s", in->state_dir, plan->id.text);
         r = dir ? add(plan, (struct jb_op){.kind = JB_OP_SCRATCH_DIR, .source = dir}) : -ENOMEM;
     } else {
-        r = add(plan, (struct jb_op){
-                          .kind = JB_OP_SCRATCH_TMPFS, .bytes = plan->scratch_bytes, .inodes = plan->scratch_inodes});
+        r = add(plan, (struct jb_op){.kind = JB_OP_SCRATCH_TMPFS,
+                                     .bytes = plan->scratch_bytes,
+                                     .inodes = plan->scratch_inodes});
     }
     if (r < 0)
         return r;
@@ -158,7 +181,8 @@ static int root(struct jb_plan *plan, const struct jb_plan_input *in)
         if (is_own(ours[i]))
             continue;
         const char *dir = jb_arena_strdup(&plan->arena, ours[i]);
-        r = dir ? add(plan, (struct jb_op){.kind = JB_OP_MASK_DIR, .flags = JB_OPF_OPTIONAL, .target = dir}) : -ENOMEM;
+        r = dir ? add(plan, (struct jb_op){.kind = JB_OP_MASK_DIR, .flags = JB_OPF_OPTIONAL, .target = dir})
+                : -ENOMEM;
     }
     return r;
 }
@@ -198,16 +222,17 @@ static int network_files(struct jb_plan *plan)
     if (plan->network != JB_NETWORK_HOST || plan->image_kind == JB_IMAGE_HOST)
         return 0;
     for (size_t i = 0; r == 0 && i < JB_ARRAY_LEN(files); i++)
-        r = add(plan, (struct jb_op){
-                          .kind = JB_OP_BIND, .flags = JB_OPF_OPTIONAL, .source = files[i], .target = files[i]});
+        r = add(plan,
+                (struct jb_op){
+                    .kind = JB_OP_BIND, .flags = JB_OPF_OPTIONAL, .source = files[i], .target = files[i]});
     return r;
 }
 
 static int bind_refused(const struct jb_spec *spec, const struct jb_spec_mount *m, const char *source,
                         const char *why, struct jb_error *err)
 {
-    return jb_fail(err, EPERM, "%s:%u:%u: mounts: %s may not be bound: %s", spec->file, m->pos.line, m->pos.column,
-                   source, why);
+    return jb_fail(err, EPERM, "%s:%u:%u: mounts: %s may not be bound: %s", spec->file, m->pos.line,
+                   m->pos.column, source, why);
 }
 
 /* What the site says about binding `source`. By path components; the box checks what was opened once more. */
@@ -287,8 +312,10 @@ int jb_make_ops(struct jb_plan *plan, const struct jb_plan_input *in, struct jb_
         return jb_fail_errno(err, r, "plan");
     plan->workdir = in->spec->workdir ? jb_arena_strdup(&plan->arena, in->spec->workdir) : JB_WORKDIR;
     if (!in->spec->workdir) /* always fresh and empty, whatever the image has there */
-        r = add(plan, (struct jb_op){
-                          .kind = JB_OP_SCRATCH_BIND, .flags = JB_OPF_JOB_OWNED, .target = JB_WORKDIR, .mode = 0755});
+        r = add(plan, (struct jb_op){.kind = JB_OP_SCRATCH_BIND,
+                                     .flags = JB_OPF_JOB_OWNED,
+                                     .target = JB_WORKDIR,
+                                     .mode = 0755});
     if (r < 0)
         return jb_fail_errno(err, r, "plan");
     r = user_mounts(plan, in, err);

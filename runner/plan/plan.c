@@ -16,9 +16,10 @@
 #include "base/cleanup.h"
 #include "plan/make.h"
 
-/* What root in the box may still do: own files, change identity, serve low ports. Nothing that reaches the host. */
-static const unsigned box_root_caps[] = {CAP_CHOWN,  CAP_DAC_OVERRIDE, CAP_FOWNER,  CAP_FSETID,
-                                         CAP_KILL,   CAP_SETGID,       CAP_SETUID,  CAP_NET_BIND_SERVICE,
+/* What root in the box may still do: own files, change identity, serve low ports. Nothing that reaches the
+ * host. */
+static const unsigned box_root_caps[] = {CAP_CHOWN,     CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID,
+                                         CAP_KILL,      CAP_SETGID,       CAP_SETUID, CAP_NET_BIND_SERVICE,
                                          CAP_SYS_CHROOT};
 
 const char *jb_op_name(enum jb_op_kind kind)
@@ -49,11 +50,46 @@ const char *jb_op_name(enum jb_op_kind kind)
 const char *jb_cap_name(unsigned bit)
 {
     static const char *const names[] = {
-        "chown", "dac_override", "dac_read_search", "fowner", "fsetid", "kill", "setgid", "setuid", "setpcap",
-        "linux_immutable", "net_bind_service", "net_broadcast", "net_admin", "net_raw", "ipc_lock", "ipc_owner",
-        "sys_module", "sys_rawio", "sys_chroot", "sys_ptrace", "sys_pacct", "sys_admin", "sys_boot", "sys_nice",
-        "sys_resource", "sys_time", "sys_tty_config", "mknod", "lease", "audit_write", "audit_control", "setfcap",
-        "mac_override", "mac_admin", "syslog", "wake_alarm", "block_suspend", "audit_read", "perfmon", "bpf",
+        "chown",
+        "dac_override",
+        "dac_read_search",
+        "fowner",
+        "fsetid",
+        "kill",
+        "setgid",
+        "setuid",
+        "setpcap",
+        "linux_immutable",
+        "net_bind_service",
+        "net_broadcast",
+        "net_admin",
+        "net_raw",
+        "ipc_lock",
+        "ipc_owner",
+        "sys_module",
+        "sys_rawio",
+        "sys_chroot",
+        "sys_ptrace",
+        "sys_pacct",
+        "sys_admin",
+        "sys_boot",
+        "sys_nice",
+        "sys_resource",
+        "sys_time",
+        "sys_tty_config",
+        "mknod",
+        "lease",
+        "audit_write",
+        "audit_control",
+        "setfcap",
+        "mac_override",
+        "mac_admin",
+        "syslog",
+        "wake_alarm",
+        "block_suspend",
+        "audit_read",
+        "perfmon",
+        "bpf",
         "checkpoint_restore",
     };
     return bit < JB_ARRAY_LEN(names) ? names[bit] : NULL;
@@ -112,14 +148,16 @@ int jb_plan_request(const struct jb_spec *spec, const struct jb_site *site, stru
     enum jb_key key = request.cpu_set_said ? JB_KEY_CPU_SET : JB_KEY_CPUS;
     int r = bounded(spec, key, wish, &site->cpus, show_count, &request.cpus, err);
     if (r == 0)
-        r = bounded(spec, JB_KEY_MEMORY, spec->resources.memory, &site->memory, show_size, &request.memory, err);
+        r = bounded(spec, JB_KEY_MEMORY, spec->resources.memory, &site->memory, show_size, &request.memory,
+                    err);
     if (r < 0)
         return r;
     *ret = request;
     return 0;
 }
 
-bool jb_make_degrade(struct jb_plan *plan, const struct jb_plan_input *in, enum jb_degradable what, const char *why)
+bool jb_make_degrade(struct jb_plan *plan, const struct jb_plan_input *in, enum jb_degradable what,
+                     const char *why)
 {
     bool by_spec = in->spec->allow_degraded[what];
     if (!by_spec && !in->site->allow_degraded[what])
@@ -135,7 +173,8 @@ bool jb_make_degrade(struct jb_plan *plan, const struct jb_plan_input *in, enum 
     return true;
 }
 
-int jb_make_host_path(struct jb_plan *plan, const char *cwd, const char *path, const char **ret, struct jb_error *err)
+int jb_make_host_path(struct jb_plan *plan, const char *cwd, const char *path, const char **ret,
+                      struct jb_error *err)
 {
     bool folder = path[0] && path[strlen(path) - 1] == '/';
     jb_autofree char *full = path[0] == '/' ? strdup(path) : jb_asprintf("%s/%s", cwd, path);
@@ -144,7 +183,8 @@ int jb_make_host_path(struct jb_plan *plan, const char *cwd, const char *path, c
         return jb_fail_errno(err, ENOMEM, "%s", path);
     int r = jb_path_clean(full, &clean);
     if (r == -EINVAL)
-        return jb_fail(err, EINVAL, "\"%s\": \"..\" is not taken in host paths; write the path without it", path);
+        return jb_fail(err, EINVAL, "\"%s\": \"..\" is not taken in host paths; write the path without it",
+                       path);
     if (r < 0)
         return jb_fail_errno(err, r, "%s", path);
     *ret = jb_arena_printf(&plan->arena, "%s%s", clean, folder && !jb_streq(clean, "/") ? "/" : "");
@@ -184,7 +224,8 @@ static int box_user(struct jb_plan *plan, const struct jb_plan_input *in, struct
     if (!in->site->policy.any_ids)
         return policy(spec, JB_KEY_USER, "uid:gid", err);
     if (!who->privileged && (spec->uid != who->uid || spec->gid != who->gid))
-        return jb_fail(err, EPERM, "%s: only root may run a job as somebody else (%u:%u); write \"submitter\"",
+        return jb_fail(err, EPERM,
+                       "%s: only root may run a job as somebody else (%u:%u); write \"submitter\"",
                        jb_spec_where(spec, JB_KEY_USER, where, sizeof(where)), spec->uid, spec->gid);
     plan->uid = spec->uid;
     plan->gid = spec->gid;
@@ -241,7 +282,8 @@ int jb_make_limits(struct jb_plan *plan, const struct jb_plan_input *in, struct 
          &plan->scratch_inodes},
     };
     for (size_t i = 0; i < JB_ARRAY_LEN(limits); i++) {
-        int r = bounded(spec, limits[i].key, limits[i].wish, limits[i].bound, limits[i].show, limits[i].ret, err);
+        int r =
+            bounded(spec, limits[i].key, limits[i].wish, limits[i].bound, limits[i].show, limits[i].ret, err);
         if (r < 0)
             return r;
     }
@@ -255,9 +297,12 @@ static int refuse_unavailable(const struct jb_spec *spec, struct jb_error *err)
         enum jb_key key;
         bool used;
     } later[] = {
-        {JB_KEY_DEVICES, spec->resources.devices.len > 0}, {JB_KEY_KEEP, spec->keep != JB_KEEP_NEVER},
-        {JB_KEY_PRIORITY, spec->priority != 0},            {JB_KEY_DEPENDS_ON, spec->n_depends_on > 0},
-        {JB_KEY_ARRAY, spec->array != NULL},               {JB_KEY_RETRY, spec->pos[JB_KEY_RETRY].line != 0},
+        {JB_KEY_DEVICES, spec->resources.devices.len > 0},
+        {JB_KEY_KEEP, spec->keep != JB_KEEP_NEVER},
+        {JB_KEY_PRIORITY, spec->priority != 0},
+        {JB_KEY_DEPENDS_ON, spec->n_depends_on > 0},
+        {JB_KEY_ARRAY, spec->array != NULL},
+        {JB_KEY_RETRY, spec->pos[JB_KEY_RETRY].line != 0},
     };
     for (size_t i = 0; i < JB_ARRAY_LEN(later); i++) {
         char where[512];

@@ -37,22 +37,22 @@ enum jb_op_kind {
     JB_OP_FILE,          /* target gets `text`: mode; owned by the job */
     JB_OP_PROC,
     JB_OP_SYSFS,
-    JB_OP_DEV,           /* tmpfs with null zero full random urandom tty, pts, ptmx, shm, mqueue, fd links */
-    JB_OP_MASK_FILE,     /* /dev/null over target */
-    JB_OP_MASK_DIR,      /* an empty read-only directory over target */
-    JB_OP_READONLY,      /* target remounted read-only in place */
-    JB_OP_PIVOT,         /* the new root becomes "/", the old one is gone */
+    JB_OP_DEV,       /* tmpfs with null zero full random urandom tty, pts, ptmx, shm, mqueue, fd links */
+    JB_OP_MASK_FILE, /* /dev/null over target */
+    JB_OP_MASK_DIR,  /* an empty read-only directory over target */
+    JB_OP_READONLY,  /* target remounted read-only in place */
+    JB_OP_PIVOT,     /* the new root becomes "/", the old one is gone */
     JB_OP_MAX,
 };
 const char *jb_op_name(enum jb_op_kind kind);
 
 enum jb_op_flags {
-    JB_OPF_RW = 1 << 0,        /* bind: writable */
-    JB_OPF_RECURSIVE = 1 << 1, /* bind: with what is mounted below */
-    JB_OPF_OPTIONAL = 1 << 2,  /* a source or target that is not there is no error */
+    JB_OPF_RW = 1 << 0,         /* bind: writable */
+    JB_OPF_RECURSIVE = 1 << 1,  /* bind: with what is mounted below */
+    JB_OPF_OPTIONAL = 1 << 2,   /* a source or target that is not there is no error */
     JB_OPF_OR_RO_BIND = 1 << 3, /* overlay: where the kernel refuses this lower, show it read-only instead */
     JB_OPF_AS_SUBMITTER = 1 << 4, /* the source path comes from the submitter: opened with his credentials */
-    JB_OPF_JOB_OWNED = 1 << 5, /* scratch-bind: belongs to the job */
+    JB_OPF_JOB_OWNED = 1 << 5,    /* scratch-bind: belongs to the job */
 };
 
 struct jb_op {
@@ -95,9 +95,9 @@ struct jb_plan {
     const char *name;
     const char *spec_file;
     char spec_sha256[65];
-    const char *account;        /* NULL: none */
-    struct json_t *requested;   /* owned: what the spec says */
-    struct json_t *labels;      /* owned */
+    const char *account;      /* NULL: none */
+    struct json_t *requested; /* owned: what the spec says */
+    struct json_t *labels;    /* owned */
 
     /* who asked, and who the job is */
     uid_t submitter_uid;
@@ -110,8 +110,8 @@ struct jb_plan {
     gid_t gid;
     const gid_t *groups;
     size_t n_groups;
-    bool userns;      /* a user namespace: uid and gid map to the submitter's */
-    uint64_t caps;    /* capabilities the job keeps, by bit; 0: none */
+    bool userns;         /* a user namespace: uid and gid map to the submitter's */
+    uint64_t caps;       /* capabilities the job keeps, by bit; 0: none */
     const char *seccomp; /* profile name */
 
     const char *host_name;
@@ -166,13 +166,14 @@ struct jb_plan_input {
     bool json; /* stdout is wanted for the record: the job's goes to stderr */
 };
 
-/* The wish for cores that a spec and a site make together. Fails when the site's maximum is passed (-EPERM). */
+/* The wish for cores that a spec and a site make together. Fails when the site's maximum is passed (-EPERM).
+ */
 int jb_plan_request(const struct jb_spec *spec, const struct jb_site *site, struct jb_request *ret,
                     struct jb_error *err);
 
 /*
- * Computes the plan. Errors name the key with file:line:column where a key is at fault. -EPERM: policy or missing
- * privilege; -ENOTSUP: this host or this version cannot; -EINVAL: the spec contradicts itself.
+ * Computes the plan. Errors name the key with file:line:column where a key is at fault. -EPERM: policy or
+ * missing privilege; -ENOTSUP: this host or this version cannot; -EINVAL: the spec contradicts itself.
  */
 int jb_plan_make(const struct jb_plan_input *input, struct jb_plan **ret, struct jb_error *err);
 void jb_plan_free(struct jb_plan *plan);

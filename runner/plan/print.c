@@ -1,5 +1,6 @@
 /*
- * print.c - a plan as JSON and as text: everything that would be done, in the order in which it would be done.
+ * print.c - a plan as JSON and as text: everything that would be done, in the order in which it would be
+ * done.
  *
  * Owns: nothing. Runs in: the client. Privilege: none.
  */
@@ -16,7 +17,7 @@ static const struct {
     unsigned flag;
     const char *name;
 } namespaces[] = {
-    {CLONE_NEWUSER, "user"}, {CLONE_NEWNS, "mount"}, {CLONE_NEWPID, "pid"},      {CLONE_NEWIPC, "ipc"},
+    {CLONE_NEWUSER, "user"}, {CLONE_NEWNS, "mount"},    {CLONE_NEWPID, "pid"},       {CLONE_NEWIPC, "ipc"},
     {CLONE_NEWUTS, "uts"},   {CLONE_NEWNET, "network"}, {CLONE_NEWCGROUP, "cgroup"},
 };
 
@@ -24,8 +25,11 @@ static const struct {
     unsigned flag;
     const char *name;
 } op_flags[] = {
-    {JB_OPF_RW, "rw"},           {JB_OPF_RECURSIVE, "recursive"},       {JB_OPF_OPTIONAL, "if-present"},
-    {JB_OPF_OR_RO_BIND, "or-read-only"}, {JB_OPF_AS_SUBMITTER, "as-submitter"},
+    {JB_OPF_RW, "rw"},
+    {JB_OPF_RECURSIVE, "recursive"},
+    {JB_OPF_OPTIONAL, "if-present"},
+    {JB_OPF_OR_RO_BIND, "or-read-only"},
+    {JB_OPF_AS_SUBMITTER, "as-submitter"},
     {JB_OPF_JOB_OWNED, "of-the-job"},
 };
 
@@ -84,8 +88,9 @@ static json_t *degraded_json(const struct jb_plan *plan)
 {
     json_t *list = json_array();
     for (size_t i = 0; i < plan->n_degraded; i++)
-        (void)json_array_append_new(list, json_pack("{s:s, s:o}", "what", jb_degradable_name(plan->degraded[i].what),
-                                                    "why", jb_json_text(plan->degraded[i].why)));
+        (void)json_array_append_new(list, json_pack("{s:s, s:o}", "what",
+                                                    jb_degradable_name(plan->degraded[i].what), "why",
+                                                    jb_json_text(plan->degraded[i].why)));
     return list;
 }
 
@@ -130,17 +135,17 @@ static json_t *identity_json(const struct jb_plan *plan)
         (void)json_array_append_new(groups, json_integer((json_int_t)plan->groups[i]));
     return json_pack("{s:I, s:I, s:o, s:b, s:I, s:o, s:b, s:s}", "uid", (json_int_t)plan->uid, "gid",
                      (json_int_t)plan->gid, "groups", groups, "user_namespace", plan->userns, "submitter_uid",
-                     (json_int_t)plan->submitter_uid, "caps", caps_json(plan->caps), "no_new_privs", 1, "seccomp",
-                     plan->seccomp);
+                     (json_int_t)plan->submitter_uid, "caps", caps_json(plan->caps), "no_new_privs", 1,
+                     "seccomp", plan->seccomp);
 }
 
 static json_t *limits_json(const struct jb_plan *plan)
 {
     return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "wall_time_s", jb_json_seconds_ns(plan->wall_ns),
-                     "cpu_time_s", jb_json_seconds_ns(plan->cpu_ns), "idle_s", jb_json_seconds_ns(plan->idle_ns),
-                     "grace_s", jb_json_seconds_ns(plan->grace_ns), "output_bytes", jb_json_u64(plan->output_bytes),
-                     "scratch_bytes", jb_json_u64(plan->scratch_bytes), "scratch_inodes",
-                     jb_json_u64(plan->scratch_inodes));
+                     "cpu_time_s", jb_json_seconds_ns(plan->cpu_ns), "idle_s",
+                     jb_json_seconds_ns(plan->idle_ns), "grace_s", jb_json_seconds_ns(plan->grace_ns),
+                     "output_bytes", jb_json_u64(plan->output_bytes), "scratch_bytes",
+                     jb_json_u64(plan->scratch_bytes), "scratch_inodes", jb_json_u64(plan->scratch_inodes));
 }
 
 static json_t *stream_json(const struct jb_plan_stream *stream)
@@ -155,8 +160,9 @@ static json_t *artifacts_json(const struct jb_plan *plan)
 {
     json_t *list = json_array();
     for (size_t i = 0; i < plan->n_artifacts; i++)
-        (void)json_array_append_new(list, json_pack("{s:o, s:o}", "path", jb_json_text(plan->artifacts[i].path), "to",
-                                                    jb_json_text(plan->artifacts[i].to)));
+        (void)json_array_append_new(list,
+                                    json_pack("{s:o, s:o}", "path", jb_json_text(plan->artifacts[i].path),
+                                              "to", jb_json_text(plan->artifacts[i].to)));
     return list;
 }
 
@@ -164,7 +170,8 @@ json_t *jb_plan_to_json(const struct jb_plan *plan)
 {
     json_t *root = json_object();
     bool ok = jb_json_set(root, "id", json_string(plan->id.text)) &&
-              jb_json_set(root, "name", jb_json_text(plan->name)) && jb_json_set(root, "grant", grant_json(plan)) &&
+              jb_json_set(root, "name", jb_json_text(plan->name)) &&
+              jb_json_set(root, "grant", grant_json(plan)) &&
               jb_json_set(root, "image",
                           json_pack("{s:s, s:o, s:o}", "kind", jb_image_kind_name(plan->image_kind), "ref",
                                     jb_json_text(plan->image_ref), "path", jb_json_text(plan->image_path))) &&

@@ -1,8 +1,8 @@
 /*
  * journal.h - the append-only file of records: the truth about every attempt.
  *
- * Owns: nothing; files are opened for each call. Runs in: supervisors, any number at once. Privilege: that of the
- * state directory.
+ * Owns: nothing; files are opened for each call. Runs in: supervisors, any number at once. Privilege: that of
+ * the state directory.
  *
  * journal/YYYY-MM.jsonl below the state directory, by the month (UTC) in which the record is written.
  */
@@ -16,8 +16,9 @@
 #include "site/site.h"
 
 /*
- * Appends one record as one line with one write(2), then fdatasync unless `sync` says never. A torn last line of a
- * writer that died is closed with a newline first. On failure (-ENOSPC ...) the file is cut back to what it was.
+ * Appends one record as one line with one write(2), then fdatasync unless `sync` says never. A torn last line
+ * of a writer that died is closed with a newline first. On failure (-ENOSPC ...) the file is cut back to what
+ * it was.
  */
 int jb_journal_append(int state_fd, enum jb_sync sync, const json_t *record, struct jb_error *err);
 
@@ -25,8 +26,9 @@ int jb_journal_append(int state_fd, enum jb_sync sync, const json_t *record, str
 int jb_journal_has(int state_fd, const char *id, struct jb_error *err);
 
 /*
- * Hands the record to the site's further sinks: a file gets the line appended, a program gets it on standard input and
- * has ten seconds. The first failure is reported, after all were tried; the journal is not affected.
+ * Hands the record to the site's further sinks: a file gets the line appended, a program gets it on standard
+ * input and has ten seconds. The first failure is reported, after all were tried; the journal is not
+ * affected.
  */
 int jb_sinks_emit(const struct jb_site *site, const json_t *record, struct jb_error *err);
 

@@ -52,14 +52,16 @@ static json_t *make_granted(const struct jb_plan *plan)
     ok = jb_json_set(granted, "straddles", straddles) && ok;
     ok = ok && jb_json_set(granted, "cpus", jb_json_cpus(&g->cpus)) &&
          jb_json_set(granted, "cpu_count", json_integer(jb_cpus_count(&g->cpus))) &&
-         jb_json_set(granted, "cores", json_integer(g->cores)) && jb_json_set(granted, "l3s", json_integer(g->l3s)) &&
+         jb_json_set(granted, "cores", json_integer(g->cores)) &&
+         jb_json_set(granted, "l3s", json_integer(g->l3s)) &&
          jb_json_set(granted, "numa_nodes", json_integer(g->numa_nodes)) &&
          jb_json_set(granted, "packages", json_integer(g->packages)) &&
          jb_json_set(granted, "memory_nodes", jb_json_cpus(&g->mems)) &&
          jb_json_set(granted, "kind", jb_json_text(kind)) &&
          jb_json_set(granted, "exclusive", json_boolean(g->exclusive)) &&
          jb_json_set(granted, "memory_bytes", jb_json_u64(plan->memory_max)) &&
-         jb_json_set(granted, "swap_bytes", jb_json_u64(plan->memory_max == JB_UNSET ? JB_UNSET : plan->swap_max)) &&
+         jb_json_set(granted, "swap_bytes",
+                     jb_json_u64(plan->memory_max == JB_UNSET ? JB_UNSET : plan->swap_max)) &&
          jb_json_set(granted, "pids", jb_json_u64(plan->pids_max)) &&
          jb_json_set(granted, "scratch_bytes", jb_json_u64(plan->scratch_bytes)) &&
          jb_json_set(granted, "scratch_inodes", jb_json_u64(plan->scratch_inodes)) &&
@@ -77,7 +79,8 @@ static bool set_identity(json_t *record, const struct jb_plan *plan, const struc
     return jb_json_set(record, "record_version", json_integer(JB_RECORD_VERSION)) &&
            jb_json_set(record, "id", json_string(plan->id.text)) &&
            jb_json_set(record, "job", json_string(plan->id.text)) &&
-           jb_json_set(record, "attempt", json_integer(1)) && jb_json_set(record, "array_index", json_null()) &&
+           jb_json_set(record, "attempt", json_integer(1)) &&
+           jb_json_set(record, "array_index", json_null()) &&
            jb_json_set(record, "name", jb_json_text(plan->name)) &&
            jb_json_set(record, "user", jb_json_text(plan->submitter_user)) &&
            jb_json_set(record, "uid", json_integer((json_int_t)plan->submitter_uid)) &&
@@ -89,7 +92,8 @@ static bool set_identity(json_t *record, const struct jb_plan *plan, const struc
            jb_json_set(record, "submit_host", jb_json_text(plan->host_name)) &&
            jb_json_set(record, "jobbox_version", json_string(JOBBOX_VERSION)) &&
            jb_json_set(record, "spec_file", jb_json_text(plan->spec_file)) &&
-           jb_json_set(record, "spec_sha256", jb_json_text(plan->spec_sha256[0] ? plan->spec_sha256 : NULL)) &&
+           jb_json_set(record, "spec_sha256",
+                       jb_json_text(plan->spec_sha256[0] ? plan->spec_sha256 : NULL)) &&
            jb_json_set(record, "image",
                        json_pack("{s:o, s:s, s:o, s:n}", "ref", jb_json_text(plan->image_ref), "kind",
                                  jb_image_kind_name(plan->image_kind), "path", jb_json_text(plan->image_path),
@@ -104,9 +108,10 @@ static json_t *make_times(const struct jb_origin *origin)
     bool ok = jb_json_set(times, "submitted", jb_json_time(origin->submitted_us)) &&
               jb_json_set(times, "eligible", jb_json_time(origin->submitted_us)) &&
               jb_json_set(times, "setup_started", jb_json_time(origin->setup_started_us)) &&
-              jb_json_set(times, "wait_s", jb_json_seconds_us(origin->setup_started_us > origin->submitted_us
-                                                                  ? origin->setup_started_us - origin->submitted_us
-                                                                  : 0));
+              jb_json_set(times, "wait_s",
+                          jb_json_seconds_us(origin->setup_started_us > origin->submitted_us
+                                                 ? origin->setup_started_us - origin->submitted_us
+                                                 : 0));
     for (size_t i = 0; ok && i < JB_ARRAY_LEN(later); i++)
         ok = jb_json_set(times, later[i], json_null());
     if (ok)
@@ -115,14 +120,16 @@ static json_t *make_times(const struct jb_origin *origin)
     return NULL;
 }
 
-int jb_record_draft(const struct jb_plan *plan, const struct jb_origin *origin, json_t **ret, struct jb_error *err)
+int jb_record_draft(const struct jb_plan *plan, const struct jb_origin *origin, json_t **ret,
+                    struct jb_error *err)
 {
     json_t *record = json_object();
     bool ok = set_identity(record, plan, origin) && jb_json_set(record, "times", make_times(origin)) &&
               jb_json_set(record, "requested", json_incref(plan->requested)) &&
-              jb_json_set(record, "granted", make_granted(plan)) && jb_json_set(record, "used", json_null()) &&
-              jb_json_set(record, "end", json_null()) && jb_json_set(record, "isolation", json_null()) &&
-              jb_json_set(record, "output", json_null()) && jb_json_set(record, "artifacts", json_array());
+              jb_json_set(record, "granted", make_granted(plan)) &&
+              jb_json_set(record, "used", json_null()) && jb_json_set(record, "end", json_null()) &&
+              jb_json_set(record, "isolation", json_null()) && jb_json_set(record, "output", json_null()) &&
+              jb_json_set(record, "artifacts", json_array());
     if (!ok) {
         json_decref(record);
         return out_of_memory(err);
@@ -191,7 +198,8 @@ static bool set_cgroups(json_t *section, const struct jb_cg_readback *got)
     json_t *limits = json_object();
     bool ok = true;
     for (enum jb_controller c = 0; c < JB_CTL_MAX; c++)
-        ok = ok && jb_json_set(versions, jb_controller_name(c), got->version[c] ? json_integer(got->version[c]) : json_null());
+        ok = ok && jb_json_set(versions, jb_controller_name(c),
+                               got->version[c] ? json_integer(got->version[c]) : json_null());
     ok = ok && jb_json_set(limits, "cpuset_cpus", got->has_cpus ? jb_json_cpus(&got->cpus) : json_null()) &&
          jb_json_set(limits, "cpuset_mems", got->has_mems ? jb_json_cpus(&got->mems) : json_null()) &&
          jb_json_set(limits, "cpu_weight", jb_json_u64(got->cpu_weight)) &&
@@ -208,8 +216,8 @@ static json_t *make_degraded(const struct jb_plan *plan)
     json_t *list = json_array();
     for (size_t i = 0; i < plan->n_degraded; i++) {
         const struct jb_degraded *d = &plan->degraded[i];
-        json_t *item = json_pack("{s:s, s:o, s:s}", "what", jb_degradable_name(d->what), "why", jb_json_text(d->why),
-                                 "allowed_by", d->by_site ? "site" : "spec");
+        json_t *item = json_pack("{s:s, s:o, s:s}", "what", jb_degradable_name(d->what), "why",
+                                 jb_json_text(d->why), "allowed_by", d->by_site ? "site" : "spec");
         if (json_array_append_new(list, item) < 0) {
             json_decref(list);
             return NULL;
@@ -222,7 +230,8 @@ int jb_record_isolation(json_t *record, const struct jb_plan *plan, const struct
                         const struct jb_cg_readback *cgroups, struct jb_error *err)
 {
     json_t *section = json_object();
-    bool ok = (!isolation || set_process(section, isolation)) && (!cgroups || set_cgroups(section, cgroups)) &&
+    bool ok = (!isolation || set_process(section, isolation)) &&
+              (!cgroups || set_cgroups(section, cgroups)) &&
               jb_json_set(section, "cpu_pin", json_string(plan->pin_by_affinity ? "affinity" : "cpuset")) &&
               jb_json_set(section, "degraded", make_degraded(plan));
     ok = jb_json_set(record, "isolation", section) && ok;
@@ -249,15 +258,18 @@ static json_t *make_per_cpu(const struct jb_cg_usage *usage)
 
 static json_t *make_pressure(const struct jb_cg_usage *u)
 {
-    if (!u || (u->psi_cpu_some_us == JB_UNSET && u->psi_memory_some_us == JB_UNSET && u->psi_io_some_us == JB_UNSET))
+    if (!u || (u->psi_cpu_some_us == JB_UNSET && u->psi_memory_some_us == JB_UNSET &&
+               u->psi_io_some_us == JB_UNSET))
         return json_null();
-    return json_pack("{s:{s:o}, s:{s:o, s:o}, s:{s:o, s:o}}", "cpu", "some_s", jb_json_seconds_us(u->psi_cpu_some_us),
-                     "memory", "some_s", jb_json_seconds_us(u->psi_memory_some_us), "full_s",
+    return json_pack("{s:{s:o}, s:{s:o, s:o}, s:{s:o, s:o}}", "cpu", "some_s",
+                     jb_json_seconds_us(u->psi_cpu_some_us), "memory", "some_s",
+                     jb_json_seconds_us(u->psi_memory_some_us), "full_s",
                      jb_json_seconds_us(u->psi_memory_full_us), "io", "some_s",
                      jb_json_seconds_us(u->psi_io_some_us), "full_s", jb_json_seconds_us(u->psi_io_full_us));
 }
 
-/* A private network has no interface but lo: nothing went in or out. The host's counters are not the job's. */
+/* A private network has no interface but lo: nothing went in or out. The host's counters are not the job's.
+ */
 static json_t *make_net(const json_t *record)
 {
     const json_t *network = jb_record_get(record, "isolation", "network");
@@ -300,8 +312,8 @@ static json_t *make_used(const json_t *record, const struct jb_outcome *out, con
               jb_json_set(used, "throttled_s", jb_json_seconds_us(u ? u->throttled_us : JB_UNSET));
     for (size_t i = 0; ok && i < JB_ARRAY_LEN(numbers); i++)
         ok = jb_json_set(used, numbers[i].key, jb_json_u64(numbers[i].value));
-    ok = ok && jb_json_set(used, "pressure", make_pressure(u)) && jb_json_set(used, "energy_j", json_null()) &&
-         jb_json_set(used, "net", make_net(record));
+    ok = ok && jb_json_set(used, "pressure", make_pressure(u)) &&
+         jb_json_set(used, "energy_j", json_null()) && jb_json_set(used, "net", make_net(record));
     if (ok)
         return used;
     json_decref(used);
@@ -311,12 +323,14 @@ static json_t *make_used(const json_t *record, const struct jb_outcome *out, con
 static json_t *make_end(const struct jb_outcome *out)
 {
     json_t *end = json_object();
-    bool ok = jb_json_set(end, "reason", json_string(jb_end_reason_name(out->reason))) &&
-              jb_json_set(end, "exit_code", out->exit_code < 0 ? json_null() : json_integer(out->exit_code)) &&
-              jb_json_set(end, "signal", out->signal ? json_integer(out->signal) : json_null()) &&
-              jb_json_set(end, "core_dumped", json_false()) && jb_json_set(end, "limit", jb_json_text(out->limit)) &&
-              jb_json_set(end, "killed_by", jb_json_text(out->killed_by)) &&
-              jb_json_set(end, "error", jb_json_text(out->error));
+    bool ok =
+        jb_json_set(end, "reason", json_string(jb_end_reason_name(out->reason))) &&
+        jb_json_set(end, "exit_code", out->exit_code < 0 ? json_null() : json_integer(out->exit_code)) &&
+        jb_json_set(end, "signal", out->signal ? json_integer(out->signal) : json_null()) &&
+        jb_json_set(end, "core_dumped", json_false()) &&
+        jb_json_set(end, "limit", jb_json_text(out->limit)) &&
+        jb_json_set(end, "killed_by", jb_json_text(out->killed_by)) &&
+        jb_json_set(end, "error", jb_json_text(out->error));
     if (ok)
         return end;
     json_decref(end);

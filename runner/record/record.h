@@ -1,11 +1,11 @@
 /*
  * record.h - the accounting of one attempt: one JSON object, built in two steps.
  *
- * Owns: nothing; json_t references belong to the caller. Runs in: the supervisor, and whoever recovers a dead box.
- * Privilege: none.
+ * Owns: nothing; json_t references belong to the caller. Runs in: the supervisor, and whoever recovers a dead
+ * box. Privilege: none.
  *
- * The draft holds all that is known before the job starts; it is kept in the box's directory, so that a record can
- * be finished by somebody else when the supervisor dies. A figure that is not known is null.
+ * The draft holds all that is known before the job starts; it is kept in the box's directory, so that a
+ * record can be finished by somebody else when the supervisor dies. A figure that is not known is null.
  */
 #ifndef JB_RECORD_RECORD_H
 #define JB_RECORD_RECORD_H
@@ -39,17 +39,17 @@ const char *jb_end_reason_name(enum jb_end_reason reason);
 /* How an attempt went, as far as whoever writes the record knows. */
 struct jb_outcome {
     enum jb_end_reason reason;
-    int exit_code;       /* -1: none */
-    int signal;          /* 0: none */
-    char *limit;     /* the limit that was hit, with its value; owned, NULL: none */
-    char *killed_by; /* "jobbox", "kernel", "SIGINT from ..."; owned, NULL: nobody */
+    int exit_code;     /* -1: none */
+    int signal;        /* 0: none */
+    char *limit;       /* the limit that was hit, with its value; owned, NULL: none */
+    char *killed_by;   /* "jobbox", "kernel", "SIGINT from ..."; owned, NULL: nobody */
     const char *error; /* with BOX_ERROR, or a command that could not be started: what failed; borrowed */
     /* wall clock, µs; JB_UNSET: did not happen, or not known */
     uint64_t started_us, ended_us, destroyed_us;
     /* monotonic durations, ns; JB_UNSET: not known */
     uint64_t setup_ns, wall_ns, teardown_ns;
     bool has_rusage;
-    struct jb_msg rusage; /* JB_MSG_ENDED */
+    struct jb_msg rusage;  /* JB_MSG_ENDED */
     uint64_t scratch_used; /* bytes at the end */
     uint64_t stdout_bytes, stderr_bytes;
     bool output_truncated;
@@ -57,11 +57,12 @@ struct jb_outcome {
 };
 
 struct jb_origin {
-    const char *kind; /* "cli", "queue", "gitlab", "slurm" */
+    const char *kind;                        /* "cli", "queue", "gitlab", "slurm" */
     uint64_t submitted_us, setup_started_us; /* wall clock */
 };
 
-int jb_record_draft(const struct jb_plan *plan, const struct jb_origin *origin, json_t **ret, struct jb_error *err);
+int jb_record_draft(const struct jb_plan *plan, const struct jb_origin *origin, json_t **ret,
+                    struct jb_error *err);
 
 /* Puts what was read back into the draft. Either may be NULL: it stays null. */
 int jb_record_isolation(json_t *record, const struct jb_plan *plan, const struct jb_isolation *isolation,

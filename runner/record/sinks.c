@@ -1,8 +1,8 @@
 /*
  * sinks.c - where else a record goes.
  *
- * Owns: nothing. Runs in: the supervisor, after the journal has the record. Privilege: the supervisor's; sinks are
- * the administrator's programs and files, started with an environment of PATH alone.
+ * Owns: nothing. Runs in: the supervisor, after the journal has the record. Privilege: the supervisor's;
+ * sinks are the administrator's programs and files, started with an environment of PATH alone.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -93,14 +93,17 @@ int jb_sinks_emit(const struct jb_site *site, const json_t *record, struct jb_er
         return r;
     for (size_t i = 0; i < site->n_sinks; i++) {
         const struct jb_site_sink *sink = &site->sinks[i];
-        const char *name = sink->kind == JB_SINK_FILE ? sink->path : sink->argv.len ? sink->argv.items[0] : "?";
+        const char *name = sink->kind == JB_SINK_FILE ? sink->path
+                           : sink->argv.len           ? sink->argv.items[0]
+                                                      : "?";
         r = 0;
         if (sink->kind == JB_SINK_FILE)
             r = to_file(sink->path, line, len);
         else if (sink->kind == JB_SINK_PROGRAM)
             r = to_program(sink->argv.items, line, len);
         if (r == -EPROTO && result == 0)
-            result = jb_fail(err, EPROTO, "sink %s: it ended with a failure; the journal has the record", name);
+            result =
+                jb_fail(err, EPROTO, "sink %s: it ended with a failure; the journal has the record", name);
         else if (r < 0 && result == 0)
             result = jb_fail_errno(err, r, "sink %s (the journal has the record)", name);
     }

@@ -17,9 +17,9 @@ static const struct {
     enum jb_end_reason reason;
     int exit_code;
 } exit_codes[] = {
-    {JB_END_TIMEOUT, 120},      {JB_END_OOM, 121},         {JB_END_CPU_TIMEOUT, 122},
-    {JB_END_IDLE_TIMEOUT, 122}, {JB_END_OUTPUT_LIMIT, 122}, {JB_END_SCRATCH_FULL, 122},
-    {JB_END_CANCELLED, 123},    {JB_END_BOX_ERROR, 124},   {JB_END_SUPERVISOR_LOST, 124},
+    {JB_END_TIMEOUT, 120},        {JB_END_OOM, 121},          {JB_END_CPU_TIMEOUT, 122},
+    {JB_END_IDLE_TIMEOUT, 122},   {JB_END_OUTPUT_LIMIT, 122}, {JB_END_SCRATCH_FULL, 122},
+    {JB_END_CANCELLED, 123},      {JB_END_BOX_ERROR, 124},    {JB_END_SUPERVISOR_LOST, 124},
     {JB_END_HOST_RESTARTED, 124},
 };
 
@@ -84,7 +84,8 @@ static int add_usage(struct jb_buf *buf, const json_t *record)
     int r = jb_buf_printf(buf, "jobbox: wall %s, CPU %s", duration(wall, text[0], sizeof(text[0])),
                           duration(cpu, text[1], sizeof(text[1])));
     if (r == 0 && wall > 0 && cpu >= 0 && cpus > 0)
-        r = jb_buf_printf(buf, " (%.0f%% of %.0f CPU%s)", 100 * cpu / (wall * cpus), cpus, cpus == 1 ? "" : "s");
+        r = jb_buf_printf(buf, " (%.0f%% of %.0f CPU%s)", 100 * cpu / (wall * cpus), cpus,
+                          cpus == 1 ? "" : "s");
     if (r == 0)
         r = jb_buf_printf(buf, ", peak memory %s", size(peak, text[2], sizeof(text[2])));
     if (r == 0 && limit > 0)
@@ -102,8 +103,9 @@ static int add_degraded(struct jb_buf *buf, const json_t *record)
     json_t *item;
     json_array_foreach((json_t *)list, i, item)
     {
-        int r = jb_buf_printf(buf, "jobbox: without %s: %s\n", json_string_value(json_object_get(item, "what")),
-                              json_string_value(json_object_get(item, "why")));
+        int r =
+            jb_buf_printf(buf, "jobbox: without %s: %s\n", json_string_value(json_object_get(item, "what")),
+                          json_string_value(json_object_get(item, "why")));
         if (r < 0)
             return r;
     }
