@@ -28,11 +28,16 @@ const struct jb_cg_group *jb_cg_v2(const struct jb_cgroup *cg)
     return NULL;
 }
 
+/* What to put between the mount and a name below the parent: nothing when the parent is the mount itself. */
+static const char *below_of(const struct jb_cg_group *group)
+{
+    return group->below[0] == '/' && group->below[1] == '\0' ? "" : group->below;
+}
+
 const char *jb_cg_group_text(const struct jb_cgroup *cg, const struct jb_cg_group *group, char *buf,
                              size_t len)
 {
-    (void)snprintf(buf, len, "%s%s/%s", group->mount ? group->mount : "",
-                   group->below[0] == '/' && group->below[1] == '\0' ? "" : group->below, cg->name);
+    (void)snprintf(buf, len, "%s%s/%s", group->mount ? group->mount : "", below_of(group), cg->name);
     return buf;
 }
 
@@ -139,7 +144,7 @@ static int pass_on(const struct jb_cg_group *g, struct jb_error *err)
         return 0;
     int r = jb_kread_line(&g->parent, "cgroup.subtree_control", line, sizeof(line));
     if (r < 0)
-        return jb_fail_errno(err, r, "%s%s/cgroup.subtree_control", g->mount, g->below);
+        return jb_fail_errno(err, r, "%s%s/cgroup.subtree_control", g->mount, below_of(g));
     for (size_t c = 0; c < JB_CTL_MAX; c++) {
         const char *name = jb_controller_name((enum jb_controller)c);
         size_t used = strlen(missing);
@@ -154,13 +159,13 @@ static int pass_on(const struct jb_cg_group *g, struct jb_error *err)
                        "%s%s holds processes, so it cannot pass controllers on (%s); move them into a child "
                        "of it (for a "
                        "service: Delegate=yes and DelegateSubgroup=) or name another cgroup_parent",
-                       g->mount, g->below, missing);
+                       g->mount, below_of(g), missing);
     if (r == -ENOENT)
         return jb_fail(
             err, ENOTSUP,
             "%s%s does not have all of %s itself (see its cgroup.controllers); have them delegated, or name "
             "another cgroup_parent",
-            g->mount, g->below, missing);
+            g->mount, below_of(g), missing);
     return r < 0 ? jb_fail_errno(err, r, "writing '%s' to %s%s/cgroup.subtree_control", missing, g->mount,
                                  g->below)
                  : 0;
@@ -172,7 +177,7 @@ static int make_group(struct jb_cgroup *cg, struct jb_cg_group *g, const struct 
     char text[512];
     g->parent.fault = fault;
     g->dir.fault = fault;
-    jb_autofree char *parent = jb_asprintf("%s%s", g->mount, g->below);
+    jb_autofree char *parent = jb_asprintf("%s%s", g->mount, below_of(g));
     if (!parent)
         return jb_fail_errno(err, ENOMEM, "making cgroups");
     int r = jb_cg_hit(&g->parent, "open", parent);
@@ -275,7 +280,7 @@ static int fill_cpuset(const struct jb_cgroup *cg, const struct jb_cg_write *wri
             return jb_fail(
                 err, EINVAL,
                 "%s%s/%s is empty, so no box can be pinned below it; fill it (and those above) first",
-                g->mount, g->below, files[i]);
+                g->mount, below_of(g), files[i]);
         if (r == 0)
             r = jb_cg_group_ops(cg, g)->set(g, cg->name, JB_CTL_CPUSET, files[i], list);
         if (r < 0)
@@ -295,7 +300,7 @@ static int explain_cpuset(const struct jb_cgroup *cg, int r, struct jb_error *er
         if (parent_list(g, files[i], &list) == 0 && *list == '\0')
             return jb_fail(
                 err, r, "%s%s/%s is empty, so no box can be pinned below it; fill it (and those above) first",
-                g->mount, g->below, files[i]);
+                g->mount, below_of(g), files[i]);
     }
     return r;
 }
