@@ -1,11 +1,11 @@
 /*
  * spec.h - the job spec: what the submitter wishes, as YAML text and as struct jb_spec.
  *
- * Owns: all memory a struct jb_spec points to. Runs in: the client, unprivileged. Privilege: none; pure functions
- * of the text. Source of every field: the key of the same name in the spec, see docs/jobspec.md.
+ * Owns: all memory a struct jb_spec points to. Runs in: the client, unprivileged. Privilege: none; pure
+ * functions of the text. Source of every field: the key of the same name in the spec, see docs/jobspec.md.
  *
- * A uint64_t that was not said is JB_UNSET; a string that was not said is NULL. Defaults are the plan's business
- * (they depend on the site), not the parser's, but for those written at the field.
+ * A uint64_t that was not said is JB_UNSET; a string that was not said is NULL. Defaults are the plan's
+ * business (they depend on the site), not the parser's, but for those written at the field.
  */
 #ifndef JB_SPEC_SPEC_H
 #define JB_SPEC_SPEC_H
@@ -23,7 +23,8 @@
 #define JB_SPEC_DEPTH_MAX 16         /* nesting of collections */
 #define JB_SPEC_NODES_MAX 20000      /* scalars and collections */
 
-/* Every key that can be named in a message, by full path. The order is that of the reference documentation. */
+/* Every key that can be named in a message, by full path. The order is that of the reference documentation.
+ */
 enum jb_key {
     JB_KEY_VERSION,
     JB_KEY_NAME,
@@ -220,10 +221,11 @@ void jb_diags_free(struct jb_diags *diags);
 char *jb_diags_format(const struct jb_diags *diags);
 
 /*
- * Parses `len` bytes of YAML. On success *ret_spec is the caller's (jb_spec_free). On failure returns -EINVAL and
- * `diags` holds every fault found, at least one; -ENOMEM otherwise. `file` is only used in messages.
+ * Parses `len` bytes of YAML. On success *ret_spec is the caller's (jb_spec_free). On failure returns -EINVAL
+ * and `diags` holds every fault found, at least one; -ENOMEM otherwise. `file` is only used in messages.
  */
-int jb_spec_parse(const char *file, const char *text, size_t len, struct jb_spec **ret_spec, struct jb_diags *diags);
+int jb_spec_parse(const char *file, const char *text, size_t len, struct jb_spec **ret_spec,
+                  struct jb_diags *diags);
 
 /* Reads and parses a file ("-": standard input). A file that cannot be read is a diagnostic at line 0. */
 int jb_spec_load(const char *path, struct jb_spec **ret_spec, struct jb_diags *diags);
@@ -235,10 +237,12 @@ static inline void jb_cleanup_spec(struct jb_spec **spec)
 }
 #define jb_autospec __attribute__((cleanup(jb_cleanup_spec)))
 
-/* "job.yaml:12:3: resources.memory" for a key the plan finds fault with; without position if it was not said. */
+/* "job.yaml:12:3: resources.memory" for a key the plan finds fault with; without position if it was not said.
+ */
 const char *jb_spec_where(const struct jb_spec *spec, enum jb_key key, char *buf, size_t len);
 
-/* Canonical JSON of everything the spec says (unsaid keys left out), sorted keys. The record's `requested` uses it. */
+/* Canonical JSON of everything the spec says (unsaid keys left out), sorted keys. The record's `requested`
+ * uses it. */
 struct json_t;
 struct json_t *jb_spec_to_json(const struct jb_spec *spec);
 

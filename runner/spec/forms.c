@@ -1,0 +1,256 @@
+/*
+ * forms.c - reads the keys of a spec that have a form of their own: names, identity, streams, devices,
+ * labels.
+ *
+ * Owns: nothing. Runs in: the client, unprivileged. Privilege: none.
+ */
+#include "spec/forms.h"
+
+#include <ctype.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+
+#define NAME_MAX_LEN  64
+#define LABEL_MAX_LEN 256
+#define ID_MAX        (UINT32_MAX - 1) /* the last one means "leave as it is" to the kernel */
+
+void jb_form_version(struct jb_reading *rd, const struct jb_at *at, const struct jb_node *node,
+                     const struct jb_field *field, void *target)
+{
+    char shown[JB_SHOW];
+    if (!jb_scalar(rd, at, node, "1"))
+        return;
+    if (!jb_streq(node->text, "1"))
+        jb_complain(rd, node->pos, at, "\"%s\" is not a version that this jobbox reads; write 1",
+                    jb_show(node->text, shown));
+    else
+        *(unsigned *)jb_slot(field, target) = 1;
+}
+
+static bool name_chars(const char *text, const char *more)
+{
+    for (; *text; text++)
+        if (!isalnum((unsigned char)*text) && !strchr(more, *text))
+            return false;
+    return true;
+}
+
+void jb_form_name(struct jb_reading *rd, const struct jb_at *at, const struct jb_node *node,
+                  const struct jb_field *field, void *target)
+{
+    char shown[JB_SHOW];
+    if (!jb_scalar(rd, at, node, "a name"))
+        return;
+    if (node->len == 0 || node->len > NAME_MAX_LEN || strchr("-.", node->text[0]) ||
+        !name_chars(node->text, "._-"))
+        jb_complain(rd, node->pos, at,
+                    "\"%s\" is not a name; use 1 to %d letters, digits, \".\", \"_\" and \"-\", no \".\" or "
+                    "\"-\" first",
+                    jb_show(node->text, shown), NAME_MAX_LEN);
+    else
+        jb_set_text(rd, jb_slot(field, target), node->text);
+}
+
+void jb_form_script(struct jb_reading *rd, const struct jb_at *at, const struct jb_node *node,
+                    const struct jb_field *field, void *target)
+{
+    if (!jb_scalar(rd, at, node, "the lines of a shell script"))
+        return;
+    if (node->text[strspn(node->text, " \t\r\n")] == '\0')
+        jb_complain(rd, node->pos, at, "is empty; write the lines of a shell script");
+    else
+        jb_set_text(rd, jb_slot(field, target), node->text);
+}
+
+void jb_form_workdir(struct jb_reading *rd, const struct jb_at *at, const struct jb_node *node,
+                     const struct jb_field *field, void *target)
+{
+    static const char *const kernel[] = {"/proc", "/sys", "/dev"};
+    jb_autofree char *path = NULL;
+    if (!jb_clean_path(rd, at, node, &path))
+        return;
+    for (size_t i = 0; i < JB_ARRAY_LEN(kernel); i++) {
+        if (!jb_path_beneath(path, kernel[i]))
+            continue;
+        jb_complain(rd, node->pos, at, "may not be in %s; write a folder of files", kernel[i]);
+        return;
+    }
+    jb_set_text(rd, jb_slot(field, target), path);
+}
+
+/* Strictly decimal, so that nothing that is no number can come out as user 0. */
+static bool one_id(const char *text, size_t len, uint32_t *ret)
+{
+    char digits[16];
+    uint64_t value;
+    if (len == 0 || len >= sizeof(digits))
+        return false;
+    memcpy(digits, text, len);
+    digits[len] = '\0';
+    if (jb_parse_u64(digits, ID_MAX, &value) < 0)
+        return false;
+    *ret = (uint32_t)value;
+    return true;
+}
+
+void jb_form_user(struct jb_reading *rd, const struct jb_at *at, const struct jb_node *node,
+                  const struct jb_field *field, void *target)
+{
+    static const char *const words[] = {
+        [JB_USER_SUBMITTER] = "submitter", [JB_USER_ROOT_IN_BOX] = "root-in-box"};
+    struct jb_spec *spec = target;
+    char shown[JB_SHOW];
+    char hint[JB_SHOW];
+    (void)field;
+    if (!jb_scalar(rd, at, node, "submitter, root-in-box or uid:gid"))
+        return;
+    int word = jb_word_index(node->text, words, JB_ARRAY_LEN(words));
+    const char *colon = strchr(node->text, ':');
+    if (word >= 0)
+        spec->user_kind = (enum jb_user_kind)word;
+    else if (colon && one_id(node->text, (size_t)(colon - node->text), &spec->uid) &&
+             one_id(colon + 1, strlen(colon + 1), &spec->gid))
+        spec->user_kind = JB_USER_IDS;
+    else
+        jb_complain(
+            rd, node->pos, at,
+            "\"%s\" is not a user; write submitter, root-in-box or uid:gid in decimal numbers up to %u%s",
+            jb_show(node->text, shown), ID_MAX, jb_suggest(node->text, words, JB_ARRAY_LEN(words), hint));
+}
+
+void jb_form_pass_env(struct jb_reading *rd, const struct jb_at *at, const struct jb_node *node,
+                      const struct jb_field *field, void *target)
+{
+    struct jb_strv *list = jb_slot(field, target);
+    char shown[JB_SHOW];
+    size_t i = 0;
+    if (!jb_want(rd, at, node, JB_NODE_LIST, "a list of names such as [LANG, \"CI_*\"]"))
+        return;
+    for (const struct jb_node *item = node->first; item; item = item->next, i++) {
+        struct jb_at here = {.up = at, .index = i};
+        if (!jb_scalar(rd, &here, item, "a variable's name"))
+            continue;
+        bool prefix = item->len > 0 && item->text[item->len - 1] == '*';
+        if (jb_env_name(item->text, prefix ? item->len - 1 : item->len) || jb_streq(item->text, "*"))
+            jb_note(rd, jb_strv_add(list, item->text));
+        else
+            jb_complain(
+                rd, item->pos, &here, "\"%s\" is not a variable name; write one, or a beginning and \"*\"%s",
+                jb_show(item->text, shown), strchr(item->text, '=') ? "; values go under \"env:\"" : "");
+    }
+}
+
+void jb_form_cpu_limit(struct jb_reading *rd, const struct jb_at *at, const struct jb_node *node,
+                       const struct jb_field *field, void *target)
+{
+    char shown[JB_SHOW];
+    uint64_t value;
+    if (!jb_scalar(rd, at, node, "a number of CPUs such as 3.5"))
+        return;
+    if (jb_parse_micro(node->text, &value) < 0)
+        jb_complain(rd, node->pos, at, "\"%s\" is not a number of CPUs; write it like 3.5",
+                    jb_show(node->text, shown));
+    else if (node->text[0] == '0' && isdigit((unsigned char)node->text[1]))
+        jb_complain(rd, node->pos, at,
+                    "\"%s\" begins with a zero, which some read as octal; write it without the zero",
+                    jb_show(node->text, shown));
+    else if (value < field->min || value > field->max)
+        jb_complain(rd, node->pos, at, "%s is out of range; write a number of CPUs from 0.01 to %d",
+                    jb_show(node->text, shown), JB_CPUS_MAX);
+    else
+        *(uint64_t *)jb_slot(field, target) = value;
+}
+
+/* vendor.com/class=name, as the Container Device Interface writes it. */
+static bool cdi_name(const char *text)
+{
+    size_t vendor = strcspn(text, "/");
+    size_t class = text[vendor] == '/' ? strcspn(text + vendor + 1, "=") : 0;
+    const char *name = class > 0 && text[vendor + 1 + class] == '=' ? text + vendor + class + 2 : "";
+    if (!isalnum((unsigned char)text[0]) || class == 0 || !isalnum((unsigned char)text[vendor + 1]) ||
+        !isalnum((unsigned char)name[0]) || !name_chars(name, "._-:"))
+        return false;
+    for (size_t i = 0; i < vendor + 1 + class; i++)
+        if (i != vendor && !isalnum((unsigned char)text[i]) && !strchr("._-", text[i]))
+            return false;
+    return true;
+}
+
+void jb_form_devices(struct jb_reading *rd, const struct jb_at *at, const struct jb_node *node,
+                     const struct jb_field *field, void *target)
+{
+    struct jb_strv *list = jb_slot(field, target);
+    char shown[JB_SHOW];
+    size_t i = 0;
+    if (!jb_want(rd, at, node, JB_NODE_LIST, "a list such as [/dev/fuse]"))
+        return;
+    for (const struct jb_node *item = node->first; item; item = item->next, i++) {
+        struct jb_at here = {.up = at, .index = i};
+        jb_autofree char *path = NULL;
+        if (!jb_plain_line(rd, &here, item, PATH_MAX - 1))
+            continue;
+        bool node_path = item->text[0] == '/' && jb_path_clean(item->text, &path) == 0 &&
+                         jb_path_beneath(path, "/dev") && !jb_streq(path, "/dev");
+        if (!node_path && !cdi_name(item->text))
+            jb_complain(rd, item->pos, &here,
+                        "\"%s\" is not a device; write a node such as /dev/fuse or a CDI name such as "
+                        "vendor.com/gpu=0",
+                        jb_show(item->text, shown));
+        else if (jb_strv_has(list, node_path ? path : item->text))
+            jb_complain(rd, item->pos, &here, "\"%s\" is in the list twice", jb_show(item->text, shown));
+        else
+            jb_note(rd, jb_strv_add(list, node_path ? path : item->text));
+    }
+}
+
+void jb_form_labels(struct jb_reading *rd, const struct jb_at *at, const struct jb_node *node,
+                    const struct jb_field *field, void *target)
+{
+    struct jb_strv *list = jb_slot(field, target);
+    if (!jb_want(rd, at, node, JB_NODE_MAP, "a mapping such as { ticket: 4711 }"))
+        return;
+    for (const struct jb_node *item = node->first; item; item = item->next) {
+        struct jb_at here = {.up = at, .name = item->key};
+        if (strlen(item->key) > NAME_MAX_LEN || !isalnum((unsigned char)item->key[0]) ||
+            !name_chars(item->key, "._-/"))
+            jb_complain(rd, item->key_pos, &here,
+                        "is not a label; use 1 to %d letters, digits, \".\", \"_\", \"-\" and \"/\", a "
+                        "letter or digit first",
+                        NAME_MAX_LEN);
+        else if (jb_plain_line(rd, &here, item, LABEL_MAX_LEN))
+            jb_note(rd, jb_strv_printf(list, "%s=%s", item->key, item->text));
+    }
+}
+
+void jb_form_stream(struct jb_reading *rd, const struct jb_at *at, const struct jb_node *node,
+                    const struct jb_field *field, void *target)
+{
+    char shown[JB_SHOW];
+    if (!jb_plain_line(rd, at, node, PATH_MAX - 1))
+        return;
+    for (const char *p = strchr(node->text, '%'); p; p = strchr(p + 2, '%')) {
+        if (p[1] && strchr("jnau%", p[1]))
+            continue;
+        char what[3] = {'%', (unsigned char)p[1] < 0x80 ? p[1] : '\0', '\0'};
+        jb_complain(rd, node->pos, at,
+                    "\"%s\" has an unknown pattern \"%s\"; there are %%j %%n %%a %%u, and %%%% is a %%",
+                    jb_show(node->text, shown), what);
+        return;
+    }
+    if (node->text[node->len - 1] == '/')
+        jb_complain(rd, node->pos, at, "\"%s\" names a folder; name a file", jb_show(node->text, shown));
+    else
+        jb_set_text(rd, jb_slot(field, target), node->text);
+}
+
+void jb_form_stderr(struct jb_reading *rd, const struct jb_at *at, const struct jb_node *node,
+                    const struct jb_field *field, void *target)
+{
+    if (node->kind == JB_NODE_SCALAR && jb_streq(node->text, "merge"))
+        ((struct jb_spec *)target)->stderr_merge = true;
+    else
+        jb_form_stream(rd, at, node, field, target);
+}

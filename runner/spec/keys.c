@@ -1,0 +1,132 @@
+/*
+ * keys.c - the names of keys and of the values of enumerations.
+ *
+ * Owns: nothing. Runs in: every process. Privilege: none.
+ */
+#include "spec/words.h"
+
+const char *jb_key_path(enum jb_key key)
+{
+    static const char *const paths[JB_KEY_MAX] = {
+        [JB_KEY_VERSION] = "version",
+        [JB_KEY_NAME] = "name",
+        [JB_KEY_IMAGE] = "image",
+        [JB_KEY_COMMAND] = "command",
+        [JB_KEY_SCRIPT] = "script",
+        [JB_KEY_WORKDIR] = "workdir",
+        [JB_KEY_USER] = "user",
+        [JB_KEY_ENV] = "env",
+        [JB_KEY_PASS_ENV] = "pass_env",
+        [JB_KEY_RESOURCES] = "resources",
+        [JB_KEY_CPUS] = "resources.cpus",
+        [JB_KEY_CPU_UNIT] = "resources.cpu_unit",
+        [JB_KEY_LOCALITY] = "resources.locality",
+        [JB_KEY_STRICT] = "resources.strict",
+        [JB_KEY_CPU_KIND] = "resources.cpu_kind",
+        [JB_KEY_CPU_SET] = "resources.cpu_set",
+        [JB_KEY_EXCLUSIVE] = "resources.exclusive",
+        [JB_KEY_CPU_LIMIT] = "resources.cpu_limit",
+        [JB_KEY_CPU_WEIGHT] = "resources.cpu_weight",
+        [JB_KEY_MEMORY] = "resources.memory",
+        [JB_KEY_SWAP] = "resources.swap",
+        [JB_KEY_PIDS] = "resources.pids",
+        [JB_KEY_SCRATCH] = "resources.scratch",
+        [JB_KEY_SCRATCH_INODES] = "resources.scratch_inodes",
+        [JB_KEY_IO] = "resources.io",
+        [JB_KEY_DEVICES] = "resources.devices",
+        [JB_KEY_LIMITS] = "limits",
+        [JB_KEY_WALL_TIME] = "limits.wall_time",
+        [JB_KEY_CPU_TIME] = "limits.cpu_time",
+        [JB_KEY_OUTPUT] = "limits.output",
+        [JB_KEY_GRACE] = "limits.grace",
+        [JB_KEY_IDLE] = "limits.idle",
+        [JB_KEY_MOUNTS] = "mounts",
+        [JB_KEY_NETWORK] = "network",
+        [JB_KEY_STDIN] = "stdin",
+        [JB_KEY_STDOUT] = "stdout",
+        [JB_KEY_STDERR] = "stderr",
+        [JB_KEY_ARTIFACTS] = "artifacts",
+        [JB_KEY_KEEP] = "keep",
+        [JB_KEY_PRIORITY] = "priority",
+        [JB_KEY_DEPENDS_ON] = "depends_on",
+        [JB_KEY_ARRAY] = "array",
+        [JB_KEY_RETRY] = "retry",
+        [JB_KEY_ACCOUNT] = "account",
+        [JB_KEY_LABELS] = "labels",
+        [JB_KEY_ALLOW_DEGRADED] = "allow_degraded",
+    };
+    return (unsigned)key < JB_KEY_MAX ? paths[key] : NULL;
+}
+
+const char *const jb_words_cpu_unit[JB_CPU_UNIT_MAX] = {
+    [JB_CPU_UNIT_CORE] = "core",
+    [JB_CPU_UNIT_THREAD] = "thread",
+};
+const char *const jb_words_locality[JB_LOCALITY_MAX] = {
+    [JB_LOCALITY_NONE] = "none",
+    [JB_LOCALITY_L3] = "l3",
+    [JB_LOCALITY_NUMA] = "numa",
+    [JB_LOCALITY_PACKAGE] = "package",
+};
+const char *const jb_words_cpu_kind[JB_CPU_KIND_MAX] = {
+    [JB_CPU_KIND_ANY] = "any",
+    [JB_CPU_KIND_PERFORMANCE] = "performance",
+    [JB_CPU_KIND_EFFICIENCY] = "efficiency",
+};
+const char *const jb_words_network[JB_NETWORK_MAX] = {
+    [JB_NETWORK_NONE] = "none",
+    [JB_NETWORK_HOST] = "host",
+};
+const char *const jb_words_keep[JB_KEEP_MAX] = {
+    [JB_KEEP_NEVER] = "never",
+    [JB_KEEP_ON_FAILURE] = "on_failure",
+};
+const char *const jb_words_mount_mode[JB_MOUNT_MODE_MAX] = {
+    [JB_MOUNT_RO] = "ro",
+    [JB_MOUNT_RW] = "rw",
+};
+const char *const jb_words_when[JB_WHEN_MAX] = {
+    [JB_WHEN_SUCCESS] = "success",
+    [JB_WHEN_FAILURE] = "failure",
+    [JB_WHEN_ANY] = "any",
+};
+const char *const jb_words_degradable[JB_DEGRADE_MAX] = {
+    [JB_DEGRADE_CPUSET] = "cpuset",   [JB_DEGRADE_CPU] = "cpu", [JB_DEGRADE_MEMORY] = "memory",
+    [JB_DEGRADE_PIDS] = "pids",       [JB_DEGRADE_IO] = "io",   [JB_DEGRADE_SCRATCH] = "scratch",
+    [JB_DEGRADE_NETWORK] = "network",
+};
+
+const char *jb_cpu_unit_name(enum jb_cpu_unit v)
+{
+    return (unsigned)v < JB_CPU_UNIT_MAX ? jb_words_cpu_unit[v] : NULL;
+}
+
+const char *jb_locality_name(enum jb_locality v)
+{
+    return (unsigned)v < JB_LOCALITY_MAX ? jb_words_locality[v] : NULL;
+}
+
+const char *jb_cpu_kind_name(enum jb_cpu_kind v)
+{
+    return (unsigned)v < JB_CPU_KIND_MAX ? jb_words_cpu_kind[v] : NULL;
+}
+
+const char *jb_network_name(enum jb_network v)
+{
+    return (unsigned)v < JB_NETWORK_MAX ? jb_words_network[v] : NULL;
+}
+
+const char *jb_keep_name(enum jb_keep v)
+{
+    return (unsigned)v < JB_KEEP_MAX ? jb_words_keep[v] : NULL;
+}
+
+const char *jb_mount_mode_name(enum jb_mount_mode v)
+{
+    return (unsigned)v < JB_MOUNT_MODE_MAX ? jb_words_mount_mode[v] : NULL;
+}
+
+const char *jb_degradable_name(enum jb_degradable v)
+{
+    return (unsigned)v < JB_DEGRADE_MAX ? jb_words_degradable[v] : NULL;
+}
