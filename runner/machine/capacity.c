@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/units.h"
+#include "machine/slots.h"
 
 static uint64_t *flow_of(const struct jb_capacity *c, size_t demand, size_t node)
 {
@@ -125,19 +126,29 @@ static void promise_shared(struct jb_capacity *c, const struct jb_cpus *mems, ui
     }
 }
 
+/* The node of the i-th box's promise when it is one alone; -1 for several, -2 when nothing is promised. */
+static int promised_on(const struct jb_ledger *ledger, size_t i, struct jb_holding *ret)
+{
+    const struct jb_slot *slot = &ledger->items[i];
+    if (slot->memory == JB_UNSET)
+        return -2;
+    int only = jb_slot_wide(slot) ? -1 : jb_slot_only(slot, 2);
+    if (only >= 0)
+        return only;
+    jb_ledger_get(ledger, i, ret);
+    int first = jb_cpus_next(&ret->mems, 0);
+    return first < 0 ? -2 : jb_cpus_next(&ret->mems, (unsigned)first + 1) < 0 ? first : -1;
+}
+
 static int promise_all(struct jb_capacity *c, const struct jb_ledger *ledger)
 {
     struct jb_holding h;
     size_t n_shared = 0;
     for (size_t i = 0; i < ledger->len; i++) {
-        if (ledger->items[i].memory == JB_UNSET)
-            continue;
-        jb_ledger_get(ledger, i, &h);
-        int first = jb_cpus_next(&h.mems, 0);
-        if (first >= 0 && jb_cpus_next(&h.mems, (unsigned)first + 1) < 0)
-            promise_single(c, (unsigned)first, h.memory);
-        else if (first >= 0)
-            n_shared++;
+        int node = promised_on(ledger, i, &h);
+        if (node >= 0)
+            promise_single(c, (unsigned)node, ledger->items[i].memory);
+        n_shared += node == -1;
     }
     if (n_shared == 0)
         return 0;
@@ -145,14 +156,9 @@ static int promise_all(struct jb_capacity *c, const struct jb_ledger *ledger)
     c->shared_mems = calloc(n_shared, sizeof(*c->shared_mems));
     if (!c->flow || !c->shared_mems)
         return -ENOMEM;
-    for (size_t i = 0; i < ledger->len; i++) {
-        if (ledger->items[i].memory == JB_UNSET)
-            continue;
-        jb_ledger_get(ledger, i, &h);
-        int first = jb_cpus_next(&h.mems, 0);
-        if (first >= 0 && jb_cpus_next(&h.mems, (unsigned)first + 1) >= 0)
+    for (size_t i = 0; i < ledger->len; i++)
+        if (promised_on(ledger, i, &h) == -1)
             promise_shared(c, &h.mems, h.memory);
-    }
     return 0;
 }
 

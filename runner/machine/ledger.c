@@ -206,8 +206,10 @@ int jb_ledger_read(const struct jb_ledger_dir *dir, struct jb_ledger *ret, struc
             r = jb_slot_locked(dir, g);
             if (r > 0)
                 r = jb_slot_sound(slot) ? 1 : look_again(dir, g, slot) == 0 ? 1 : -EUCLEAN;
-            if (r == 0)
+            if (r == 0) {
+                ledger.dead++;
                 continue;
+            }
             if (r > 0)
                 r = add_live(dir, g, slot, &ledger);
             if (r < 0) {

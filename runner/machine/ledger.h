@@ -62,6 +62,7 @@ struct jb_ledger {
     size_t len;
     struct jb_cpus held; /* union of what the exclusive holdings hold */
     struct jb_cpus used; /* union of all holdings, held and run on */
+    size_t dead;         /* slots whose box died: when not 0, jb_ledger_dead() names them */
     /* owned; sets of holdings too scattered for a slot */
     struct jb_holding *wide;
     size_t n_wide;

@@ -229,13 +229,27 @@ bool jb_slot_wide(const struct jb_slot *slot)
     return slot->form == FORM_WIDE;
 }
 
+static const uint64_t *words_of(const struct jb_slot *slot, int *which)
+{
+    if (*which == 1 && slot->form == FORM_HELD_IS_CPUS)
+        *which = 0;
+    const uint64_t *words = slot->sets;
+    for (int i = 0; i < *which; i++)
+        words += slot->words[i];
+    return words;
+}
+
+int jb_slot_only(const struct jb_slot *slot, int which)
+{
+    const uint64_t *words = words_of(slot, &which);
+    if (slot->words[which] != 1 || __builtin_popcountll(words[0]) != 1)
+        return -1;
+    return slot->first[which] * 64 + __builtin_ctzll(words[0]);
+}
+
 void jb_slot_or(const struct jb_slot *slot, int which, struct jb_cpus *into)
 {
-    if (which == 1 && slot->form == FORM_HELD_IS_CPUS)
-        which = 0;
-    const uint64_t *words = slot->sets;
-    for (int i = 0; i < which; i++)
-        words += slot->words[i];
+    const uint64_t *words = words_of(slot, &which);
     for (unsigned i = 0; i < slot->words[which]; i++)
         into->w[slot->first[which] + i] |= words[i];
 }

@@ -57,4 +57,7 @@ int jb_slot_wide_store(const struct jb_ledger_dir *dir, size_t g, const struct j
 /* Adds the words of one packed set (0 cpus, 1 held, 2 mems) to `into`. */
 void jb_slot_or(const struct jb_slot *slot, int which, struct jb_cpus *into);
 
+/* The only member of a packed set; -1 when it has none or several. */
+int jb_slot_only(const struct jb_slot *slot, int which);
+
 #endif
