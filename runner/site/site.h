@@ -1,8 +1,8 @@
 /*
  * site.h - what the administrator decides: jobbox.conf.yaml.
  *
- * Owns: all memory a struct jb_site points to. Runs in: every process. Privilege: none; pure function of the text.
- * Source of every field: the key of the same name, documented in configs/jobbox.conf.yaml.
+ * Owns: all memory a struct jb_site points to. Runs in: every process. Privilege: none; pure function of the
+ * text. Source of every field: the key of the same name, documented in configs/jobbox.conf.yaml.
  *
  * A missing file means the defaults; a file that cannot be read or holds an error stops every command.
  */
@@ -41,13 +41,13 @@ struct jb_site {
         char *cgroup_parent; /* NULL: below the starter's own cgroup, in every hierarchy */
     } paths;
 
-    struct jb_bound cpus;     /* default 1 */
-    struct jb_bound memory;   /* default none: only what the outer cgroup allows */
-    struct jb_bound swap;     /* default 0 */
-    struct jb_bound pids;     /* default 4096, never unlimited */
-    struct jb_bound scratch;  /* default 2 GiB */
+    struct jb_bound cpus;           /* default 1 */
+    struct jb_bound memory;         /* default none: only what the outer cgroup allows */
+    struct jb_bound swap;           /* default 0 */
+    struct jb_bound pids;           /* default 4096, never unlimited */
+    struct jb_bound scratch;        /* default 2 GiB */
     struct jb_bound scratch_inodes; /* default 1,000,000 */
-    struct jb_bound wall_time; /* ns; default none */
+    struct jb_bound wall_time;      /* ns; default none */
     struct jb_bound cpu_time;
     struct jb_bound output; /* bytes; default 1 GiB */
     struct jb_bound grace;  /* ns; default 10 s, max 5 min */
@@ -59,8 +59,9 @@ struct jb_site {
     struct {
         struct jb_bind_rule *allow; /* for submitters who are not root; n == 0 and !any: none allowed */
         size_t n_allow;
-        bool any;               /* default true: a submitter may bind what he can read himself */
-        struct jb_strv deny;    /* nobody may bind these or anything beneath (/proc, /sys, /dev, state folders) */
+        bool any; /* default true: a submitter may bind what he can read himself */
+        struct jb_strv
+            deny; /* nobody may bind these or anything beneath (/proc, /sys, /dev, state folders) */
     } binds;
 
     struct {
@@ -86,12 +87,13 @@ struct jb_site {
 int jb_site_default(struct jb_site **ret);
 
 /* Parses text over the defaults; diagnostics as for specs. */
-int jb_site_parse(const char *file, const char *text, size_t len, struct jb_site **ret, struct jb_diags *diags);
+int jb_site_parse(const char *file, const char *text, size_t len, struct jb_site **ret,
+                  struct jb_diags *diags);
 
 /*
- * Loads `path`; NULL: $JOBBOX_CONFIG when the real and effective uids agree, else /etc/jobbox/jobbox.conf.yaml
- * (absent: defaults). A file named by the user that is absent is an error. A config read by root must belong to
- * root and be writable by nobody else.
+ * Loads `path`; NULL: $JOBBOX_CONFIG when the real and effective uids agree, else
+ * /etc/jobbox/jobbox.conf.yaml (absent: defaults). A file named by the user that is absent is an error. A
+ * config read by root must belong to root and be writable by nobody else.
  */
 int jb_site_load(const char *path, struct jb_site **ret, struct jb_diags *diags);
 

@@ -27,6 +27,6 @@ jb_read_fn jb_form_artifacts;
 jb_read_fn jb_form_priority;
 jb_read_fn jb_form_depends_on;
 jb_read_fn jb_form_array;
-jb_read_fn jb_form_retry_on;
+jb_read_fn jb_form_retry;
 
 #endif

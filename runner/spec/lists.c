@@ -24,7 +24,7 @@ bool jb_env_name(const char *text, size_t len)
 /* A scalar that will be one argument or variable of a program, `extra` bytes longer than it is here. */
 static bool argument(struct jb_reading *rd, const struct jb_at *at, const struct jb_node *node, size_t extra)
 {
-    if (!jb_scalar(rd, at, node, "text; \"\" is empty text"))
+    if (!jb_scalar(rd, at, node, "text, or \"\" for empty text"))
         return false;
     if (node->len + extra <= JB_ARG_MAX)
         return true;

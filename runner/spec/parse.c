@@ -59,11 +59,6 @@ static const struct jb_field limits_fields[] = {
     FIELD("idle", IDLE, jb_read_duration, limits.idle_ns, .min = 1),
 };
 
-static const struct jb_field retry_fields[] = {
-    FIELD("max", MAX, jb_read_count, retry_max, .min = 1, .max = 1000),
-    FIELD("on", MAX, jb_form_retry_on, retry_on),
-};
-
 static const struct jb_field spec_fields[] = {
     FIELD("version", VERSION, jb_form_version, version),
     FIELD("name", NAME, jb_form_name, name),
@@ -86,7 +81,7 @@ static const struct jb_field spec_fields[] = {
     FIELD("priority", PRIORITY, jb_form_priority, priority),
     FIELD("depends_on", DEPENDS_ON, jb_form_depends_on, depends_on),
     FIELD("array", ARRAY, jb_form_array, array),
-    FIELD("retry", RETRY, jb_read_map, retry_max, NESTED(retry_fields)),
+    FIELD("retry", RETRY, jb_form_retry, retry_max),
     FIELD("account", ACCOUNT, jb_form_name, account),
     FIELD("labels", LABELS, jb_form_labels, labels),
     FIELD("allow_degraded", ALLOW_DEGRADED, jb_read_degraded, allow_degraded),
@@ -176,11 +171,6 @@ static void check_whole(struct jb_reading *rd, const struct jb_spec *spec, struc
                      "true needs a locality to be strict about; write locality: l3, numa or package");
     if (said(spec, JB_KEY_SWAP) && !said(spec, JB_KEY_MEMORY))
         complain_key(rd, pos[JB_KEY_SWAP], JB_KEY_SWAP, "needs resources.memory; say how much memory too");
-    if (said(spec, JB_KEY_RETRY) && spec->retry_max == JB_UNSET)
-        complain_key(rd, pos[JB_KEY_RETRY], JB_KEY_RETRY, "has no max; write how often to try again");
-    if (said(spec, JB_KEY_RETRY) && spec->retry_on.len == 0)
-        complain_key(rd, pos[JB_KEY_RETRY], JB_KEY_RETRY,
-                     "has no on; write when to try again, such as [oom, exit:75]");
 }
 
 static void read_spec(struct jb_reading *rd, struct jb_spec *spec, const char *text, size_t len)

@@ -177,8 +177,8 @@ static void retry_word(struct jb_reading *rd, const struct jb_at *at, const stru
     }
 }
 
-void jb_form_retry_on(struct jb_reading *rd, const struct jb_at *at, const struct jb_node *node,
-                      const struct jb_field *field, void *target)
+static void retry_on(struct jb_reading *rd, const struct jb_at *at, const struct jb_node *node,
+                     const struct jb_field *field, void *target)
 {
     size_t i = 0;
     if (!jb_want(rd, at, node, JB_NODE_LIST, "a list such as [oom, exit:75]"))
@@ -187,4 +187,22 @@ void jb_form_retry_on(struct jb_reading *rd, const struct jb_at *at, const struc
         jb_complain(rd, node->pos, at, "is an empty list; name when to try again, or leave retry out");
     for (const struct jb_node *item = node->first; item; item = item->next, i++)
         retry_word(rd, &(struct jb_at){.up = at, .index = i}, item, jb_slot(field, target));
+}
+
+void jb_form_retry(struct jb_reading *rd, const struct jb_at *at, const struct jb_node *node,
+                   const struct jb_field *field, void *target)
+{
+    static const struct jb_field fields[] = {
+        {"max", .key = JB_KEY_MAX, .read = jb_read_count, .offset = offsetof(struct jb_spec, retry_max),
+         .min = 1, .max = 1000},
+        {"on", .key = JB_KEY_MAX, .read = retry_on, .offset = offsetof(struct jb_spec, retry_on)},
+    };
+    (void)field;
+    if (!jb_want(rd, at, node, JB_NODE_MAP, "a mapping such as { max: 2, on: [oom] }"))
+        return;
+    jb_read_fields(rd, at, node, fields, JB_ARRAY_LEN(fields), target);
+    if (!jb_member(node, "max"))
+        jb_complain(rd, node->pos, at, "has no max; write how often to try again");
+    if (!jb_member(node, "on"))
+        jb_complain(rd, node->pos, at, "has no on; write when to try again, such as [oom, exit:75]");
 }

@@ -113,12 +113,16 @@ static void refuse_anchor(struct reader *r, struct jb_pos pos, const struct jb_a
 static bool check_marks(struct reader *r, struct jb_pos pos, const struct jb_at *at,
                         const yaml_char_t *anchor, const yaml_char_t *tag)
 {
+    static const char core_tags[] = "tag:yaml.org,2002:";
     char shown[JB_SHOW];
     if (anchor)
         refuse_anchor(r, pos, at);
-    if (tag)
-        jb_complain(r->rd, pos, at, "the tag \"%s\" is not supported; leave it out",
-                    jb_show((const char *)tag, shown));
+    if (tag) {
+        const char *text = (const char *)tag;
+        bool core = jb_starts_with(text, core_tags);
+        jb_complain(r->rd, pos, at, "the tag \"%s%s\" is not supported; leave it out", core ? "!!" : "",
+                    jb_show(core ? text + strlen(core_tags) : text, shown));
+    }
     return !anchor && !tag;
 }
 

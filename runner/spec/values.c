@@ -119,6 +119,17 @@ static bool octal_looking(const char *text)
     return text[0] == '0' && isdigit((unsigned char)text[1]);
 }
 
+/* The shortest form that jb_parse_size reads back. */
+static const char *exact_size(uint64_t bytes, char *buf, size_t len)
+{
+    static const char *const units[] = {"", "KiB", "MiB", "GiB", "TiB"};
+    size_t i = 0;
+    for (; bytes > 0 && bytes % 1024 == 0 && i + 1 < JB_ARRAY_LEN(units); i++)
+        bytes /= 1024;
+    (void)snprintf(buf, len, "%" PRIu64 "%s", bytes, units[i]);
+    return buf;
+}
+
 void jb_read_size(struct jb_reading *rd, const struct jb_at *at, const struct jb_node *node,
                   const struct jb_field *field, void *target)
 {
@@ -139,7 +150,7 @@ void jb_read_size(struct jb_reading *rd, const struct jb_at *at, const struct jb
                     jb_show(node->text, shown));
     else if (value < field->min)
         jb_complain(rd, node->pos, at, "\"%s\" is too small; write at least %s", jb_show(node->text, shown),
-                    jb_format_size(field->min, least, sizeof(least)));
+                    exact_size(field->min, least, sizeof(least)));
     else
         *(uint64_t *)jb_slot(field, target) = value;
 }

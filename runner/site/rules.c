@@ -1,0 +1,147 @@
+/*
+ * rules.c - reads the forms that only site files have.
+ *
+ * Owns: nothing. Runs in: every process. Privilege: none.
+ */
+#include "site/rules.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "site/site.h"
+#include "spec/words.h"
+
+/* One end of a bound: "none", or what the inner reader of the bound's field reads. */
+static void read_end(struct jb_reading *rd, const struct jb_at *at, const struct jb_node *node,
+                     const struct jb_field *field, void *target)
+{
+    if (node->kind == JB_NODE_SCALAR && jb_streq(node->text, "none"))
+        *(uint64_t *)jb_slot(field, target) = JB_UNSET;
+    else
+        field->inner(rd, at, node, field, target);
+}
+
+static void read_bound(struct jb_reading *rd, const struct jb_at *at, const struct jb_node *node,
+                       const struct jb_field *field, void *target, jb_read_fn *read_default)
+{
+    struct jb_field fields[] = {*field, *field};
+    fields[0].name = "default";
+    fields[0].read = read_default;
+    fields[0].offset += offsetof(struct jb_bound, deflt);
+    fields[1].name = "max";
+    fields[1].read = read_end;
+    fields[1].offset += offsetof(struct jb_bound, max);
+    if (!jb_want(rd, at, node, JB_NODE_MAP, "a mapping such as { default: none, max: none }"))
+        return;
+    jb_read_fields(rd, at, node, fields, JB_ARRAY_LEN(fields), target);
+    const struct jb_bound *bound = jb_slot(field, target);
+    if (bound->deflt != JB_UNSET && bound->deflt > bound->max)
+        jb_complain(rd, node->pos, at,
+                    "the default is more than the max; write a max of at least the default");
+}
+
+void jb_rule_bound(struct jb_reading *rd, const struct jb_at *at, const struct jb_node *node,
+                   const struct jb_field *field, void *target)
+{
+    read_bound(rd, at, node, field, target, read_end);
+}
+
+void jb_rule_pids(struct jb_reading *rd, const struct jb_at *at, const struct jb_node *node,
+                  const struct jb_field *field, void *target)
+{
+    read_bound(rd, at, node, field, target, field->inner);
+}
+
+void jb_rule_auto_path(struct jb_reading *rd, const struct jb_at *at, const struct jb_node *node,
+                       const struct jb_field *field, void *target)
+{
+    char **slot = jb_slot(field, target);
+    if (node->kind != JB_NODE_SCALAR || !jb_streq(node->text, "auto")) {
+        jb_read_path(rd, at, node, field, target);
+        return;
+    }
+    free(*slot);
+    *slot = NULL;
+}
+
+static void add_rule(struct jb_reading *rd, struct jb_site *site, struct jb_bind_rule rule)
+{
+    struct jb_bind_rule *grown = realloc(site->binds.allow, (site->binds.n_allow + 1) * sizeof(*grown));
+    if (!grown) {
+        free(rule.path);
+        jb_note(rd, -ENOMEM);
+        return;
+    }
+    site->binds.allow = grown;
+    site->binds.allow[site->binds.n_allow++] = rule;
+}
+
+void jb_rule_allow(struct jb_reading *rd, const struct jb_at *at, const struct jb_node *node,
+                   const struct jb_field *field, void *target)
+{
+    struct parsed {
+        char *path;
+        enum jb_mount_mode mode;
+    };
+    static const struct jb_field fields[] = {
+        {"path", .key = JB_KEY_MAX, .read = jb_read_path, .offset = offsetof(struct parsed, path)},
+        {"mode", .key = JB_KEY_MAX, .read = jb_read_enum, .offset = offsetof(struct parsed, mode),
+         .names = jb_words_mount_mode, .n_names = JB_MOUNT_MODE_MAX},
+    };
+    size_t i = 0;
+    (void)field;
+    if (!jb_want(rd, at, node, JB_NODE_LIST, "a list such as [ { path: /data, mode: ro } ]"))
+        return;
+    for (const struct jb_node *item = node->first; item; item = item->next, i++) {
+        struct jb_at here = {.up = at, .index = i};
+        struct parsed rule = {.mode = JB_MOUNT_RO};
+        if (!jb_want(rd, &here, item, JB_NODE_MAP, "a mapping such as { path: /data, mode: ro }"))
+            continue;
+        jb_read_fields(rd, &here, item, fields, JB_ARRAY_LEN(fields), &rule);
+        if (!jb_member(item, "path"))
+            jb_complain(rd, item->pos, &here, "has no path; write the folder that may be bound");
+        if (rule.path)
+            add_rule(rd, target, (struct jb_bind_rule){.path = rule.path, .rw = rule.mode == JB_MOUNT_RW});
+    }
+}
+
+/* A program is found by its whole path: there is no PATH worth trusting where it runs. */
+static void read_program(struct jb_reading *rd, const struct jb_at *at, const struct jb_node *node,
+                         const struct jb_field *field, void *target)
+{
+    const struct jb_strv *argv = jb_slot(field, target);
+    jb_read_argv(rd, at, node, field, target);
+    if (argv->len > 0 && argv->items[0][0] != '/')
+        jb_complain(rd, node->pos, at, "must begin with the absolute path of a program");
+}
+
+void jb_rule_sinks(struct jb_reading *rd, const struct jb_at *at, const struct jb_node *node,
+                   const struct jb_field *field, void *target)
+{
+    static const struct jb_field fields[] = {
+        {"file", .key = JB_KEY_MAX, .read = jb_read_path, .offset = offsetof(struct jb_site_sink, path)},
+        {"program", .key = JB_KEY_MAX, .read = read_program, .offset = offsetof(struct jb_site_sink, argv)},
+    };
+    struct jb_site *site = target;
+    size_t i = 0;
+    (void)field;
+    if (!jb_want(rd, at, node, JB_NODE_LIST, "a list such as [ { file: /var/log/jobs.jsonl } ]"))
+        return;
+    for (const struct jb_node *item = node->first; item; item = item->next, i++) {
+        struct jb_at here = {.up = at, .index = i};
+        if (!jb_want(rd, &here, item, JB_NODE_MAP, "a mapping such as { file: /var/log/jobs.jsonl }"))
+            continue;
+        struct jb_site_sink *grown = realloc(site->sinks, (site->n_sinks + 1) * sizeof(*grown));
+        if (!grown) {
+            jb_note(rd, -ENOMEM);
+            return;
+        }
+        bool program = jb_member(item, "program") != NULL;
+        site->sinks = grown;
+        site->sinks[site->n_sinks] = (struct jb_site_sink){.kind = program ? JB_SINK_PROGRAM : JB_SINK_FILE};
+        jb_read_fields(rd, &here, item, fields, JB_ARRAY_LEN(fields), &site->sinks[site->n_sinks++]);
+        if (program == (jb_member(item, "file") != NULL))
+            jb_complain(rd, item->pos, &here, "must have either file or program");
+    }
+}

@@ -1,0 +1,17 @@
+/*
+ * rules.h - readers of what only site files have: bounds, bind rules, sinks. Contract of each: spec/field.h.
+ *
+ * Owns: nothing. Runs in: every process. Privilege: none.
+ */
+#ifndef JB_SITE_RULES_H
+#define JB_SITE_RULES_H
+
+#include "spec/field.h"
+
+jb_read_fn jb_rule_bound;     /* struct jb_bound; default and max by the field's `inner`, or none */
+jb_read_fn jb_rule_pids;      /* the same, where the default may not be none */
+jb_read_fn jb_rule_auto_path; /* char *: absolute, or NULL for "auto" */
+jb_read_fn jb_rule_allow;     /* binds.allow, into the struct jb_site */
+jb_read_fn jb_rule_sinks;     /* into the struct jb_site */
+
+#endif

@@ -1,0 +1,164 @@
+/*
+ * site.c - the site's decisions: built-in ones, and a file read over them.
+ *
+ * Owns: the struct jb_site under construction. Runs in: every process. Privilege: none.
+ */
+#include "site/site.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "site/rules.h"
+
+#define MIB (UINT64_C(1) << 20)
+#define GIB (UINT64_C(1) << 30)
+
+#define FIELD(word, reader, member, ...)                                                                 \
+    {                                                                                                    \
+        .name = (word), .key = JB_KEY_MAX, .read = (reader), .offset = offsetof(struct jb_site, member), \
+        __VA_ARGS__                                                                                      \
+    }
+#define BOUND(word, member, reader, ...) FIELD(word, jb_rule_bound, member, .inner = (reader), __VA_ARGS__)
+#define WORDS(table)                     .names = (table), .n_names = JB_ARRAY_LEN(table)
+#define NESTED(table)                    .fields = (table), .n_names = JB_ARRAY_LEN(table)
+
+static const char *const backend_words[] = {[JB_SCRATCH_TMPFS] = "tmpfs", [JB_SCRATCH_DISK] = "disk"};
+static const char *const sync_words[] = {[JB_SYNC_ALWAYS] = "always", [JB_SYNC_NEVER] = "never"};
+
+static const struct jb_field paths_fields[] = {
+    FIELD("runtime", jb_rule_auto_path, paths.runtime),
+    FIELD("state", jb_rule_auto_path, paths.state),
+    FIELD("cgroup_parent", jb_rule_auto_path, paths.cgroup_parent),
+};
+
+static const struct jb_field resources_fields[] = {
+    BOUND("cpus", cpus, jb_read_count, .min = 1, .max = JB_CPUS_MAX),
+    BOUND("memory", memory, jb_read_size, .min = MIB),
+    BOUND("swap", swap, jb_read_size),
+    FIELD("pids", jb_rule_pids, pids, .inner = jb_read_count, .min = 2, .max = 4194304),
+    BOUND("scratch", scratch, jb_read_size, .min = MIB),
+    BOUND("scratch_inodes", scratch_inodes, jb_read_count, .min = 16),
+};
+
+static const struct jb_field limits_fields[] = {
+    BOUND("wall_time", wall_time, jb_read_duration, .min = 1),
+    BOUND("cpu_time", cpu_time, jb_read_duration, .min = 1),
+    BOUND("output", output, jb_read_size, .min = 1),
+    BOUND("grace", grace, jb_read_duration),
+    BOUND("idle", idle, jb_read_duration, .min = 1),
+};
+
+static const struct jb_field scratch_fields[] = {
+    FIELD("backend", jb_read_enum, scratch_backend, WORDS(backend_words)),
+};
+
+static const struct jb_field binds_fields[] = {
+    FIELD("any", jb_read_bool, binds.any),
+    FIELD("allow", jb_rule_allow, binds.allow),
+    FIELD("deny", jb_read_paths, binds.deny),
+};
+
+static const struct jb_field host_image_fields[] = {
+    FIELD("hide", jb_read_paths, host_image.hide),
+};
+
+static const struct jb_field policy_fields[] = {
+    FIELD("root_in_box", jb_read_bool, policy.root_in_box),
+    FIELD("any_ids", jb_read_bool, policy.any_ids),
+    FIELD("host_network", jb_read_bool, policy.host_network),
+};
+
+static const struct jb_field journal_fields[] = {
+    FIELD("sync", jb_read_enum, journal_sync, WORDS(sync_words)),
+};
+
+static const struct jb_field site_fields[] = {
+    FIELD("paths", jb_read_map, paths, NESTED(paths_fields)),
+    FIELD("resources", jb_read_map, cpus, NESTED(resources_fields)),
+    FIELD("limits", jb_read_map, wall_time, NESTED(limits_fields)),
+    FIELD("reserved_cpus", jb_read_cpus, reserved_cpus),
+    FIELD("scratch", jb_read_map, scratch_backend, NESTED(scratch_fields)),
+    FIELD("binds", jb_read_map, binds, NESTED(binds_fields)),
+    FIELD("host_image", jb_read_map, host_image, NESTED(host_image_fields)),
+    FIELD("policy", jb_read_map, policy, NESTED(policy_fields)),
+    FIELD("allow_degraded", jb_read_degraded, allow_degraded),
+    FIELD("env", jb_read_env, env),
+    FIELD("sinks", jb_rule_sinks, sinks),
+    FIELD("journal", jb_read_map, journal_sync, NESTED(journal_fields)),
+};
+
+void jb_site_free(struct jb_site *site)
+{
+    if (!site)
+        return;
+    free(site->file);
+    free(site->paths.runtime);
+    free(site->paths.state);
+    free(site->paths.cgroup_parent);
+    for (size_t i = 0; i < site->binds.n_allow; i++)
+        free(site->binds.allow[i].path);
+    free(site->binds.allow);
+    jb_strv_free(&site->binds.deny);
+    jb_strv_free(&site->host_image.hide);
+    jb_strv_free(&site->env);
+    for (size_t i = 0; i < site->n_sinks; i++) {
+        free(site->sinks[i].path);
+        jb_strv_free(&site->sinks[i].argv);
+    }
+    free(site->sinks);
+    free(site);
+}
+
+int jb_site_default(struct jb_site **ret)
+{
+    static const char *const deny[] = {"/proc", "/sys", "/dev"};
+    jb_autosite struct jb_site *site = calloc(1, sizeof(*site));
+    if (!site)
+        return -ENOMEM;
+    site->cpus = (struct jb_bound){1, JB_UNSET};
+    site->memory = (struct jb_bound){JB_UNSET, JB_UNSET};
+    site->swap = (struct jb_bound){0, JB_UNSET};
+    site->pids = (struct jb_bound){4096, JB_UNSET};
+    site->scratch = (struct jb_bound){2 * GIB, JB_UNSET};
+    site->scratch_inodes = (struct jb_bound){1000000, JB_UNSET};
+    site->wall_time = (struct jb_bound){JB_UNSET, JB_UNSET};
+    site->cpu_time = (struct jb_bound){JB_UNSET, JB_UNSET};
+    site->output = (struct jb_bound){GIB, JB_UNSET};
+    site->grace = (struct jb_bound){10 * JB_NS_PER_S, 300 * JB_NS_PER_S};
+    site->idle = (struct jb_bound){JB_UNSET, JB_UNSET};
+    site->scratch_backend = JB_SCRATCH_TMPFS;
+    site->binds.any = true;
+    for (size_t i = 0; i < JB_ARRAY_LEN(deny); i++)
+        if (jb_strv_add(&site->binds.deny, deny[i]) < 0)
+            return -ENOMEM;
+    site->policy.root_in_box = true;
+    site->policy.any_ids = true;
+    site->policy.host_network = true;
+    site->journal_sync = JB_SYNC_ALWAYS;
+    *ret = jb_take_ptr(site);
+    return 0;
+}
+
+int jb_site_parse(const char *file, const char *text, size_t len, struct jb_site **ret,
+                  struct jb_diags *diags)
+{
+    struct jb_reading rd;
+    jb_autosite struct jb_site *site = NULL;
+    jb_reading_begin(&rd, file, diags);
+    jb_note(&rd, jb_site_default(&site));
+    if (len > JB_SPEC_FILE_MAX) {
+        jb_complain(&rd, (struct jb_pos){0}, NULL, "is larger than 1 MiB; a configuration is not");
+    } else if (site) {
+        /* a file of comments only is the defaults */
+        const struct jb_node *root = jb_read_yaml(&rd, text, len);
+        jb_set_text(&rd, &site->file, file);
+        if (root && !jb_is_null(root) && jb_want(&rd, NULL, root, JB_NODE_MAP, "a mapping of keys"))
+            jb_read_fields(&rd, NULL, root, site_fields, JB_ARRAY_LEN(site_fields), site);
+    }
+    int r = jb_reading_end(&rd);
+    if (r < 0)
+        return r;
+    *ret = jb_take_ptr(site);
+    return 0;
+}
