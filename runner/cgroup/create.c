@@ -98,7 +98,7 @@ static int plan_groups(struct jb_cgroup *cg, const struct jb_cg_layout *layout, 
                            jb_controller_name((enum jb_controller)c), ctl->why);
         struct jb_cg_group *g = NULL;
         for (size_t i = 0; !g && i < cg->n_groups; i++)
-            if (jb_streq(cg->groups[i].mount, ctl->mount))
+            if (cg->groups[i].mount && jb_streq(cg->groups[i].mount, ctl->mount))
                 g = &cg->groups[i];
         if (!g && !(g = add_group(cg, ctl->mount, below, ctl->version)))
             return jb_fail_errno(err, ENOMEM, "making cgroups");

@@ -120,7 +120,7 @@ static int read_memory(const struct jb_cg_group *g, struct jb_cg_readback *back)
         int r = jb_kread_u64(&g->dir, "memory.max", &back->memory_max);
         return r < 0 ? r : read_number(&g->dir, "memory.swap.max", &back->swap_max);
     }
-    uint64_t both;
+    uint64_t both = JB_UNSET;
     int r = jb_kread_u64(&g->dir, "memory.limit_in_bytes", &back->memory_max);
     if (r == 0)
         r = read_number(&g->dir, "memory.memsw.limit_in_bytes", &both);

@@ -195,22 +195,22 @@ static int put_io(struct writes *w, const struct jb_cg_setting *s, const char *f
 }
 
 static const struct {
-    enum jb_controller controller;
     const char *v1, *v2;
-    bool is_set;
     int (*put)(struct writes *w, const struct jb_cg_setting *s, const char *file, struct jb_error *err);
+    enum jb_controller controller;
+    bool is_set;
 } keys[JB_CG_KEY_MAX] = {
-    [JB_CG_CPUSET_CPUS] = {JB_CTL_CPUSET, "cpuset.cpus", "cpuset.cpus", true, put_set},
-    [JB_CG_CPUSET_MEMS] = {JB_CTL_CPUSET, "cpuset.mems", "cpuset.mems", true, put_set},
-    [JB_CG_CPU_WEIGHT] = {JB_CTL_CPU, "cpu.shares", "cpu.weight", false, put_weight},
-    [JB_CG_CPU_MAX] = {JB_CTL_CPU, "cpu.cfs_quota_us", "cpu.max", false, put_cpu_max},
-    [JB_CG_MEMORY_MAX] = {JB_CTL_MEMORY, "memory.limit_in_bytes", "memory.max", false, put_memory},
-    [JB_CG_SWAP_MAX] = {JB_CTL_MEMORY, "memory.memsw.limit_in_bytes", "memory.swap.max", false, put_swap},
-    [JB_CG_PIDS_MAX] = {JB_CTL_PIDS, "pids.max", "pids.max", false, put_pids},
-    [JB_CG_IO_RBPS] = {JB_CTL_IO, "blkio.throttle.read_bps_device", "io.max", false, put_io},
-    [JB_CG_IO_WBPS] = {JB_CTL_IO, "blkio.throttle.write_bps_device", "io.max", false, put_io},
-    [JB_CG_IO_RIOPS] = {JB_CTL_IO, "blkio.throttle.read_iops_device", "io.max", false, put_io},
-    [JB_CG_IO_WIOPS] = {JB_CTL_IO, "blkio.throttle.write_iops_device", "io.max", false, put_io},
+    [JB_CG_CPUSET_CPUS] = {"cpuset.cpus", "cpuset.cpus", put_set, JB_CTL_CPUSET, true},
+    [JB_CG_CPUSET_MEMS] = {"cpuset.mems", "cpuset.mems", put_set, JB_CTL_CPUSET, true},
+    [JB_CG_CPU_WEIGHT] = {"cpu.shares", "cpu.weight", put_weight, JB_CTL_CPU, false},
+    [JB_CG_CPU_MAX] = {"cpu.cfs_quota_us", "cpu.max", put_cpu_max, JB_CTL_CPU, false},
+    [JB_CG_MEMORY_MAX] = {"memory.limit_in_bytes", "memory.max", put_memory, JB_CTL_MEMORY, false},
+    [JB_CG_SWAP_MAX] = {"memory.memsw.limit_in_bytes", "memory.swap.max", put_swap, JB_CTL_MEMORY, false},
+    [JB_CG_PIDS_MAX] = {"pids.max", "pids.max", put_pids, JB_CTL_PIDS, false},
+    [JB_CG_IO_RBPS] = {"blkio.throttle.read_bps_device", "io.max", put_io, JB_CTL_IO, false},
+    [JB_CG_IO_WBPS] = {"blkio.throttle.write_bps_device", "io.max", put_io, JB_CTL_IO, false},
+    [JB_CG_IO_RIOPS] = {"blkio.throttle.read_iops_device", "io.max", put_io, JB_CTL_IO, false},
+    [JB_CG_IO_WIOPS] = {"blkio.throttle.write_iops_device", "io.max", put_io, JB_CTL_IO, false},
 };
 
 static int resolve_one(struct writes *w, const struct jb_cg_setting *s, struct jb_error *err)

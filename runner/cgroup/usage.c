@@ -314,7 +314,7 @@ int jb_cgroup_usage_stable(const struct jb_cgroup *cg, unsigned tries, struct jb
 {
     uint64_t before = jb_cgroup_cpu_us(cg);
     for (unsigned i = 1;; i++) {
-        struct jb_cg_usage u;
+        struct jb_cg_usage u = {0};
         int r = jb_cgroup_usage(cg, &u, err);
         if (r < 0)
             return r;

@@ -130,7 +130,7 @@ int jb_cg_walk(const struct jb_kdir *parent, const char *name,
         if (top->next < top->children.len) {
             r = descend(&w, top->children.items[top->next]);
             if (r == 1) { /* vanished: the next one */
-                top->next++;
+                w.levels[w.depth - 1].next++;
                 r = 0;
             }
             continue;
@@ -138,7 +138,8 @@ int jb_cg_walk(const struct jb_kdir *parent, const char *name,
         r = ascend(&w);
         if (r == 0) {
             struct level *above = w.depth ? &w.levels[w.depth - 1] : NULL;
-            r = visit(ctx, &w.here, above ? above->children.items[above->next++] : name);
+            const char *left = above && above->children.items ? above->children.items[above->next++] : name;
+            r = visit(ctx, &w.here, left);
         }
     }
     return r == 1 ? 0 : r;

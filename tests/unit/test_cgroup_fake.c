@@ -166,6 +166,30 @@ static void check_usage(const struct jb_cgroup *cg, enum kind kind)
     jb_cg_usage_free(&u);
 }
 
+static void check_readback(const struct fixture *f, const struct jb_cgroup *cg)
+{
+    struct jb_error err = {0};
+    struct jb_cg_readback back;
+    assert_ok(jb_cgroup_readback(cg, &back, &err), &err);
+    assert_ok(jb_cgroup_verify(&f->plan, &back, &err), &err);
+    assert_int_equal(back.version[JB_CTL_MEMORY], f->kind == KIND_V2 ? 2 : 1);
+    assert_int_equal(back.version[JB_CTL_CPUACCT], f->kind == KIND_V2 ? 0 : 1);
+    assert_int_equal(back.version[JB_CTL_UNIFIED], f->kind == KIND_V1 ? 0 : 2);
+    assert_int_equal(back.swap_max, GIB);
+    assert_int_equal(back.n_io, 1);
+    assert_int_equal(back.io[0].wbps, JB_UNSET);
+}
+
+static void check_join(const struct fixture *f, const struct jb_cgroup *cg)
+{
+    enum jb_controller which;
+    assert_int_equal(jb_cgroup_join_self(cg, false, &which), 0);
+    if (f->kind != KIND_V2)
+        check_file(f, "cpu,cpuacct/own/jobbox-fake/tasks", "0");
+    if (f->kind != KIND_V1)
+        check_file(f, "unified/own/jobbox-fake/cgroup.procs", "");
+}
+
 static void life(enum kind kind)
 {
     struct fixture f;
@@ -176,22 +200,9 @@ static void life(enum kind kind)
     assert_int_equal(groups_left(&f), kind == KIND_V1 ? 5 : kind == KIND_HYBRID ? 6 : 1);
     check_files(&f);
     assert_int_equal(jb_cgroup_v2_fd(cg) >= 0, kind != KIND_V1);
-    struct jb_cg_readback back;
-    assert_ok(jb_cgroup_readback(cg, &back, &err), &err);
-    assert_ok(jb_cgroup_verify(&f.plan, &back, &err), &err);
-    assert_int_equal(back.version[JB_CTL_MEMORY], kind == KIND_V2 ? 2 : 1);
-    assert_int_equal(back.version[JB_CTL_CPUACCT], kind == KIND_V2 ? 0 : 1);
-    assert_int_equal(back.version[JB_CTL_UNIFIED], kind == KIND_V1 ? 0 : 2);
-    assert_int_equal(back.swap_max, GIB);
-    assert_int_equal(back.n_io, 1);
-    assert_int_equal(back.io[0].wbps, JB_UNSET);
+    check_readback(&f, cg);
     check_usage(cg, kind);
-    enum jb_controller which;
-    assert_int_equal(jb_cgroup_join_self(cg, false, &which), 0);
-    if (kind != KIND_V2)
-        check_file(&f, "cpu,cpuacct/own/jobbox-fake/tasks", "0");
-    if (kind != KIND_V1)
-        check_file(&f, "unified/own/jobbox-fake/cgroup.procs", "");
+    check_join(&f, cg);
     for (size_t i = 0; i < cg->n_groups; i++) {
         assert_int_equal(mkdirat(cg->groups[i].dir.fd, "sub", 0700), 0);
         assert_int_equal(mkdirat(cg->groups[i].dir.fd, "sub/deep", 0700), 0);
@@ -393,7 +404,7 @@ static void test_names(JB_UNUSED void **state)
     build(&f, KIND_V2);
     char *good = f.plan.name;
     for (size_t i = 0; i < JB_ARRAY_LEN(bad); i++) {
-        f.plan.name = (char *)(uintptr_t)bad[i];
+        f.plan.name = (char *)bad[i];
         assert_false(jb_cg_name_valid(bad[i]));
         assert_int_equal(create(&f, NULL, &cg, &err), -EINVAL);
         assert_int_equal(jb_cgroup_open(&f.layout, &f.plan, &cg, &err), -EINVAL);
@@ -403,7 +414,7 @@ static void test_names(JB_UNUSED void **state)
     f.plan.name = good;
     static const char *const parents[] = {"own", "/own/..", "/own/../own", "//own", "/own/", "/./own", ""};
     for (size_t i = 0; i < JB_ARRAY_LEN(parents); i++) {
-        f.plan.parent = (char *)(uintptr_t)parents[i];
+        f.plan.parent = (char *)parents[i];
         assert_int_equal(create(&f, NULL, &cg, &err), -EINVAL);
     }
     const char *paths[JB_CTL_MAX] = {[JB_CTL_PIDS] = "/sys/fs/cgroup/../etc"};

@@ -194,8 +194,21 @@ static void test_pure_v2(JB_UNUSED void **state)
     check(&l, JB_CTL_CPUACCT, 0, NULL, NULL);
     check(&l, JB_CTL_IO, 0, NULL, NULL);
     assert_contains(l.ctl[JB_CTL_IO].why, "not delegated");
+    jb_cg_layout_free(&l);
+    free(h.procfs);
+    test_tmpdir_remove(h.tmp);
+}
 
-    /* the same host with a parent that the site delegated: empty, so it can pass on what it has */
+/* A parent that the site delegated is empty, so it can pass on what it has. */
+static void test_pure_v2_parent(JB_UNUSED void **state)
+{
+    struct jb_cg_layout l;
+    struct jb_error err = {0};
+    struct v2_host h = v2_host("/user.slice/job.scope");
+    group(&h, "user.slice/job.scope", "cpu memory\n", "cpu\n", "123\n");
+    assert_ok(jb_cg_layout_probe(h.procfs, &l, &err), &err);
+    assert_false(l.ctl[JB_CTL_MEMORY].writable);
+    jb_autofree char *mount = jb_asprintf("%s/cg", h.tmp);
     group(&h, "jobs.slice", "cpuset cpu memory pids io\n", "", "");
     assert_ok(jb_cg_layout_reparent(&l, "/jobs.slice", &err), &err);
     check(&l, JB_CTL_MEMORY, 2, mount, "/jobs.slice");
@@ -301,11 +314,12 @@ static void test_this_host(JB_UNUSED void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_v1_comounted), cmocka_unit_test(test_hybrid),
-        cmocka_unit_test(test_mount_root),   cmocka_unit_test(test_escapes),
-        cmocka_unit_test(test_no_cgroups),   cmocka_unit_test(test_pure_v2),
-        cmocka_unit_test(test_v2_root),      cmocka_unit_test(test_probe_errors),
-        cmocka_unit_test(test_v1_look),      cmocka_unit_test(test_this_host),
+        cmocka_unit_test(test_v1_comounted),   cmocka_unit_test(test_hybrid),
+        cmocka_unit_test(test_mount_root),     cmocka_unit_test(test_escapes),
+        cmocka_unit_test(test_no_cgroups),     cmocka_unit_test(test_pure_v2),
+        cmocka_unit_test(test_pure_v2_parent), cmocka_unit_test(test_v2_root),
+        cmocka_unit_test(test_probe_errors),   cmocka_unit_test(test_v1_look),
+        cmocka_unit_test(test_this_host),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -18,18 +18,15 @@ static struct jb_cg_layout layout_of(int version)
 {
     struct jb_cg_layout l = {.unified_only = version == 2};
     for (size_t c = 0; c < JB_CTL_MAX; c++)
-        l.ctl[c] = (struct jb_cg_controller){.version = version,
-                                             .mount = (char *)(uintptr_t) "/cg",
-                                             .own = (char *)(uintptr_t) "/own",
-                                             .writable = true};
+        l.ctl[c] = (struct jb_cg_controller){
+            .version = version, .mount = (char *)"/cg", .own = (char *)"/own", .writable = true};
     return l;
 }
 
 static struct jb_cg_plan plan_of(const struct jb_cg_setting *settings, size_t n)
 {
-    struct jb_cg_plan p = {.name = (char *)(uintptr_t) "jobbox-x",
-                           .settings = (struct jb_cg_setting *)(uintptr_t)settings,
-                           .n_settings = n};
+    struct jb_cg_plan p = {
+        .name = (char *)"jobbox-x", .settings = (struct jb_cg_setting *)settings, .n_settings = n};
     for (size_t c = 0; c < JB_CTL_MAX; c++)
         p.use[c] = true;
     return p;
@@ -174,10 +171,10 @@ static void test_path(JB_UNUSED void **state)
     struct jb_cg_plan p = plan_of(NULL, 0);
     jb_autofree char *own = jb_cg_path(&l, &p, JB_CTL_PIDS);
     assert_string_equal(own, "/cg/own/jobbox-x");
-    l.ctl[JB_CTL_PIDS].own = (char *)(uintptr_t) "/";
+    l.ctl[JB_CTL_PIDS].own = (char *)"/";
     jb_autofree char *root = jb_cg_path(&l, &p, JB_CTL_PIDS);
     assert_string_equal(root, "/cg/jobbox-x");
-    p.parent = (char *)(uintptr_t) "/site/jobs";
+    p.parent = (char *)"/site/jobs";
     jb_autofree char *site = jb_cg_path(&l, &p, JB_CTL_PIDS);
     assert_string_equal(site, "/cg/site/jobs/jobbox-x");
     p.use[JB_CTL_PIDS] = false;
