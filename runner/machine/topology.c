@@ -28,7 +28,6 @@
 
 #define CHILD_MEMORY  (UINT64_C(2) << 30)
 #define CHILD_SECONDS 20
-#define SYNTHETIC_MAX 65536 /* objects of one level */
 #define XML_DEPTH_MAX 64
 #define RESULT_MAX    (64U << 20)
 #define RESULT_MAGIC  0x6a62746f706f7265ULL
@@ -347,8 +346,9 @@ static int check_synthetic(const struct jb_topology_source *source, struct jb_er
             continue;
         uint64_t n = strtoull(p + (*p == ':'), NULL, 10);
         total *= n ? n : 1;
-        if (n > SYNTHETIC_MAX || total > SYNTHETIC_MAX)
-            return jb_fail(err, EFBIG, "%s: describes more than %d objects", source->name, SYNTHETIC_MAX);
+        if (n > JB_CPUS_MAX || total > JB_CPUS_MAX)
+            return jb_fail(err, EFBIG, "%s: describes more than the %d PUs that jobbox knows", source->name,
+                           JB_CPUS_MAX);
     }
     return 0;
 }
