@@ -28,16 +28,31 @@ uint64_t jb_wall_us(const struct jb_clock *clock)
     return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
 }
 
+/* Gregorian calendar, counted in eras of 400 years that begin on 1 March, so that leap days come last. */
+struct jb_utc jb_utc(uint64_t wall_us)
+{
+    uint64_t seconds = wall_us / 1000000;
+    uint64_t days = seconds / 86400 + 719468; /* since 0000-03-01 */
+    uint64_t era = days / 146097;
+    uint64_t day_of_era = days % 146097;
+    uint64_t year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
+    uint64_t day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    uint64_t month = (5 * day_of_year + 2) / 153; /* 0: March */
+    struct jb_utc utc = {
+        .year = (int)(year_of_era + era * 400 + (month >= 10)),
+        .month = (int)(month < 10 ? month + 3 : month - 9),
+        .day = (int)(day_of_year - (153 * month + 2) / 5 + 1),
+        .hour = (int)(seconds / 3600 % 24),
+        .minute = (int)(seconds / 60 % 60),
+        .second = (int)(seconds % 60),
+    };
+    return utc;
+}
+
 char *jb_format_time(uint64_t wall_us, char *buf, size_t len)
 {
-    time_t seconds = (time_t)(wall_us / 1000000);
-    struct tm tm;
-    if (!gmtime_r(&seconds, &tm) || len == 0) {
-        if (len)
-            buf[0] = '\0';
-        return buf;
-    }
-    (void)snprintf(buf, len, "%04d-%02d-%02dT%02d:%02d:%02d.%06uZ", tm.tm_year + 1900, tm.tm_mon + 1,
-                   tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, (unsigned)(wall_us % 1000000));
+    struct jb_utc t = jb_utc(wall_us);
+    (void)snprintf(buf, len, "%04d-%02d-%02dT%02d:%02d:%02d.%06uZ", t.year, t.month, t.day, t.hour, t.minute, t.second,
+                   (unsigned)(wall_us % 1000000));
     return buf;
 }

@@ -123,7 +123,7 @@ static int32_t start(struct init *in, char **argv)
     int report[2];
     if (pipe2(report, O_CLOEXEC) < 0)
         return errno;
-    in->job = fork();
+    in->job = vfork(); /* the child only makes calls and execs; no page tables are copied */
     if (in->job < 0)
         return errno;
     if (in->job == 0)

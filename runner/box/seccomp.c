@@ -1,5 +1,5 @@
 /*
- * seccomp.c - installing a profile's filters.
+ * seccomp.c - installing a profile's filter.
  *
  * Owns: nothing. Runs in: the box's first process, last before jobbox-init. Privilege: none.
  */
@@ -12,19 +12,13 @@
 
 #include "base/str.h"
 
-static int install(const struct jb_seccomp_program *program)
-{
-    struct sock_fprog prog = {.len = program->len, .filter = (struct sock_filter *)program->code};
-    return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &prog) < 0 ? -errno : 0;
-}
-
 int jb_seccomp_install(const char *profile)
 {
     for (const struct jb_seccomp_profile *p = jb_seccomp_profiles; p->name; p++) {
         if (!jb_streq(p->name, profile))
             continue;
-        int r = install(&p->arguments);
-        return r < 0 ? r : install(&p->calls);
+        struct sock_fprog prog = {.len = p->len, .filter = (struct sock_filter *)p->code};
+        return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &prog) < 0 ? -errno : 0;
     }
     return -ENOENT;
 }

@@ -3,8 +3,8 @@
  *
  * Owns: nothing. Runs in: the box's first process, after no_new_privs. Privilege: none.
  *
- * Filters are data (seccomp_profile.def), compiled by libseccomp when jobbox is built, so that a start costs
- * two system calls and no compilation.
+ * Filters are data (seccomp_profile.def), made into programs when jobbox is built. The kernel compiles a program and
+ * tries it on every call number each time it is installed, so its size and depth are part of what a start costs.
  */
 #ifndef JB_BOX_SECCOMP_H
 #define JB_BOX_SECCOMP_H
@@ -12,15 +12,10 @@
 #include <linux/filter.h>
 #include <stddef.h>
 
-struct jb_seccomp_program {
-    const struct sock_filter *code;
-    unsigned short len;
-};
-
 struct jb_seccomp_profile {
     const char *name;
-    struct jb_seccomp_program calls;     /* which calls exist for the job; all others give ENOSYS */
-    struct jb_seccomp_program arguments; /* calls refused for what they are asked to do: EPERM */
+    const struct sock_filter *code;
+    unsigned short len;
 };
 
 /* Made at build time. Ends with a NULL name. */

@@ -13,9 +13,11 @@
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "base/json.h"
+#include "base/str.h"
 #include "record/record.h"
 
-#define FILE_MAX (4U << 20)
+#define BOX_FILE     "box.jsonl"
+#define BOX_FILE_MAX (8U << 20)
 
 static json_t *make_recovery(const struct jb_plan *plan)
 {
@@ -41,50 +43,66 @@ static json_t *make_recovery(const struct jb_plan *plan)
     return NULL;
 }
 
-static int save(int box_fd, const char *name, const json_t *value, struct jb_error *err)
+/* {key: value} as one line. */
+static int add_line(struct jb_buf *buf, const char *key, const json_t *value, struct jb_error *err)
 {
     jb_autofree char *line = NULL;
     size_t len;
-    int r = jb_record_line(value, &line, &len, err);
-    if (r < 0)
-        return r;
-    r = jb_replace_at(box_fd, name, line, len, 0600);
-    return r < 0 ? jb_fail_errno(err, r, "writing %s of the box", name) : 0;
-}
-
-int jb_boxdir_save_plan(int box_fd, const struct jb_plan *plan, const json_t *record, struct jb_error *err)
-{
-    json_t *saved = json_object();
-    int r = -ENOMEM;
-    if (jb_json_set(saved, "record", json_incref((json_t *)record)) &&
-        jb_json_set(saved, "recovery", make_recovery(plan)))
-        r = save(box_fd, "plan.json", saved, err);
-    else
-        (void)jb_fail_errno(err, r, "plan.json");
-    json_decref(saved);
+    json_t *object = json_object();
+    int r = jb_json_set(object, key, json_incref((json_t *)value)) ? jb_record_line(object, &line, &len, err)
+                                                                   : jb_fail_errno(err, ENOMEM, BOX_FILE);
+    json_decref(object);
+    if (r == 0 && jb_buf_add(buf, line, len) < 0)
+        r = jb_fail_errno(err, ENOMEM, BOX_FILE);
     return r;
 }
 
-int jb_boxdir_save_record(int box_fd, const json_t *record, struct jb_error *err)
+static int append(int fd, const struct jb_buf *buf, struct jb_error *err)
 {
-    return save(box_fd, "record.json", record, err);
+    ssize_t n;
+    do
+        n = write(fd, buf->data, buf->len);
+    while (n < 0 && errno == EINTR);
+    if (n == (ssize_t)buf->len)
+        return 0;
+    return jb_fail_errno(err, n < 0 ? errno : ENOSPC, "writing " BOX_FILE " of the box");
 }
 
-/* NULL and 0 when the file is not there. */
-static int load(int box_fd, const char *name, json_t **ret, struct jb_error *err)
+int jb_boxdir_begin(int box_fd, const struct jb_plan *plan, const json_t *record, int *ret_fd, struct jb_error *err)
 {
-    jb_autofree char *text = NULL;
-    size_t len;
-    json_error_t bad;
-    *ret = NULL;
-    jb_autoclose int fd = jb_open_at(box_fd, name, O_RDONLY | O_NOFOLLOW, 0, JB_WALK_STRICT);
-    if (fd == -ENOENT)
-        return 0;
-    int r = fd < 0 ? fd : jb_read_fd(fd, FILE_MAX, &text, &len);
+    jb_autobuf struct jb_buf buf = {0};
+    json_t *recovery = make_recovery(plan);
+    int r = recovery ? add_line(&buf, "plan", recovery, err) : jb_fail_errno(err, ENOMEM, BOX_FILE);
+    json_decref(recovery);
+    if (r == 0)
+        r = add_line(&buf, "record", record, err);
     if (r < 0)
-        return jb_fail_errno(err, r, "reading %s of a box", name);
-    *ret = json_loadb(text, len, JSON_REJECT_DUPLICATES, &bad);
-    return *ret ? 0 : jb_fail(err, EBADMSG, "%s of a box: line %d: %s", name, bad.line, bad.text);
+        return r;
+    jb_autoclose int fd =
+        openat(box_fd, BOX_FILE, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return jb_fail_errno(err, errno, "making " BOX_FILE " of the box");
+    r = append(fd, &buf, err);
+    if (r == 0)
+        *ret_fd = jb_take_fd(&fd);
+    return r;
+}
+
+static int save(int fd, const char *key, const json_t *value, struct jb_error *err)
+{
+    jb_autobuf struct jb_buf buf = {0};
+    int r = add_line(&buf, key, value, err);
+    return r < 0 ? r : append(fd, &buf, err);
+}
+
+int jb_boxdir_save_record(int fd, const json_t *record, struct jb_error *err)
+{
+    return save(fd, "record", record, err);
+}
+
+int jb_boxdir_save_finished(int fd, const json_t *record, struct jb_error *err)
+{
+    return save(fd, "finished", record, err);
 }
 
 static char *copy_text(const json_t *object, const char *key)
@@ -97,6 +115,7 @@ static int read_groups(const json_t *recovery, struct jb_boxdir_found *found)
 {
     size_t i;
     json_t *group;
+    found->scratch_on_disk = json_is_true(json_object_get(recovery, "scratch_on_disk"));
     found->cgroups.unified_only = json_is_true(json_object_get(recovery, "unified_only"));
     found->cgroup.name = copy_text(recovery, "name");
     found->cgroup.parent = copy_text(recovery, "parent");
@@ -119,25 +138,47 @@ static int read_groups(const json_t *recovery, struct jb_boxdir_found *found)
     return found->cgroup.name ? 0 : -EBADMSG;
 }
 
+static int read_line(const char *line, size_t len, struct jb_boxdir_found *found, struct jb_error *err)
+{
+    json_error_t bad;
+    json_t *object = json_loadb(line, len, JSON_REJECT_DUPLICATES, &bad);
+    if (!object)
+        return jb_fail(err, EBADMSG, BOX_FILE " of a box: %s", bad.text);
+    const json_t *plan = json_object_get(object, "plan");
+    json_t *record = json_object_get(object, "record");
+    json_t *finished = json_object_get(object, "finished");
+    int r = plan ? read_groups(plan, found) : 0;
+    if (r < 0)
+        (void)jb_fail(err, EBADMSG, BOX_FILE " of a box: its plan makes no sense");
+    found->finished |= finished != NULL;
+    record = finished ? finished : record;
+    if (record) {
+        json_decref(found->record);
+        found->record = json_incref(record);
+    }
+    json_decref(object);
+    return r;
+}
+
 int jb_boxdir_load(int box_fd, struct jb_boxdir_found *ret, struct jb_error *err)
 {
-    struct jb_boxdir_found found = {0};
-    json_t *plan = NULL;
-    json_t *record = NULL;
-    int r = load(box_fd, "plan.json", &plan, err);
-    if (r == 0)
-        r = load(box_fd, "record.json", &record, err);
-    if (r == 0 && plan) {
-        const json_t *recovery = json_object_get(plan, "recovery");
-        found.scratch_on_disk = json_is_true(json_object_get(recovery, "scratch_on_disk"));
-        found.finished = record != NULL;
-        found.record = record ? json_incref(record) : json_incref(json_object_get(plan, "record"));
-        r = read_groups(recovery, &found);
-        if (r < 0)
-            (void)jb_fail_errno(err, r, "plan.json of a box");
+    struct jb_boxdir_found found = {.fd = -1};
+    jb_autofree char *text = NULL;
+    size_t len = 0;
+    found.fd = jb_open_at(box_fd, BOX_FILE, O_RDWR | O_APPEND | O_NOFOLLOW, 0, JB_WALK_STRICT);
+    if (found.fd == -ENOENT) {
+        found.fd = -1;
+        *ret = found;
+        return 0;
     }
-    json_decref(plan);
-    json_decref(record);
+    int r = found.fd < 0 ? found.fd : jb_read_fd(found.fd, BOX_FILE_MAX, &text, &len);
+    if (r < 0) {
+        jb_boxdir_found_free(&found);
+        return jb_fail_errno(err, r, "reading " BOX_FILE " of a box");
+    }
+    const char *end;
+    for (const char *line = text; r == 0 && (end = strchr(line, '\n')); line = end + 1)
+        r = read_line(line, (size_t)(end - line), &found, err);
     if (r < 0) {
         jb_boxdir_found_free(&found);
         return r;
@@ -148,10 +189,11 @@ int jb_boxdir_load(int box_fd, struct jb_boxdir_found *ret, struct jb_error *err
 
 void jb_boxdir_found_free(struct jb_boxdir_found *found)
 {
+    jb_close(&found->fd);
     json_decref(found->record);
     jb_cg_layout_free(&found->cgroups);
     jb_cg_plan_free(&found->cgroup);
-    *found = (struct jb_boxdir_found){0};
+    *found = (struct jb_boxdir_found){.fd = -1};
 }
 
 int jb_boxdir_remove_scratch(int state_fd, const struct jb_id *id, struct jb_error *err)

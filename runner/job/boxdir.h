@@ -1,12 +1,14 @@
 /*
- * boxdir.h - what a box's directory holds besides its lock: enough to finish the box without its supervisor.
+ * boxdir.h - what a box's directory holds: enough to finish the box without its supervisor.
  *
- * Owns: nothing. Runs in: the supervisor (writing), whoever recovers (reading). Privilege: the runtime
- * directory's.
+ * Owns: nothing. Runs in: the supervisor (writing), whoever recovers (reading). Privilege: the runtime directory's.
  *
- *   plan.json    {"record": draft, "recovery": {...}}; written before anything is made outside of the
- * directory, replaced when the isolation has been read back and the job is about to start record.json  the
- * finished record, written before teardown and before the journal has it
+ * box.jsonl is only appended to, one write a line; a last line without its end was never written. In order:
+ *   {"plan": {...}}      how to find what the box made outside of its directory; before any of it is made
+ *   {"record": {...}}    the record as far as it is known: before anything is made, and again when the isolation has
+ *                        been read back and the job is about to start
+ *   {"finished": {...}}  the finished record: before teardown, and before the journal has it
+ * An attempt begins with the first line. What died before that has touched nothing and leaves no record.
  */
 #ifndef JB_JOB_BOXDIR_H
 #define JB_JOB_BOXDIR_H
@@ -16,13 +18,16 @@
 #include "cgroup/cgroup.h"
 #include "plan/plan.h"
 
-int jb_boxdir_save_plan(int box_fd, const struct jb_plan *plan, const json_t *record, struct jb_error *err);
-int jb_boxdir_save_record(int box_fd, const json_t *record, struct jb_error *err);
+/* Makes box.jsonl with plan and first record in one write. *ret_fd: for the others, the caller's. */
+int jb_boxdir_begin(int box_fd, const struct jb_plan *plan, const json_t *record, int *ret_fd, struct jb_error *err);
+int jb_boxdir_save_record(int fd, const json_t *record, struct jb_error *err);
+int jb_boxdir_save_finished(int fd, const json_t *record, struct jb_error *err);
 
 /* What recovery needs. Release with jb_boxdir_found_free. */
 struct jb_boxdir_found {
-    json_t *record; /* finished when `finished`; NULL: the box had not got as far as a plan */
-    bool finished;
+    int fd;         /* box.jsonl, to go on with; -1: not there */
+    json_t *record; /* NULL: the box had not got as far as a plan */
+    bool finished;  /* the record is */
     struct jb_cg_layout cgroups; /* as they were for the supervisor: the finder may sit elsewhere */
     struct jb_cg_plan cgroup;
     bool scratch_on_disk;

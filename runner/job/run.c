@@ -36,7 +36,7 @@ struct attempt {
     struct jb_id id;
     struct jb_host host;
     struct jb_plan *plan;
-    int box_fd, lock_fd;
+    int box_fd, lock_fd, file_fd; /* directory, ledger slot, box.jsonl */
     char *box_dir;
     struct jb_cgroup *cgroup;
     struct jb_box box;
@@ -165,7 +165,7 @@ static int prepare(struct attempt *a, enum jb_job_failure *ret_failure, struct j
     if (!a->box_dir)
         return jb_fail_errno(err, ENOMEM, "box");
     r = jb_record_draft(a->plan, &a->origin, &a->record, err);
-    return r < 0 ? r : jb_boxdir_save_plan(a->box_fd, a->plan, a->record, err);
+    return r < 0 ? r : jb_boxdir_begin(a->box_fd, a->plan, a->record, &a->file_fd, err);
 }
 
 static int make_scratch_dir(const struct attempt *a, struct jb_error *err)
@@ -208,7 +208,7 @@ static int build(struct attempt *a, struct jb_error *err)
         r = jb_record_isolation(a->record, a->plan, &isolation, a->cgroup ? &readback : NULL, err);
     if (r == 0 && a->plan->tty)
         r = jb_streams_terminal(&a->streams, jb_take_fd(&a->box.master_fd), a->o->tty_fd, a->o->out_fd, err);
-    return r < 0 ? r : jb_boxdir_save_plan(a->box_fd, a->plan, a->record, err);
+    return r < 0 ? r : jb_boxdir_save_record(a->file_fd, a->record, err);
 }
 
 /* Signals are taken through a descriptor while the job lives; what the caller ignores (nohup) stays ignored.
@@ -322,7 +322,7 @@ static int conclude(struct attempt *a, struct jb_error *warning, struct jb_error
     if (has_usage)
         jb_cg_usage_free(&usage);
     if (r == 0)
-        r = jb_boxdir_save_record(a->box_fd, a->record, err);
+        r = jb_boxdir_save_finished(a->file_fd, a->record, err);
     if (r == 0)
         r = tear_down(a, err);
     if (r == 0)
@@ -348,6 +348,7 @@ static void attempt_free(struct attempt *a)
         jb_streams_close(&a->streams);
     jb_cgroup_free(a->cgroup);
     jb_close(&a->box_fd);
+    jb_close(&a->file_fd);
     jb_close(&a->lock_fd);
     free(a->box_dir);
     free(a->outcome.limit);
@@ -359,7 +360,7 @@ static void attempt_free(struct attempt *a)
 int jb_job_run(const struct jb_job_options *options, json_t **ret_record, enum jb_job_failure *ret_failure,
                struct jb_error *warning, struct jb_error *err)
 {
-    struct attempt a = {.o = options, .box_fd = -1, .lock_fd = -1, .box = JB_BOX_INIT};
+    struct attempt a = {.o = options, .box_fd = -1, .lock_fd = -1, .file_fd = -1, .box = JB_BOX_INIT};
     struct jb_error failure = {0};
     json_t *artifacts = NULL;
     sigset_t old;

@@ -68,21 +68,16 @@ static int finish_record(struct jb_boxdir_found *found, const struct jb_cg_usage
 static int finish_box(struct jb_state *state, const struct jb_site *site, const struct jb_id *id, int box_fd,
                       struct jb_error *err)
 {
-    struct jb_boxdir_found found = {0};
+    struct jb_boxdir_found found = {.fd = -1};
     struct jb_cg_usage usage = {0};
     bool has_usage = false;
     int r = jb_boxdir_load(box_fd, &found, err);
-    if (r == -EBADMSG && !found.record) {
-        /* torn by a full disk or a power cut; it was never complete, so nothing was made after it */
-        jb_error_clear(err);
-        r = 0;
-    }
     if (r == 0 && found.record) {
         r = finish_cgroups(&found, &usage, &has_usage, err);
         if (r == 0 && !found.finished) {
             r = finish_record(&found, has_usage ? &usage : NULL, err);
             if (r == 0) /* so that the next try does not lose what was read before the groups went */
-                r = jb_boxdir_save_record(box_fd, found.record, err);
+                r = jb_boxdir_save_finished(found.fd, found.record, err);
         }
         if (r == 0 && found.scratch_on_disk)
             r = jb_boxdir_remove_scratch(state->state_fd, id, err);

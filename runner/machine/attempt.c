@@ -260,8 +260,13 @@ bool jb_attempt_close(const struct jb_attempt *a)
            jb_attempt_touched(a, level) <= jb_attempt_need(a, level, a->request->cpus);
 }
 
-int jb_attempt_solve(struct jb_attempt *a)
+int jb_attempt_solve(struct jb_attempt *a, const struct jb_cpus *must, jb_cost *ret_cost)
 {
-    return jb_solve(a->cores, a->machine->n_cores, (unsigned)a->request->cpus,
-                    jb_attempt_level(a->request->locality));
+    struct jb_solve_wish wish = {
+        .k = (unsigned)a->request->cpus,
+        .first = jb_attempt_level(a->request->locality),
+        .strict = jb_attempt_strict(a),
+        .must = must,
+    };
+    return jb_solve(a->cores, a->machine->n_cores, &wish, ret_cost);
 }

@@ -39,8 +39,8 @@ enum jb_level jb_attempt_level(enum jb_locality locality);
 /* Fills total, free and load of the cores whose kind is in question (lowest to highest). Returns the free
  * units. */
 unsigned jb_attempt_count(struct jb_attempt *a);
-/* Chooses: `take` of the cores. -ENOSPC when too few are free. */
-int jb_attempt_solve(struct jb_attempt *a);
+/* Chooses: `take` of the cores, touching all of the nodes `must` (by index; NULL: none). -ENOSPC when it cannot be. */
+int jb_attempt_solve(struct jb_attempt *a, const struct jb_cpus *must, jb_cost *ret_cost);
 
 /* Of what `take` says: how many groups of a level, the PUs, what others may not have. */
 unsigned jb_attempt_touched(const struct jb_attempt *a, enum jb_level level);

@@ -10,6 +10,8 @@
 #include "base/cleanup.h"
 #include "machine/attempt.h"
 
+#define NODES_EXACT 8 /* up to so many nodes all 255 sets of them are tried for memory */
+
 /* A usable node in place of one that is not: of the same package if there is one, else the first with CPUs.
  */
 static const struct jb_numa *stand_in(const struct jb_machine *m, unsigned package)
@@ -113,36 +115,6 @@ static size_t poorest(struct jb_attempt *a)
     return worst;
 }
 
-/*
- * Other cores, whose nodes have the memory: first among nodes that each have enough of it, then leaving out
- * the poorest node of each answer. 0 when found, -ENOSPC when not.
- */
-static int solve_for_memory(struct jb_attempt *a)
-{
-    struct jb_cpus poor = {0};
-    for (size_t v = 0; v < a->machine->n_nodes; v++)
-        if (capacity_of_node(a, v) < a->request->memory)
-            jb_cpus_add(&poor, (unsigned)v);
-    if (drop_nodes(a, &poor) >= a->request->cpus) {
-        int r = jb_attempt_solve(a);
-        if (r < 0 || jb_attempt_close(a))
-            return r;
-    }
-    (void)jb_attempt_count(a);
-    struct jb_cpus left_out = {0};
-    while (drop_nodes(a, &left_out) >= a->request->cpus) {
-        int r = jb_attempt_solve(a);
-        if (r < 0)
-            return r;
-        if (!jb_attempt_close(a))
-            return -ENOSPC;
-        if (memory_fits(a))
-            return 0;
-        jb_cpus_add(&left_out, (unsigned)poorest(a));
-    }
-    return -ENOSPC;
-}
-
 /* Keeps the takes of the first answer while another one is sought. */
 static unsigned *save_takes(const struct jb_attempt *a)
 {
@@ -156,6 +128,107 @@ static void restore_takes(struct jb_attempt *a, const unsigned *takes)
 {
     for (unsigned c = 0; c < a->machine->n_cores; c++)
         a->cores[c].take = takes[c];
+}
+
+/* Nodes (by index) with a core that is free; at most `max`, else 0 is returned. */
+static unsigned list_nodes(const struct jb_attempt *a, unsigned max, unsigned *ret)
+{
+    struct jb_cpus seen = {0};
+    for (unsigned c = 0; c < a->machine->n_cores; c++)
+        if (a->cores[c].free)
+            jb_cpus_add(&seen, a->cores[c].group[JB_LEVEL_NUMA]);
+    unsigned n = 0;
+    for (int v = jb_cpus_next(&seen, 0); v >= 0; v = jb_cpus_next(&seen, (unsigned)v + 1)) {
+        if (n == max)
+            return 0;
+        ret[n++] = (unsigned)v;
+    }
+    return n;
+}
+
+/* Solves with exactly the nodes in `only` when they have the memory. */
+static int solve_on(struct jb_attempt *a, const struct jb_cpus *only, jb_cost *ret_cost)
+{
+    struct jb_cpus mems = {0};
+    struct jb_cpus others = {0};
+    for (size_t v = 0; v < a->machine->n_nodes; v++)
+        if (jb_cpus_has(only, (unsigned)v))
+            jb_cpus_add(&mems, a->machine->nodes[v].os);
+        else
+            jb_cpus_add(&others, (unsigned)v);
+    if (jb_capacity_of(&a->capacity, &mems, a->request->memory) < a->request->memory)
+        return -ENOSPC;
+    (void)jb_attempt_count(a);
+    if (drop_nodes(a, &others) < a->request->cpus)
+        return -ENOSPC;
+    int r = jb_attempt_solve(a, only, ret_cost);
+    return r == 0 && (!jb_attempt_close(a) || !memory_fits(a)) ? -ENOSPC : r;
+}
+
+/* Few nodes: every set of them is tried, so the answer is the best there is. */
+static int solve_exactly(struct jb_attempt *a, const unsigned *nodes, unsigned n)
+{
+    jb_autofree unsigned *best = NULL;
+    jb_cost least = 0;
+    for (unsigned set = 1; set < 1U << n; set++) {
+        struct jb_cpus only = {0};
+        jb_cost cost = 0;
+        if ((unsigned)__builtin_popcount(set) > a->request->cpus)
+            continue;
+        for (unsigned i = 0; i < n; i++)
+            if (set >> i & 1)
+                jb_cpus_add(&only, nodes[i]);
+        int r = solve_on(a, &only, &cost);
+        if (r == -ENOMEM)
+            return r;
+        if (r < 0 || (best && cost >= least))
+            continue;
+        free(best);
+        best = save_takes(a);
+        if (!best)
+            return -ENOMEM;
+        least = cost;
+    }
+    (void)jb_attempt_count(a);
+    if (!best)
+        return -ENOSPC;
+    restore_takes(a, best);
+    return 0;
+}
+
+/* Many nodes: those that each have enough memory first, then leaving out the poorest node of each answer. */
+static int solve_greedily(struct jb_attempt *a)
+{
+    struct jb_cpus poor = {0};
+    for (size_t v = 0; v < a->machine->n_nodes; v++)
+        if (capacity_of_node(a, v) < a->request->memory)
+            jb_cpus_add(&poor, (unsigned)v);
+    if (drop_nodes(a, &poor) >= a->request->cpus) {
+        int r = jb_attempt_solve(a, NULL, NULL);
+        if (r < 0 || jb_attempt_close(a))
+            return r;
+    }
+    (void)jb_attempt_count(a);
+    struct jb_cpus left_out = {0};
+    while (drop_nodes(a, &left_out) >= a->request->cpus) {
+        int r = jb_attempt_solve(a, NULL, NULL);
+        if (r < 0)
+            return r;
+        if (!jb_attempt_close(a))
+            return -ENOSPC;
+        if (memory_fits(a))
+            return 0;
+        jb_cpus_add(&left_out, (unsigned)poorest(a));
+    }
+    return -ENOSPC;
+}
+
+/* Other cores, whose nodes have the memory. 0 when found, -ENOSPC when not. */
+static int solve_for_memory(struct jb_attempt *a)
+{
+    unsigned nodes[NODES_EXACT];
+    unsigned n = list_nodes(a, NODES_EXACT, nodes);
+    return n ? solve_exactly(a, nodes, n) : solve_greedily(a);
 }
 
 /*

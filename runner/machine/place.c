@@ -26,7 +26,7 @@ static int try_kinds(struct jb_attempt *a, int lowest, int highest, struct jb_ve
         blame(v, JB_REFUSAL_COUNT);
         return -ENOSPC;
     }
-    int r = jb_attempt_solve(a);
+    int r = jb_attempt_solve(a, NULL, NULL);
     if (r < 0)
         return r;
     if (!jb_attempt_close(a)) {

@@ -16,11 +16,11 @@
 #include "base/arena.h"
 
 /* All criteria in one number that adds and compares lexicographically: 13 bits each, room for 4096 units. */
-typedef unsigned __int128 cost_t;
 #define FIELD_BITS 13
-#define NO_WAY     (~(cost_t)0)
+#define LOAD_BITS  24
+#define NO_WAY     (~(jb_cost)0)
 
-enum field { /* position from the least significant */
+enum field { /* position from the least significant; what sharing costs comes above or below the first level */
              FIELD_LEFT_PACKAGE,
              FIELD_LEFT_NUMA,
              FIELD_LEFT_L3,
@@ -29,12 +29,11 @@ enum field { /* position from the least significant */
              FIELD_THIRD,
              FIELD_SECOND,
              FIELD_FIRST,
-             FIELD_LOAD, /* the remaining 24 bits */
 };
 
-static cost_t in_field(enum field field, unsigned value)
+static jb_cost in_field(enum field field, unsigned value)
 {
-    return (cost_t)value << (FIELD_BITS * (unsigned)field);
+    return (jb_cost)value << (FIELD_BITS * (unsigned)field);
 }
 
 struct node {
@@ -42,7 +41,7 @@ struct node {
     int level;         /* enum jb_level; -1: the root */
     struct node *child, *last, *next;
     unsigned free;
-    cost_t *row;            /* free+1 (at most k+1) entries */
+    jb_cost *row;           /* free+1 (at most k+1) entries */
     uint16_t *choice;       /* by units taken of this and the siblings before it: those taken of this */
     size_t *order;          /* a node without children: its cores, the least loaded first */
     uint16_t **core_choice; /* the same where units are threads */
@@ -51,14 +50,15 @@ struct node {
 struct solver {
     struct jb_arena arena;
     struct jb_place_core *cores;
-    unsigned k;
+    const struct jb_solve_wish *wish;
     bool threads; /* some core has more than one unit */
-    cost_t level_touch[JB_LEVEL_MAX];
+    unsigned load_shift;
+    jb_cost level_touch[JB_LEVEL_MAX];
 };
 
 static unsigned at_most(const struct solver *s, unsigned n)
 {
-    return n < s->k ? n : s->k;
+    return n < s->wish->k ? n : s->wish->k;
 }
 
 static struct node *new_node(struct solver *s, struct node *parent, size_t begin, size_t end, int level)
@@ -121,28 +121,29 @@ static int build(struct solver *s, struct node *node, unsigned levels) /* NOLINT
     return 0;
 }
 
-static cost_t *new_row(struct solver *s, unsigned n)
+static jb_cost *new_row(struct solver *s, unsigned n)
 {
-    return jb_arena_alloc(&s->arena, (n + 1) * sizeof(cost_t));
+    return jb_arena_alloc(&s->arena, (n + 1) * sizeof(jb_cost));
 }
 
 /* Puts `child` (n_child units) onto `acc` (n_acc units): the merged row, and how many of each total the child
  * gives. */
-static int merge(struct solver *s, const cost_t *acc, unsigned n_acc, const cost_t *child, unsigned n_child,
-                 cost_t **ret_row, uint16_t **ret_choice)
+static int merge(struct solver *s, const jb_cost *acc, unsigned n_acc, const jb_cost *child, unsigned n_child,
+                 jb_cost **ret_row, uint16_t **ret_choice)
 {
     unsigned n = at_most(s, n_acc + n_child);
-    cost_t *row = new_row(s, n);
+    jb_cost *row = new_row(s, n);
     uint16_t *choice = jb_arena_alloc(&s->arena, (n + 1) * sizeof(*choice));
     if (!row || !choice)
         return -ENOMEM;
     for (unsigned j = 0; j <= n; j++) {
-        cost_t best = NO_WAY;
+        jb_cost best = NO_WAY;
         unsigned from = j > n_acc ? j - n_acc : 0;
         unsigned upto = j < n_child ? j : n_child;
         for (unsigned t = from; t <= upto; t++) { /* ties: as much as possible from what comes first */
-            cost_t cost = acc[j - t] + child[t];
-            if (cost < best) {
+            bool way = acc[j - t] != NO_WAY && child[t] != NO_WAY;
+            jb_cost cost = acc[j - t] + child[t];
+            if (way && cost < best) {
                 best = cost;
                 choice[j] = (uint16_t)t;
             }
@@ -172,14 +173,14 @@ static int core_row(struct solver *s, struct node *node)
     }
     unsigned upto = at_most(s, node->free);
     for (unsigned j = 1; j <= upto; j++)
-        node->row[j] = node->row[j - 1] + in_field(FIELD_LOAD, s->cores[node->order[j - 1]].load);
+        node->row[j] = node->row[j - 1] + ((jb_cost)s->cores[node->order[j - 1]].load << s->load_shift);
     return 0;
 }
 
 /* Units are threads: which cores are broken into matters. */
 static int thread_row(struct solver *s, struct node *node)
 {
-    cost_t *acc = new_row(s, 0);
+    jb_cost *acc = new_row(s, 0);
     unsigned n_acc = 0;
     node->core_choice = jb_arena_alloc(&s->arena, (node->end - node->begin) * sizeof(*node->core_choice));
     if (!acc || !node->core_choice)
@@ -187,12 +188,12 @@ static int thread_row(struct solver *s, struct node *node)
     for (size_t i = node->begin; i < node->end; i++) {
         const struct jb_place_core *core = &s->cores[i];
         unsigned n = at_most(s, core->free);
-        cost_t *row = new_row(s, n);
+        jb_cost *row = new_row(s, n);
         if (!row)
             return -ENOMEM;
         for (unsigned j = 1; j <= n; j++)
             row[j] = in_field(FIELD_CORES, 1) + in_field(FIELD_LEFT_CORE, core->free) +
-                     in_field(FIELD_LOAD, core->load * j);
+                     ((jb_cost)(core->load * j) << s->load_shift);
         int r = merge(s, acc, n_acc, row, n, &acc, &node->core_choice[i - node->begin]);
         if (r < 0)
             return r;
@@ -222,7 +223,11 @@ static int compute(struct solver *s, struct node *node) /* NOLINT(misc-no-recurs
         return r;
     static const enum field left[JB_LEVEL_MAX] = {FIELD_LEFT_PACKAGE, FIELD_LEFT_NUMA, FIELD_LEFT_L3};
     for (unsigned j = 1; j <= n; j++)
-        node->row[j] += s->level_touch[node->level] + in_field(left[node->level], node->free);
+        if (node->row[j] != NO_WAY)
+            node->row[j] += s->level_touch[node->level] + in_field(left[node->level], node->free);
+    if (s->wish->must && node->level == JB_LEVEL_NUMA &&
+        jb_cpus_has(s->wish->must, s->cores[node->begin].group[JB_LEVEL_NUMA]))
+        node->row[0] = NO_WAY;
     return 0;
 }
 
@@ -254,34 +259,41 @@ static void hand_down(const struct solver *s, const struct node *node,
     }
 }
 
-static int solve(struct solver *s, size_t n)
+static int solve(struct solver *s, size_t n, jb_cost *ret_cost)
 {
+    unsigned k = s->wish->k;
     struct node *root = new_node(s, NULL, 0, n, -1);
     if (!root)
         return -ENOMEM;
-    if (root->free < s->k)
+    if (root->free < k)
         return -ENOSPC;
     int r = build(s, root, (1U << JB_LEVEL_MAX) - 1);
     if (r == 0)
         r = compute(s, root);
-    if (r == 0)
-        hand_down(s, root, s->k);
-    return r;
+    if (r == 0 && root->row[k] == NO_WAY)
+        r = -ENOSPC;
+    if (r < 0)
+        return r;
+    hand_down(s, root, k);
+    if (ret_cost)
+        *ret_cost = root->row[k];
+    return 0;
 }
 
-int jb_solve(struct jb_place_core *cores, size_t n, unsigned k, enum jb_level first)
+int jb_solve(struct jb_place_core *cores, size_t n, const struct jb_solve_wish *wish, jb_cost *ret_cost)
 {
-    struct solver s = {.cores = cores, .k = k};
+    struct solver s = {.cores = cores, .wish = wish};
     enum field next = FIELD_SECOND;
-    s.level_touch[first] = in_field(FIELD_FIRST, 1);
+    s.load_shift = FIELD_BITS * (wish->strict ? FIELD_FIRST : FIELD_FIRST + 1);
+    s.level_touch[wish->first] = in_field(FIELD_FIRST, 1) << (wish->strict ? LOAD_BITS : 0);
     for (int level = 0; level < JB_LEVEL_MAX; level++)
-        if (level != (int)first)
+        if (level != (int)wish->first)
             s.level_touch[level] = in_field(next--, 1);
     for (size_t i = 0; i < n; i++) {
         cores[i].take = 0;
         s.threads |= cores[i].free > 1;
     }
-    int r = solve(&s, n);
+    int r = solve(&s, n, ret_cost);
     jb_arena_free(&s.arena);
     return r;
 }

@@ -29,11 +29,22 @@ struct jb_place_core {
     unsigned take; /* result: units taken */
 };
 
+struct jb_solve_wish {
+    unsigned k;                 /* units */
+    enum jb_level first;        /* this level's groups count before the others' */
+    bool strict;                /* and even before sharing */
+    const struct jb_cpus *must; /* NUMA nodes (by index) that are all to be touched; NULL: none */
+};
+
+/* Orders answers: less is better. */
+typedef unsigned __int128 jb_cost;
+
 /*
- * Chooses `k` units; fills `take`. Cost, most significant first: sharing; groups touched, the level `first`
- * before the others and those in order package, NUMA, L3; cores touched; units left over in touched cores, L3
- * groups, NUMA nodes, packages; ties go to the lowest group. -ENOSPC: fewer than k are free.
+ * Fills `take`. Cost, most significant first: sharing; groups touched, the level `first` before the others and those
+ * in order package, NUMA, L3; cores touched; units left over in touched cores, L3 groups, NUMA nodes, packages; ties
+ * go to the lowest group. -ENOSPC: fewer than k are free, or a node that must be touched has none. `ret_cost` may be
+ * NULL.
  */
-int jb_solve(struct jb_place_core *cores, size_t n, unsigned k, enum jb_level first);
+int jb_solve(struct jb_place_core *cores, size_t n, const struct jb_solve_wish *wish, jb_cost *ret_cost);
 
 #endif

@@ -73,6 +73,32 @@ static hwloc_obj_t nearest_node(hwloc_obj_t obj)
     return NULL;
 }
 
+/*
+ * One kind a core, that of its slowest PU (dumps exist that say otherwise), and ranks without gaps. `known`: every PU
+ * has a rank.
+ */
+static void settle_kinds(struct jb_machine *m, bool known)
+{
+    for (size_t i = 1; known && i < m->n_pus; i++)
+        if (m->pus[i].core == m->pus[i - 1].core && m->pus[i - 1].kind < m->pus[i].kind)
+            m->pus[i].kind = m->pus[i - 1].kind;
+    for (size_t i = m->n_pus; known && i-- > 1;)
+        if (m->pus[i].core == m->pus[i - 1].core && m->pus[i].kind < m->pus[i - 1].kind)
+            m->pus[i - 1].kind = m->pus[i].kind;
+    struct jb_cpus present = {0};
+    for (size_t i = 0; known && i < m->n_pus; i++)
+        jb_cpus_add(&present, (unsigned)m->pus[i].kind);
+    unsigned n = jb_cpus_count(&present);
+    m->n_kinds = n > 1 ? n : 1;
+    for (size_t i = 0; i < m->n_pus; i++) {
+        int rank = 0;
+        for (int k = jb_cpus_next(&present, 0); k >= 0 && k < m->pus[i].kind;
+             k = jb_cpus_next(&present, (unsigned)k + 1))
+            rank++;
+        m->pus[i].kind = n > 1 ? rank : -1;
+    }
+}
+
 /* Takes efficiency ranks only when hwloc ranks every PU: a half-known ranking would hide PUs from every
  * request. */
 static void read_kinds(hwloc_topology_t topo, struct jb_machine *m)
@@ -96,11 +122,7 @@ static void read_kinds(hwloc_topology_t topo, struct jb_machine *m)
             }
     }
     hwloc_bitmap_free(set);
-    if (ranked == m->n_pus)
-        m->n_kinds = (unsigned)n;
-    else
-        for (size_t i = 0; i < m->n_pus; i++)
-            m->pus[i].kind = -1;
+    settle_kinds(m, ranked == m->n_pus);
 }
 
 static int read_nodes(hwloc_topology_t topo, struct jb_machine *m, struct jb_error *err)

@@ -11,7 +11,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -22,10 +21,8 @@
 
 static void month_name(uint64_t wall_us, unsigned back, char *buf, size_t len)
 {
-    time_t seconds = (time_t)(wall_us / 1000000);
-    struct tm tm = {0};
-    (void)gmtime_r(&seconds, &tm);
-    int months = (tm.tm_year + 1900) * 12 + tm.tm_mon - (int)back;
+    struct jb_utc utc = jb_utc(wall_us);
+    int months = utc.year * 12 + utc.month - 1 - (int)back;
     (void)snprintf(buf, len, "%04d-%02d.jsonl", months / 12, months % 12 + 1);
 }
 
