@@ -7,6 +7,7 @@
 
 #include <stdalign.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +23,8 @@ struct jb_arena_chunk {
 
 void *jb_arena_alloc(struct jb_arena *arena, size_t size)
 {
+    if (size > SIZE_MAX / 2) /* no request for a plan; rounding it up would wrap */
+        return NULL;
     size = (size + alignof(max_align_t) - 1) & ~(alignof(max_align_t) - 1);
     struct jb_arena_chunk *chunk = arena->head;
     if (!chunk || chunk->cap - chunk->used < size) {

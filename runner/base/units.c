@@ -22,7 +22,7 @@ static int digits(const char **p, uint64_t max, uint64_t *ret)
     uint64_t value = 0;
     for (; isdigit((unsigned char)**p); (*p)++) {
         uint64_t digit = (uint64_t)(**p - '0');
-        if (value > (max - digit) / 10)
+        if (digit > max || value > (max - digit) / 10)
             return -ERANGE;
         value = value * 10 + digit;
     }
@@ -106,7 +106,10 @@ int jb_parse_size(const char *text, uint64_t *ret_bytes)
             return -ERANGE;
         uint64_t unit = UINT64_C(1) << units[i].shift;
         /* frac < 10^6 and unit <= 2^40: the product stays below 2^60 */
-        *ret_bytes = whole * unit + frac * unit / 1000000;
+        uint64_t bytes = whole * unit + frac * unit / 1000000;
+        if (bytes > SIZE_LIMIT)
+            return -ERANGE;
+        *ret_bytes = bytes;
         return 0;
     }
     return -EINVAL;

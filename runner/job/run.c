@@ -45,7 +45,8 @@ struct attempt {
     struct jb_outcome outcome;
     uint64_t begun_ns;
     struct jb_origin origin;
-    bool claimed, streams_open, box_up;
+    struct jb_cg_usage before; /* CPU time that building the box took */
+    bool claimed, streams_open, box_up, has_before;
 };
 
 static int load_machine(const struct jb_job_options *o, struct jb_machine *ret, struct jb_error *err)
@@ -53,6 +54,19 @@ static int load_machine(const struct jb_job_options *o, struct jb_machine *ret, 
     const struct jb_machine_source source = {.cache_dirfd = o->state->runtime_fd,
                                              .reserved = &o->site->reserved_cpus};
     return jb_machine_load(&source, ret, err);
+}
+
+static int probe_host(const struct jb_job_options *o, struct jb_host *ret, struct jb_error *err)
+{
+    int r = jb_host_probe(o->submitter->privileged, ret, err);
+    if (r < 0)
+        return r;
+    ret->cgroups.backend = o->site->cgroup_backend;
+    if (o->site->paths.cgroup_parent)
+        r = jb_cg_layout_reparent(&ret->cgroups, o->site->paths.cgroup_parent, err);
+    if (r < 0)
+        jb_host_free(ret);
+    return r;
 }
 
 /* Policy and contradictions are the spec's fault; what is busy or missing here is not. */
@@ -153,7 +167,7 @@ static int prepare(struct attempt *a, enum jb_job_failure *ret_failure, struct j
     if (r == 0)
         r = load_machine(a->o, &machine, err);
     if (r == 0)
-        r = jb_host_probe(a->o->submitter->privileged, &a->host, err);
+        r = probe_host(a->o, &a->host, err);
     if (r == 0)
         r = claim(a, &machine, &image, ret_failure, err);
     jb_machine_free(&machine);
@@ -206,6 +220,7 @@ static int build(struct attempt *a, struct jb_error *err)
         r = jb_cgroup_verify(&a->plan->cgroup, &readback, err);
     if (r == 0)
         r = jb_record_isolation(a->record, a->plan, &isolation, a->cgroup ? &readback : NULL, err);
+    a->has_before = r == 0 && a->cgroup && jb_cgroup_usage(a->cgroup, &a->before, NULL) == 0;
     if (r == 0 && a->plan->tty)
         r = jb_streams_terminal(&a->streams, jb_take_fd(&a->box.master_fd), a->o->tty_fd, a->o->out_fd, err);
     return r < 0 ? r : jb_boxdir_save_record(a->file_fd, a->record, err);
@@ -275,15 +290,28 @@ static void run_box(struct attempt *a, int signal_fd, json_t **ret_artifacts, st
     a->outcome.artifacts = *ret_artifacts;
 }
 
-static void end_box(struct attempt *a)
+/* Everything of the job is dead; jobbox-init leaves, and the kernel takes its namespaces apart, while we go on. */
+static void dismiss(struct attempt *a)
 {
     struct jb_msg quit = {.type = JB_MSG_QUIT};
-    if (!a->box_up)
-        return;
-    if (!a->outcome.has_rusage || jb_box_tell(&a->box, &quit) < 0)
+    if (a->box_up && (!a->outcome.has_rusage || jb_box_tell(&a->box, &quit) < 0))
         jb_box_kill(&a->box);
-    jb_box_close(&a->box);
-    a->box_up = false;
+}
+
+/* What building the box cost before GO is not the job's. */
+static void subtract(uint64_t *figure, uint64_t before)
+{
+    if (*figure != JB_UNSET && before != JB_UNSET)
+        *figure -= before < *figure ? before : *figure;
+}
+
+static void subtract_setup(struct jb_cg_usage *usage, const struct jb_cg_usage *before)
+{
+    subtract(&usage->cpu_user_us, before->cpu_user_us);
+    subtract(&usage->cpu_system_us, before->cpu_system_us);
+    subtract(&usage->cpu_total_us, before->cpu_total_us);
+    for (size_t i = 0; i < usage->n_per_cpu && i < before->n_per_cpu; i++)
+        subtract(&usage->cpu_per_cpu_ns[i], before->cpu_per_cpu_ns[i]);
 }
 
 /* Usage is read when all are dead and before anything is taken away. */
@@ -293,7 +321,10 @@ static int read_usage(struct attempt *a, struct jb_cg_usage *ret)
         return -ENOENT;
     if (!a->outcome.has_rusage)
         (void)jb_cgroup_kill(a->cgroup, KILL_TIME, NULL);
-    return jb_cgroup_usage_stable(a->cgroup, 10, ret, NULL);
+    int r = jb_cgroup_usage_stable(a->cgroup, 10, ret, NULL);
+    if (r == 0 && a->has_before)
+        subtract_setup(ret, &a->before);
+    return r;
 }
 
 static int tear_down(struct attempt *a, struct jb_error *err)
@@ -316,13 +347,16 @@ static int conclude(struct attempt *a, struct jb_error *warning, struct jb_error
 {
     struct jb_cg_usage usage = {0};
     uint64_t begun = jb_mono_ns(NULL);
-    end_box(a);
+    dismiss(a);
     bool has_usage = read_usage(a, &usage) == 0;
     int r = jb_record_finish(a->record, &a->outcome, has_usage ? &usage : NULL, err);
     if (has_usage)
         jb_cg_usage_free(&usage);
     if (r == 0)
         r = jb_boxdir_save_finished(a->file_fd, a->record, err);
+    if (a->box_up)
+        jb_box_close(&a->box);
+    a->box_up = false;
     if (r == 0)
         r = tear_down(a, err);
     if (r == 0)
@@ -347,6 +381,8 @@ static void attempt_free(struct attempt *a)
     if (a->streams_open)
         jb_streams_close(&a->streams);
     jb_cgroup_free(a->cgroup);
+    if (a->has_before)
+        jb_cg_usage_free(&a->before);
     jb_close(&a->box_fd);
     jb_close(&a->file_fd);
     jb_close(&a->lock_fd);
@@ -411,7 +447,7 @@ int jb_job_plan(const struct jb_job_options *options, struct jb_host *host, stru
     if (r == 0)
         r = load_machine(options, &machine, err);
     if (r == 0)
-        r = jb_host_probe(options->submitter->privileged, host, err);
+        r = probe_host(options, host, err);
     if (r == 0 && options->state->ledger.boxes_fd >= 0)
         r = jb_ledger_read(&options->state->ledger, &ledger, err);
     if (r == 0)

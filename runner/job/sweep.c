@@ -2,7 +2,7 @@
  * sweep.c - finishing boxes whose supervisor is dead.
  *
  * Owns: a dead box while it holds its lock. Runs in: any jobbox process at its start. Privilege: as the dead
- * supervisor's. By ownership only: what is touched is named in the box's own plan.json.
+ * supervisor's. By ownership only: what is touched is named in the box's own file.
  */
 #include <errno.h>
 #include <fcntl.h>

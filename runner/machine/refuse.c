@@ -135,14 +135,19 @@ int jb_refuse_now(const struct jb_machine *machine, const struct jb_ledger *ledg
     struct jb_cpus all = machine->allowed;
     for (size_t i = 0; i < machine->n_siblings; i++)
         jb_cpus_add(&all, machine->siblings[i].os);
-    int r = jb_refuse_holders(ledger, v->why == JB_REFUSAL_MEMORY ? NULL : &all, &who);
+    bool promised = false;
+    for (size_t i = 0; i < ledger->len; i++)
+        promised |= ledger->items[i].memory != JB_UNSET;
+    bool by_memory = v->why == JB_REFUSAL_MEMORY && promised;
+    int r = jb_refuse_holders(ledger, by_memory ? NULL : &all, &who);
     if (r < 0)
         return jb_fail_errno(err, r, "placement");
     (void)jb_refuse_units(request, request->cpus, wanted, sizeof(wanted));
     if (v->why == JB_REFUSAL_MEMORY)
-        return jb_fail(err, EBUSY, "memory: %s wanted and %s free now where it may be; promised to %s",
+        return jb_fail(err, EBUSY, "memory: %s wanted and %s free now where its cores could be; %s %s",
                        jb_format_size(request->memory, size, sizeof(size)),
-                       jb_format_size(v->memory, nearest, sizeof(nearest)), who.data);
+                       jb_format_size(v->memory, nearest, sizeof(nearest)),
+                       by_memory ? "promised to" : "CPUs elsewhere are held by", who.data);
     if (v->why == JB_REFUSAL_LOCALITY)
         return jb_fail(err, EBUSY,
                        "cpus: %s wanted; %u are free now, but not close enough together for strict locality: "

@@ -24,6 +24,10 @@
 #define NESTED(table)                    .fields = (table), .n_names = JB_ARRAY_LEN(table)
 
 static const char *const backend_words[] = {[JB_SCRATCH_TMPFS] = "tmpfs", [JB_SCRATCH_DISK] = "disk"};
+static const char *const cgroup_words[] = {
+    [JB_CG_BACKEND_DIRECT] = "direct",
+    [JB_CG_BACKEND_LIBCGROUP] = "libcgroup",
+};
 static const char *const sync_words[] = {[JB_SYNC_ALWAYS] = "always", [JB_SYNC_NEVER] = "never"};
 
 static const struct jb_field paths_fields[] = {
@@ -53,6 +57,10 @@ static const struct jb_field scratch_fields[] = {
     FIELD("backend", jb_read_enum, scratch_backend, WORDS(backend_words)),
 };
 
+static const struct jb_field cgroups_fields[] = {
+    FIELD("backend", jb_read_enum, cgroup_backend, WORDS(cgroup_words)),
+};
+
 static const struct jb_field binds_fields[] = {
     FIELD("any", jb_read_bool, binds.any),
     FIELD("allow", jb_rule_allow, binds.allow),
@@ -79,6 +87,7 @@ static const struct jb_field site_fields[] = {
     FIELD("limits", jb_read_map, wall_time, NESTED(limits_fields)),
     FIELD("reserved_cpus", jb_read_cpus, reserved_cpus),
     FIELD("scratch", jb_read_map, scratch_backend, NESTED(scratch_fields)),
+    FIELD("cgroups", jb_read_map, cgroup_backend, NESTED(cgroups_fields)),
     FIELD("binds", jb_read_map, binds, NESTED(binds_fields)),
     FIELD("host_image", jb_read_map, host_image, NESTED(host_image_fields)),
     FIELD("policy", jb_read_map, policy, NESTED(policy_fields)),

@@ -9,6 +9,7 @@
 #ifndef JB_SITE_SITE_H
 #define JB_SITE_SITE_H
 
+#include "cgroup/layout.h"
 #include "spec/spec.h"
 
 enum jb_scratch_backend { JB_SCRATCH_TMPFS, JB_SCRATCH_DISK, JB_SCRATCH_MAX };
@@ -55,6 +56,7 @@ struct jb_site {
 
     struct jb_cpus reserved_cpus; /* never granted */
     enum jb_scratch_backend scratch_backend;
+    enum jb_cg_backend cgroup_backend; /* how groups are made and filled; default direct */
 
     struct {
         struct jb_bind_rule *allow; /* for submitters who are not root; n == 0 and !any: none allowed */

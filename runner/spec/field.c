@@ -114,7 +114,7 @@ static void unknown_key(struct jb_reading *rd, const struct jb_at *at, const str
     else if (*jb_suggest(node->key, names, n, text))
         jb_complain(rd, node->key_pos, at, "unknown key%s", text);
     else
-        jb_complain(rd, node->key_pos, at, "unknown key; known here: %s",
+        jb_complain(rd, node->key_pos, at, "unknown key; write one of %s",
                     jb_word_list(names, n, text, sizeof(text)));
 }
 

@@ -81,11 +81,16 @@ bool jb_whole_number(struct jb_reading *rd, const struct jb_at *at, const struct
                      const char *text, uint64_t min, uint64_t max, uint64_t *ret)
 {
     char shown[JB_SHOW];
+    char range[64];
     uint64_t value = 0;
+    if (max < INT64_MAX)
+        (void)snprintf(range, sizeof(range), "from %" PRIu64 " to %" PRIu64, min, max);
+    else
+        (void)snprintf(range, sizeof(range), "of at least %" PRIu64, min);
     size_t digits = strspn(text, "0123456789");
     if (digits == 0 || text[digits]) {
-        jb_complain(rd, node->pos, at, "\"%s\" is not a whole number; write one from %" PRIu64 " to %" PRIu64,
-                    jb_show(text, shown), min, max);
+        jb_complain(rd, node->pos, at, "\"%s\" is not a whole number; write one %s", jb_show(text, shown),
+                    range);
         return false;
     }
     if (text[0] == '0' && text[1]) {
@@ -96,8 +101,7 @@ bool jb_whole_number(struct jb_reading *rd, const struct jb_at *at, const struct
     }
     int r = jb_parse_u64(text, UINT64_MAX - 1, &value);
     if (r < 0 || value < min || value > max) {
-        jb_complain(rd, node->pos, at, "%s is out of range; write a number from %" PRIu64 " to %" PRIu64,
-                    jb_show(text, shown), min, max);
+        jb_complain(rd, node->pos, at, "%s is out of range; write a number %s", jb_show(text, shown), range);
         return false;
     }
     *ret = value;
