@@ -5,9 +5,12 @@
  */
 #include <dirent.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <linux/openat2.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -48,15 +51,21 @@ int jb_open_at_walk(int dirfd, const char *path, int flags, mode_t mode)
             return -EXDEV;
         p += len;
         bool last = p[strspn(p, "/")] == '\0';
-        int want = last ? flags | O_NOFOLLOW : O_PATH | O_DIRECTORY | O_NOFOLLOW;
+        int slash = *p == '/' && !(flags & O_CREAT) ? O_DIRECTORY : 0; /* "name/" means a directory */
+        int want = last ? flags | slash | O_NOFOLLOW : O_PATH | O_DIRECTORY | O_NOFOLLOW;
         int fd = openat(at, len ? part : ".", want | O_CLOEXEC, mode);
         if (fd < 0)
             return errno == ENOTDIR && !last ? -ELOOP : -errno;
         jb_close(&held);
         held = fd;
         at = fd;
-        if (last)
-            return jb_take_fd(&held);
+        if (!last)
+            continue;
+        /* O_PATH with O_NOFOLLOW gives the symlink itself; only who says so himself wants that */
+        struct stat st;
+        if ((flags & O_PATH) && !(flags & O_NOFOLLOW) && fstat(fd, &st) == 0 && S_ISLNK(st.st_mode))
+            return -ELOOP;
+        return jb_take_fd(&held);
     }
 }
 
@@ -91,9 +100,8 @@ int jb_mkdir_p(int dirfd, const char *path, mode_t mode, uid_t uid, gid_t gid, e
         if (!made && errno != EEXIST)
             return -errno;
         int fd;
-        if (made || walk == JB_WALK_STRICT) {
-            fd = openat(at, part, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-            fd = fd < 0 ? -errno : fd;
+        if (made || walk == JB_WALK_STRICT) { /* not openat: a component may be ".." */
+            fd = jb_open_at(at, part, O_PATH | O_DIRECTORY, 0, JB_WALK_STRICT);
         } else { /* what is there may be a symlink: resolve the whole prefix from the root again */
             char prefix[PATH_MAX];
             size_t upto = (size_t)(p - start) + len;
@@ -117,9 +125,21 @@ int jb_mkdir_p(int dirfd, const char *path, mode_t mode, uid_t uid, gid_t gid, e
     return 0;
 }
 
-static int remove_entry(int dirfd, const char *name, dev_t dev, unsigned depth);
+/*
+ * Deeper directories than this are first moved up to the top of the tree: whoever made it may have nested more
+ * of them than a process can hold descriptors or stack frames.
+ */
+#define HELD_MAX 32
 
-static int remove_children(int fd, dev_t dev, unsigned depth)
+struct removal {
+    dev_t dev;
+    int top; /* the tree's own directory; borrowed */
+    bool moved;
+};
+
+static int remove_entry(struct removal *rm, int dirfd, const char *name, unsigned depth);
+
+static int remove_children(struct removal *rm, int fd, unsigned depth)
 {
     jb_autoclose int own = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (own < 0)
@@ -132,33 +152,54 @@ static int remove_children(int fd, dev_t dev, unsigned depth)
     for (struct dirent *e; (e = readdir(dir));) {
         if (jb_streq(e->d_name, ".") || jb_streq(e->d_name, ".."))
             continue;
-        int r = remove_entry(dirfd(dir), e->d_name, dev, depth + 1);
+        int r = remove_entry(rm, dirfd(dir), e->d_name, depth + 1);
         if (r < 0 && result == 0)
             result = r;
     }
     return result;
 }
 
-/* NOLINTNEXTLINE(misc-no-recursion) */
-static int remove_entry(int dirfd, const char *name, dev_t dev, unsigned depth)
+/* Under a name that nobody can have put there before. */
+static int move_up(struct removal *rm, int dirfd, const char *name)
+{
+    uint64_t number;
+    char to[32];
+    if (getrandom(&number, sizeof(number), 0) != (ssize_t)sizeof(number))
+        return -EIO;
+    (void)snprintf(to, sizeof(to), ".removed-%016" PRIx64, number);
+    if (renameat(dirfd, name, rm->top, to) < 0)
+        return -errno;
+    rm->moved = true;
+    return 0;
+}
+
+/* NOLINTNEXTLINE(misc-no-recursion): at most HELD_MAX deep */
+static int remove_entry(struct removal *rm, int dirfd, const char *name, unsigned depth)
 {
     if (unlinkat(dirfd, name, 0) == 0 || errno == ENOENT)
         return 0;
     if (errno != EISDIR && errno != EPERM && errno != EBUSY)
         return -errno;
-    if (depth > 4096)
-        return -ELOOP;
     jb_autoclose int fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0 && errno == EACCES && fchmodat(dirfd, name, 0700, AT_SYMLINK_NOFOLLOW) == 0)
         fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     struct stat st;
     if (fd < 0 || fstat(fd, &st) < 0)
         return -errno;
-    if (st.st_dev != dev)
+    if (st.st_dev != rm->dev)
         return -EXDEV;
     if ((st.st_mode & 0300) != 0300)
         (void)fchmod(fd, 0700);
-    int r = remove_children(fd, dev, depth);
+    if (depth >= HELD_MAX)
+        return move_up(rm, dirfd, name);
+    int r = 0;
+    if (depth == 0)
+        rm->top = fd;
+    do { /* what was moved to the top may have come behind the reader */
+        rm->moved = rm->moved && depth > 0;
+        int children = remove_children(rm, fd, depth);
+        r = r < 0 ? r : children;
+    } while (depth == 0 && rm->moved);
     if (unlinkat(dirfd, name, AT_REMOVEDIR) == 0 || errno == ENOENT)
         return 0;
     return r < 0 ? r : -errno;
@@ -169,5 +210,6 @@ int jb_remove_tree(int dirfd, const char *name)
     struct stat st;
     if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
         return errno == ENOENT ? 0 : -errno;
-    return remove_entry(dirfd, name, st.st_dev, 0);
+    struct removal rm = {.dev = st.st_dev, .top = -1};
+    return remove_entry(&rm, dirfd, name, 0);
 }
