@@ -1,0 +1,289 @@
+/*
+ * test_place_props.c - what placement promises, over families of machines and random ledgers and requests.
+ *
+ * JOBBOX_TEST_LONG=N in the environment multiplies the number of cases.
+ */
+#include "support.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/str.h"
+#include "base/units.h"
+#include "machine/place.h"
+#include "place_cases.h"
+
+static unsigned effort(void)
+{
+    const char *text = getenv("JOBBOX_TEST_LONG");
+    uint64_t n = 1;
+    if (text && jb_parse_u64(text, 1000, &n) < 0)
+        fail_msg("JOBBOX_TEST_LONG=%s is not a number up to 1000", text);
+    return n ? (unsigned)n : 1;
+}
+
+static void show(const char *name, uint64_t seed, const struct jb_request *q)
+{
+    print_message("%s seed %#llx: cpus %llu unit %d locality %d strict %d kind %d exclusive %d memory %lld\n",
+                  name, (unsigned long long)seed, (unsigned long long)q->cpus, q->unit, q->locality,
+                  q->strict, q->kind, q->exclusive, (long long)q->memory);
+}
+
+#define CHECK(what)                                                   \
+    do {                                                              \
+        if (!(what)) {                                                \
+            show(name, seed, q);                                      \
+            fail_msg("%s:%d: not so: %s", __func__, __LINE__, #what); \
+        }                                                             \
+    } while (0)
+
+/* P1 to P4 and P9 of one grant. */
+static void check_grant(const char *name, uint64_t seed, const struct jb_machine *m,
+                        const struct jb_ledger *l, const struct jb_request *q, const struct jb_grant *g)
+{
+    CHECK(jb_cpus_subset(&g->cpus, &m->allowed));
+    CHECK(!jb_cpus_intersects(&g->cpus, &m->reserved));
+    CHECK(!jb_cpus_intersects(&g->cpus, q->exclusive ? &l->used : &l->held));
+    CHECK(!jb_cpus_intersects(&g->held, &l->used));
+    unsigned cores = 0;
+    bool fast = false;
+    bool slow = false;
+    struct jb_cpus held = {0};
+    struct jb_cpus local = {0};
+    for (size_t i = 0; i < m->n_pus; i++) {
+        const struct jb_pu *pu = &m->pus[i];
+        bool has = jb_cpus_has(&g->cpus, pu->os);
+        bool first = i == 0 || m->pus[i - 1].core != pu->core;
+        bool core = false;
+        for (size_t j = 0; j < m->n_pus; j++)
+            core |= m->pus[j].core == pu->core && jb_cpus_has(&g->cpus, m->pus[j].os);
+        cores += core && first;
+        if (q->unit == JB_CPU_UNIT_CORE) {
+            CHECK(core == has); /* whole cores */
+            for (size_t s = 0; core && s < m->n_siblings; s++)
+                if (m->siblings[s].core == pu->core) {
+                    CHECK(!jb_cpus_has(&l->held, m->siblings[s].os));
+                    jb_cpus_add(&held, m->siblings[s].os);
+                }
+        }
+        if (has) {
+            jb_cpus_add(&held, pu->os);
+            jb_cpus_add(&local, m->nodes[pu->numa].os);
+            CHECK(m->nodes[pu->numa].usable);
+            fast |= pu->kind == (int)m->n_kinds - 1;
+            slow |= pu->kind < (int)m->n_kinds - 1;
+        }
+    }
+    CHECK(cores == g->cores);
+    CHECK(q->unit == JB_CPU_UNIT_CORE ? cores == q->cpus : jb_cpus_count(&g->cpus) == q->cpus);
+    if (!q->exclusive)
+        held = (struct jb_cpus){0};
+    CHECK(jb_cpus_equal(&held, &g->held));
+    CHECK(q->kind != JB_CPU_KIND_PERFORMANCE || (fast && !slow));
+    CHECK(q->kind != JB_CPU_KIND_EFFICIENCY || (slow && !fast));
+    CHECK(jb_cpus_subset(&local, &g->mems));
+    bool strict = q->strict && q->locality != JB_LOCALITY_NONE;
+    CHECK(q->memory != JB_UNSET || jb_cpus_equal(&local, &g->mems));
+    CHECK(!strict || jb_cpus_equal(&local, &g->mems));
+    CHECK(!strict || !(q->locality == JB_LOCALITY_L3     ? g->straddles_l3
+                       : q->locality == JB_LOCALITY_NUMA ? g->straddles_numa
+                                                         : g->straddles_package));
+    CHECK(g->explain[0] != '\0');
+}
+
+static void shuffle(uint64_t *seed, struct jb_ledger *l)
+{
+    for (size_t i = l->len; i > 1; i--) {
+        size_t j = (size_t)case_random(seed, i);
+        struct jb_slot swap = l->items[i - 1];
+        l->items[i - 1] = l->items[j];
+        l->items[j] = swap;
+    }
+}
+
+/* The number after the words in a message; -1 when they are not in it. */
+static long number_after(const char *text, const char *words)
+{
+    const char *at = strstr(text, words);
+    return at ? strtol(at + strlen(words), NULL, 10) : -1;
+}
+
+/* P11: what a refusal advises is true. */
+static void check_refusal(const char *name, uint64_t seed, const struct jb_machine *m,
+                          const struct jb_request *q, int r, const char *text)
+{
+    struct jb_error err = {0};
+    struct jb_ledger nobody = {0};
+    struct jb_grant g;
+    CHECK(r == -EBUSY || r == -ERANGE);
+    CHECK(!strchr(text, '\n') && text[0]);
+    CHECK((r == -EBUSY) == (jb_place(m, &nobody, q, &g, &err) == 0));
+    CHECK(r != -EBUSY || strstr(text, "uid 100") != NULL);
+    long n = number_after(text, "ask for cpus: ");
+    if (n > 0) {
+        struct jb_request less = *q;
+        less.memory = JB_UNSET;
+        less.cpus = (uint64_t)n;
+        CHECK(jb_place(m, &nobody, &less, &g, &err) == 0);
+        less.cpus++;
+        CHECK(jb_place(m, &nobody, &less, &g, &err) == -ERANGE);
+    }
+    CHECK(r != -ERANGE || n > 0 || strstr(text, "memory: ") || strstr(text, "use cpu_") ||
+          strstr(text, "drop strict"));
+}
+
+static void one_case(const char *name, const struct jb_machine *m, uint64_t seed)
+{
+    struct jb_ledger l;
+    struct jb_request request;
+    const struct jb_request *q = &request;
+    struct jb_grant g;
+    struct jb_grant again;
+    struct jb_error err = {0};
+    struct jb_error err2 = {0};
+    uint64_t s = seed;
+    case_ledger(&s, m, (unsigned)case_random(&s, 12), &l);
+    case_request(&s, m, &request);
+    int r = jb_place(m, &l, q, &g, &err);
+    if (r == 0)
+        check_grant(name, seed, m, &l, q, &g);
+    else
+        check_refusal(name, seed, m, q, r, err.text);
+    shuffle(&s, &l); /* P5 */
+    CHECK(jb_place(m, &l, q, &again, &err2) == r);
+    CHECK(r < 0 ? jb_streq(err.text, err2.text) : memcmp(&g, &again, sizeof(g)) == 0);
+    if (l.len > 0) { /* P10, and P8: what is left after one goes is what was there without it */
+        struct jb_ledger fewer = {0};
+        for (size_t i = 1; i < l.len; i++) {
+            struct jb_holding h;
+            jb_ledger_get(&l, i, &h);
+            assert_int_equal(jb_ledger_add(&fewer, &h), 0);
+        }
+        int r2 = jb_place(m, &fewer, q, &again, &err2);
+        CHECK(r < 0 || r2 == 0);
+        struct jb_holding h;
+        jb_ledger_get(&l, 0, &h);
+        assert_int_equal(jb_ledger_add(&fewer, &h), 0);
+        CHECK(jb_cpus_equal(&fewer.used, &l.used) && jb_cpus_equal(&fewer.held, &l.held));
+        CHECK(jb_place(m, &fewer, q, &again, &err2) == r && (r < 0 || memcmp(&g, &again, sizeof(g)) == 0));
+        jb_ledger_free(&fewer);
+    }
+    jb_ledger_free(&l);
+}
+
+static void run_family(const struct place_case *cases, unsigned rounds)
+{
+    for (const struct place_case *c = cases; c->synthetic; c++) {
+        struct jb_machine m;
+        case_load(c, &m);
+        for (unsigned i = 0; i < rounds; i++)
+            one_case(c->synthetic, &m, (uint64_t)(c - cases) << 32 | i);
+        jb_cpus_add(&m.reserved, m.pus[m.n_pus / 2].os); /* and with a reserved PU */
+        for (unsigned i = 0; m.n_pus > 1 && i < rounds / 4; i++)
+            one_case(c->synthetic, &m, (uint64_t)(c - cases) << 32 | i);
+        jb_machine_free(&m);
+    }
+}
+
+static void test_promises_small(void **state)
+{
+    (void)state;
+    run_family(small_cases, 1500 * effort());
+}
+
+static void test_promises_large(void **state)
+{
+    (void)state;
+    run_family(large_cases, 60 * effort());
+}
+
+static void compare_with_oracle(const char *name, const struct jb_machine *m, uint64_t seed)
+{
+    struct jb_ledger l;
+    struct jb_request request;
+    const struct jb_request *q = &request;
+    struct jb_grant g;
+    struct jb_error err = {0};
+    struct oracle o;
+    uint64_t s = seed;
+    case_ledger(&s, m, (unsigned)case_random(&s, 6), &l);
+    case_request(&s, m, &request);
+    int r = jb_place(m, &l, q, &g, &err);
+    oracle_answer(m, &l, q, &o);
+    if ((r == 0) != o.feasible)
+        print_message("we say %d: %s\n", r, err.text);
+    CHECK((r == 0) == o.feasible);         /* P7 */
+    if (r == 0 && q->memory == JB_UNSET) { /* P6; memory may ask for more than the closest cores */
+        unsigned cost[8];
+        oracle_cost(m, &l, q, &g, cost);
+        for (int i = 0; i < 8; i++) {
+            if (cost[i] != o.cost[i])
+                print_message("criterion %d: %u, best %u; %s\n", i, cost[i], o.cost[i], g.explain);
+            CHECK(cost[i] == o.cost[i]);
+        }
+        CHECK(o.mixed || m->n_kinds == 1 || g.kind != JB_CPU_KIND_ANY);
+    }
+    jb_ledger_free(&l);
+}
+
+static void test_oracle(void **state)
+{
+    (void)state;
+    for (const struct place_case *c = small_cases; c->synthetic; c++) {
+        struct jb_machine m;
+        case_load(c, &m);
+        for (unsigned i = 0; i < 60 * effort(); i++)
+            compare_with_oracle(c->synthetic, &m, (uint64_t)(c - small_cases) << 32 | i | 1U << 30);
+        jb_machine_free(&m);
+    }
+}
+
+#define TOPOLOGIES SOURCE_DIR "/../shared/topologies"
+
+static void test_promises_on_real_topologies(void **state)
+{
+    (void)state;
+    struct dirent **names;
+    int n = scandir(TOPOLOGIES, &names, NULL, alphasort);
+    if (n < 0) {
+        print_message("SKIP: %s is not there; it holds exports of real machines\n", TOPOLOGIES);
+        skip();
+    }
+    unsigned machines = 0;
+    for (int i = 0; i < n; i++) {
+        jb_autofree struct dirent *e = names[i];
+        const char *dot = strrchr(e->d_name, '.');
+        if (!dot || !jb_streq(dot, ".xml"))
+            continue;
+        jb_autofree char *path = jb_asprintf("%s/%s", TOPOLOGIES, e->d_name);
+        struct jb_machine m;
+        struct jb_error err = {0};
+        struct jb_machine_source s = {.xml_file = path, .cache_dirfd = -1};
+        assert_ok(jb_machine_load(&s, &m, &err), &err);
+        struct jb_request one = {.cpus = 1, .exclusive = true, .memory = JB_UNSET, .unit = JB_CPU_UNIT_CORE};
+        struct jb_ledger nobody = {0};
+        struct jb_grant g;
+        assert_ok(jb_place(&m, &nobody, &one, &g, &err), &err); /* no machine is refused outright */
+        for (unsigned k = 0; k < 25 * effort(); k++)
+            one_case(e->d_name, &m, (uint64_t)i << 32 | k);
+        jb_machine_free(&m);
+        machines++;
+    }
+    free(names);
+    assert_true(machines > 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_promises_small),
+        cmocka_unit_test(test_promises_large),
+        cmocka_unit_test(test_oracle),
+        cmocka_unit_test(test_promises_on_real_topologies),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
