@@ -55,7 +55,7 @@ static int all_batches(int n_files, char **files)
     };
     (void)printf("batches of equal runs          BenchExec's rules (bx) beside jobbox (jb)\n");
     (void)printf("%-46s %5s %4s %8s %9s %7s %8s %7s %7s %6s\n", "machine", "PUs", "L3s", "batches",
-                 "bx refuse", "jb only", "runs<=L3", "bx strd", "jb strd", "worse");
+                 "bx refuse", "jb ref.", "runs<=L3", "bx strd", "jb strd", "worse");
     size_t n = n_files > 0 ? (size_t)n_files : JB_ARRAY_LEN(known);
     for (size_t i = 0; i < n; i++) {
         struct jb_machine m;
@@ -68,7 +68,7 @@ static int all_batches(int n_files, char **files)
         if (r < 0)
             return r;
     }
-    (void)printf("bx refuse: batches that bx refuses and jobbox places; jb only: the other way round;\n"
+    (void)printf("bx refuse: batches that bx refuses and jobbox places; jb ref.: the other way round;\n"
                  "strd: runs no larger than an L3 group that lie in several; worse: batches where more of "
                  "ours do\n\n");
     return 0;
