@@ -125,7 +125,10 @@ int jb_reading_end(struct jb_reading *rd)
     }
     if (rd->failed < 0)
         return rd->failed;
-    return diags->len > 0 ? -EINVAL : 0;
+    if (diags->len > 0)
+        return -EINVAL;
+    jb_diags_free(diags); /* nothing is left to release when there is nothing to say */
+    return 0;
 }
 
 /* The length of the UTF-8 character at p, which is known to be well-formed. */

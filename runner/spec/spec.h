@@ -209,7 +209,7 @@ struct jb_diag {
     char *text;            /* "key.path: what is wrong; what was expected", without file and position */
 };
 
-/* All faults of one file, in order of position. Zero-initialise; release with jb_diags_free. */
+/* All faults of one file, in order of position. Zero-initialise; release with jb_diags_free, empty after success. */
 struct jb_diags {
     char *file;
     struct jb_diag *items;
