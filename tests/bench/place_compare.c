@@ -96,10 +96,10 @@ static void score_batch(const struct jb_machine *m, unsigned cpus, unsigned n, c
     struct bx_answer bx;
     bx_assign(m, cpus, n, &bx);
     s->requests++;
-    /* whole cores where they fit, as BenchExec's rules have it too */
-    unsigned unit = n <= placed[0] ? 0 : 1;
+    /* like with like: whole cores, unless BenchExec's rules let runs share cores too */
+    unsigned unit = !bx.refused && bx.siblings_split;
     if (bx.refused) {
-        s->bx_refuses += n <= placed[unit];
+        s->bx_refuses += n <= placed[0] || n <= placed[1];
         s->bx_refuses_one |= cpus == 1 && n == 1;
     } else if (n > placed[unit]) {
         s->we_refuse++;

@@ -16,6 +16,7 @@
 #include "base/units.h"
 #include "machine/place.h"
 #include "place_cases.h"
+#include "place_compare.h"
 
 static unsigned effort(void)
 {
@@ -192,13 +193,13 @@ static void run_family(const struct place_case *cases, unsigned rounds)
 static void test_promises_small(void **state)
 {
     (void)state;
-    run_family(small_cases, 1500 * effort());
+    run_family(small_cases, 4000 * effort());
 }
 
 static void test_promises_large(void **state)
 {
     (void)state;
-    run_family(large_cases, 60 * effort());
+    run_family(large_cases, 150 * effort());
 }
 
 static void compare_with_oracle(const char *name, const struct jb_machine *m, uint64_t seed)
@@ -236,10 +237,57 @@ static void test_oracle(void **state)
     for (const struct place_case *c = small_cases; c->synthetic; c++) {
         struct jb_machine m;
         case_load(c, &m);
-        for (unsigned i = 0; i < 60 * effort(); i++)
+        for (unsigned i = 0; i < 250 * effort(); i++)
             compare_with_oracle(c->synthetic, &m, (uint64_t)(c - small_cases) << 32 | i | 1U << 30);
         jb_machine_free(&m);
     }
+}
+
+/* Where BenchExec's rules answer so do we, and never do more of our runs lie in more L3 groups than they need. */
+static void check_batches(const char *name, const struct jb_machine *m)
+{
+    struct batch_score s;
+    assert_int_equal(compare_batches(m, false, &s), 0);
+    assert_true(s.requests > 0);
+    if (s.we_refuse || s.worse)
+        fail_msg("%s: of %u batches %u refused by us alone, %u with more straddling", name, s.requests,
+                 s.we_refuse, s.worse);
+}
+
+static void test_beside_benchexec(void **state)
+{
+    (void)state;
+    for (int family = 0; family < 2; family++)
+        for (const struct place_case *c = family ? large_cases : small_cases; c->synthetic; c++) {
+            struct jb_machine m;
+            case_load(c, &m);
+            check_batches(c->synthetic, &m);
+            jb_machine_free(&m);
+        }
+}
+
+/* P12 */
+static void test_a_day(void **state)
+{
+    (void)state;
+    struct place_case day = {"pack:2 [numa] l3:8 core:8 pu:2", TWIST_NONE};
+    struct jb_machine m;
+    case_load(&day, &m);
+    for (uint64_t seed = 1; seed <= 3; seed++) {
+        struct day_score ours;
+        assert_int_equal(simulate_day(&m, DAY_JOBBOX, 5000, seed, &ours), 0);
+        assert_int_equal(ours.refused_feasible, 0);
+        assert_true(ours.placed > 1000);
+        for (int p = DAY_JOBBOX + 1; p < DAY_MAX; p++) {
+            struct day_score theirs;
+            assert_int_equal(simulate_day(&m, (enum day_policy)p, 5000, seed, &theirs), 0);
+            if ((uint64_t)ours.straddling * theirs.placed > (uint64_t)theirs.straddling * ours.placed)
+                fail_msg("seed %llu: %u of our %u jobs straddle, with %s %u of %u", (unsigned long long)seed,
+                         ours.straddling, ours.placed, day_policy_name((enum day_policy)p), theirs.straddling,
+                         theirs.placed);
+        }
+    }
+    jb_machine_free(&m);
 }
 
 #define TOPOLOGIES SOURCE_DIR "/../shared/topologies"
@@ -268,8 +316,9 @@ static void test_promises_on_real_topologies(void **state)
         struct jb_ledger nobody = {0};
         struct jb_grant g;
         assert_ok(jb_place(&m, &nobody, &one, &g, &err), &err); /* no machine is refused outright */
-        for (unsigned k = 0; k < 25 * effort(); k++)
+        for (unsigned k = 0; k < 60 * effort(); k++)
             one_case(e->d_name, &m, (uint64_t)i << 32 | k);
+        check_batches(e->d_name, &m);
         jb_machine_free(&m);
         machines++;
     }
@@ -280,10 +329,9 @@ static void test_promises_on_real_topologies(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_promises_small),
-        cmocka_unit_test(test_promises_large),
-        cmocka_unit_test(test_oracle),
-        cmocka_unit_test(test_promises_on_real_topologies),
+        cmocka_unit_test(test_promises_small), cmocka_unit_test(test_promises_large),
+        cmocka_unit_test(test_oracle),         cmocka_unit_test(test_beside_benchexec),
+        cmocka_unit_test(test_a_day),          cmocka_unit_test(test_promises_on_real_topologies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
