@@ -111,6 +111,8 @@ static void read_program(struct jb_reading *rd, const struct jb_at *at, const st
                          const struct jb_field *field, void *target)
 {
     const struct jb_strv *argv = jb_slot(field, target);
+    if (!jb_want(rd, at, node, JB_NODE_LIST, "a list such as [/usr/local/bin/tell, --json]"))
+        return;
     jb_read_argv(rd, at, node, field, target);
     if (argv->len > 0 && argv->items[0][0] != '/')
         jb_complain(rd, node->pos, at, "must begin with the absolute path of a program");
