@@ -52,7 +52,7 @@ struct jb_utc jb_utc(uint64_t wall_us)
 char *jb_format_time(uint64_t wall_us, char *buf, size_t len)
 {
     struct jb_utc t = jb_utc(wall_us);
-    (void)snprintf(buf, len, "%04d-%02d-%02dT%02d:%02d:%02d.%06uZ", t.year, t.month, t.day, t.hour, t.minute, t.second,
-                   (unsigned)(wall_us % 1000000));
+    (void)snprintf(buf, len, "%04d-%02d-%02dT%02d:%02d:%02d.%06uZ", t.year, t.month, t.day, t.hour, t.minute,
+                   t.second, (unsigned)(wall_us % 1000000));
     return buf;
 }

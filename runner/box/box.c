@@ -19,12 +19,14 @@
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "box/build.h"
+#include "box/message.h"
 
 /* As fork(2), into new namespaces and, where there is a descriptor for it, into the v2 group at once. */
-static pid_t clone_box(const struct jb_plan *plan, int cgroup_fd, int *ret_pidfd)
+static pid_t clone_box(const struct jb_plan *plan, int cgroup_fd, bool has_network, int *ret_pidfd)
 {
+    unsigned later = CLONE_NEWCGROUP | (has_network ? CLONE_NEWNET : 0U);
     struct clone_args args = {
-        .flags = (plan->namespaces & ~(unsigned)CLONE_NEWCGROUP) | CLONE_PIDFD,
+        .flags = (plan->namespaces & ~later) | CLONE_PIDFD,
         .pidfd = (uint64_t)(uintptr_t)ret_pidfd,
         .exit_signal = SIGCHLD,
     };
@@ -70,14 +72,13 @@ static int await_ready(struct jb_box *box, struct jb_error *err)
     }
 }
 
-int jb_box_start(const struct jb_plan *plan, const char *box_dir, const struct jb_cgroup *cgroup,
-                 const struct jb_box_io *io, struct jb_box *ret, struct jb_error *err)
+int jb_box_launch(const struct jb_plan *plan, const char *box_dir, const struct jb_cgroup *cgroup, int netns_fd,
+                  const struct jb_box_io *io, struct jb_box *ret, struct jb_error *err)
 {
     int pair[2];
     jb_autoclose int init_fd = -1;
     struct jb_box box = JB_BOX_INIT;
-    int r = jb_sealed_memfd("jobbox-init", jb_init_image, (size_t)(jb_init_image_end - jb_init_image), true,
-                            &init_fd);
+    int r = jb_sealed_memfd("jobbox-init", jb_init_image, (size_t)(jb_init_image_end - jb_init_image), true, &init_fd);
     if (r < 0)
         return jb_fail_errno(err, r, "jobbox-init");
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
@@ -85,15 +86,15 @@ int jb_box_start(const struct jb_plan *plan, const char *box_dir, const struct j
     box.control = pair[0];
     jb_autoclose int theirs = pair[1];
     int cgroup_fd = cgroup ? jb_cgroup_v2_fd(cgroup) : -1;
-    box.pid = clone_box(plan, cgroup_fd, &box.pidfd);
+    box.pid = clone_box(plan, cgroup_fd, netns_fd >= 0, &box.pidfd);
     if (box.pid == 0) {
         struct jb_build build = {.plan = plan,
                                  .box_dir = box_dir,
                                  .cgroup = cgroup,
                                  .io = *io,
                                  .control = theirs,
-                                 .joined_v2 = cgroup_fd >= 0,
-                                 .init_fd = init_fd};
+                                 .init_fd = init_fd,
+                                 .netns_fd = netns_fd};
         jb_build_run(&build);
     }
     if (box.pid < 0) {
@@ -101,63 +102,49 @@ int jb_box_start(const struct jb_plan *plan, const char *box_dir, const struct j
         jb_close(&box.control);
         return clone_failed(plan, saved, err);
     }
-    jb_close(&theirs);
-    r = await_ready(&box, err);
-    if (r < 0) {
-        jb_box_kill(&box);
-        jb_box_close(&box);
-        return r;
-    }
     *ret = box;
     return 0;
 }
 
-int jb_box_tell(const struct jb_box *box, const struct jb_msg *msg)
+int jb_box_join(const struct jb_box *box, const struct jb_cgroup *cgroup, struct jb_error *err)
 {
-    ssize_t n;
-    do
-        n = send(box->control, msg, JB_MSG_HEAD, MSG_NOSIGNAL);
-    while (n < 0 && errno == EINTR);
-    return n < 0 ? -errno : 0;
+    int fds[JB_CTL_MAX];
+    enum jb_controller which[JB_CTL_MAX];
+    struct jb_msg msg = {.type = JB_MSG_JOIN};
+    size_t n = jb_cgroup_join_fds(cgroup, false, fds, which);
+    msg.value = (int32_t)n;
+    for (size_t i = 0; i < n; i++)
+        msg.text[i] = (char)which[i];
+    int r = jb_msg_send(box->control, &msg, n, fds, n);
+    return r < 0 && r != -EPIPE ? jb_fail_errno(err, r, "handing the cgroups to the box") : 0;
 }
 
-static void keep_fd(struct jb_box *box, const struct jb_msg *msg, int fd)
+int jb_box_await(struct jb_box *box, struct jb_error *err)
 {
-    int *slot = msg->type == JB_MSG_SCRATCH ? &box->scratch_fd : &box->master_fd;
-    jb_close(slot);
-    *slot = fd;
+    int r = await_ready(box, err);
+    if (r < 0) {
+        jb_box_kill(box);
+        jb_box_close(box);
+    }
+    return r;
+}
+
+int jb_box_tell(const struct jb_box *box, const struct jb_msg *msg)
+{
+    return jb_msg_send(box->control, msg, 0, NULL, 0);
 }
 
 int jb_box_listen(struct jb_box *box, struct jb_msg *ret)
 {
-    struct jb_msg msg = {0};
-    struct iovec iov = {.iov_base = &msg, .iov_len = sizeof(msg)};
-    union {
-        struct cmsghdr align;
-        char bytes[CMSG_SPACE(sizeof(int))];
-    } buf = {0};
-    struct msghdr header = {
-        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = buf.bytes, .msg_controllen = sizeof(buf.bytes)};
-    ssize_t n;
-    do
-        n = recvmsg(box->control, &header, MSG_CMSG_CLOEXEC);
-    while (n < 0 && errno == EINTR);
-    if (n == 0 || (n < 0 && errno == ECONNRESET))
-        return 0;
-    if (n < 0)
-        return -errno;
-    for (struct cmsghdr *c = CMSG_FIRSTHDR(&header); c; c = CMSG_NXTHDR(&header, c)) {
-        int fd;
-        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS || c->cmsg_len != CMSG_LEN(sizeof(int)))
-            continue;
-        memcpy(&fd, CMSG_DATA(c), sizeof(fd));
-        keep_fd(box, &msg, fd);
+    int fds[JB_MSG_FDS];
+    size_t n_fds = 0;
+    int r = jb_msg_receive(box->control, ret, fds, &n_fds);
+    for (size_t i = 0; i < n_fds; i++) {
+        int *slot = ret->type == JB_MSG_SCRATCH ? &box->scratch_fd : &box->master_fd;
+        jb_close(slot);
+        *slot = fds[i];
     }
-    if (n < (ssize_t)JB_MSG_HEAD)
-        return -EBADMSG;
-    msg.text[sizeof(msg.text) - 1] = '\0';
-    *ret = msg;
-    return 1;
+    return r;
 }
 
 void jb_box_kill(struct jb_box *box)

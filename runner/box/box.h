@@ -34,13 +34,24 @@ struct jb_box {
     ((struct jb_box){.pid = -1, .pidfd = -1, .control = -1, .scratch_fd = -1, .master_fd = -1})
 
 /*
- * Builds the box and brings it to the point where jobbox-init waits for GO: nothing of the job has run.
- * `box_dir`: an absolute path to a directory of this box alone, used as a mount point that only the box sees.
- * `cgroup` may be NULL. On failure the first process is dead and reaped, and the error says which step failed
- * and why.
+ * Starts building the box: returns when its first process runs. `box_dir`: an absolute path to a directory of this box
+ * alone, used as a mount point that only the box sees. `cgroup` (begun; may be NULL): its v2 leaf is entered at once, the rest with jb_box_join. `netns_fd`: a network namespace for it,
+ * -1: it makes its own if the plan says so. On failure nothing runs.
  */
-int jb_box_start(const struct jb_plan *plan, const char *box_dir, const struct jb_cgroup *cgroup,
-                 const struct jb_box_io *io, struct jb_box *ret, struct jb_error *err);
+int jb_box_launch(const struct jb_plan *plan, const char *box_dir, const struct jb_cgroup *cgroup, int netns_fd,
+                  const struct jb_box_io *io, struct jb_box *ret, struct jb_error *err);
+
+/*
+ * The groups of the box are complete: its first process joins them when its file system stands. To be called once after
+ * launch when there is a cgroup. A box that died meanwhile is no error here; jb_box_await says why.
+ */
+int jb_box_join(const struct jb_box *box, const struct jb_cgroup *cgroup, struct jb_error *err);
+
+/*
+ * Waits until jobbox-init stands and waits for GO: nothing of the job has run. On failure the first process is dead
+ * and reaped, the box closed, and the error says which step failed and why.
+ */
+int jb_box_await(struct jb_box *box, struct jb_error *err);
 
 /* Sends a message (head only). -EPIPE when the box is gone. */
 int jb_box_tell(const struct jb_box *box, const struct jb_msg *msg);

@@ -5,54 +5,35 @@
  * single-threaded, as a copy of the supervisor with its privilege, until it becomes the job's identity and
  * executes jobbox-init.
  *
- * Order matters. Cgroups are joined first, so that all memory from here on is the job's; the cgroup namespace
- * is made after that, so that its root is the box's own group. The identity is dropped when nothing is left
- * to mount, and the system call filter comes last, because it refuses what came before.
+ * Order matters. The file system comes first, while the supervisor makes the cgroups; they are joined before anything
+ * of the job exists, and the cgroup namespace is made after that, so that its root is the box's own group. The identity
+ * is dropped when nothing is left to mount, and the system call filter comes last, because it refuses what came before.
  */
 #include "box/build.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <net/if.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
-#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "box/identity.h"
+#include "box/message.h"
+#include "box/netns.h"
 #include "box/rootfs.h"
-
-static void send_fd(int control, uint32_t type, int fd)
-{
-    struct jb_msg msg = {.type = type};
-    struct iovec iov = {.iov_base = &msg, .iov_len = JB_MSG_HEAD};
-    union {
-        struct cmsghdr align;
-        char bytes[CMSG_SPACE(sizeof(int))];
-    } buf = {0};
-    struct msghdr header = {
-        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = buf.bytes, .msg_controllen = sizeof(buf.bytes)};
-    struct cmsghdr *c = CMSG_FIRSTHDR(&header);
-    c->cmsg_level = SOL_SOCKET;
-    c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(c), &fd, sizeof(fd));
-    (void)sendmsg(control, &header, MSG_NOSIGNAL);
-}
 
 static _Noreturn void give_up(const struct jb_build *b, const struct jb_error *err)
 {
     struct jb_msg msg = {.type = JB_MSG_FAILED, .errnum = err->errnum};
     (void)snprintf(msg.text, sizeof(msg.text), "%s", err->text);
-    (void)send(b->control, &msg, JB_MSG_HEAD + strlen(msg.text) + 1, MSG_NOSIGNAL);
+    (void)jb_msg_send(b->control, &msg, strlen(msg.text) + 1, NULL, 0);
     _exit(1);
 }
 
@@ -88,28 +69,36 @@ static int pin(const struct jb_plan *plan, struct jb_error *err)
     return 0;
 }
 
+/*
+ * The supervisor makes the groups while we build the file system. Each is joined by writing "0" to its `tasks` file:
+ * a single-threaded process moving itself needs no lock that has to wait for all CPUs.
+ */
 static int join_cgroups(const struct jb_build *b, struct jb_error *err)
 {
-    enum jb_controller which = JB_CTL_MAX;
-    if (b->cgroup) {
-        int r = jb_cgroup_join_self(b->cgroup, !b->joined_v2, &which);
-        if (r < 0)
-            return jb_fail_errno(err, r, "joining the box's %s cgroup", jb_controller_name(which));
+    struct jb_msg msg;
+    int fds[JB_MSG_FDS];
+    size_t n = 0;
+    if (b->cgroup && (jb_msg_receive(b->control, &msg, fds, &n) != 1 || msg.type != JB_MSG_JOIN))
+        return jb_fail(err, EPIPE, "the supervisor is gone");
+    for (size_t i = 0; i < n; i++) {
+        if (write(fds[i], "0", 1) != 1)
+            return jb_fail_errno(err, errno, "joining the box's %s cgroup",
+                                 jb_controller_name((enum jb_controller)msg.text[i]));
+        (void)close(fds[i]);
     }
     if ((b->plan->namespaces & CLONE_NEWCGROUP) && unshare(CLONE_NEWCGROUP) < 0)
         return jb_fail_errno(err, errno, "making a cgroup namespace");
     return 0;
 }
 
-static int loopback_up(const struct jb_plan *plan, struct jb_error *err)
+static int enter_network(const struct jb_build *b, struct jb_error *err)
 {
-    if (!(plan->namespaces & CLONE_NEWNET))
+    if (!(b->plan->namespaces & CLONE_NEWNET))
         return 0;
-    jb_autoclose int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    struct ifreq request = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
-    if (fd < 0 || ioctl(fd, SIOCSIFFLAGS, &request) < 0)
-        return jb_fail_errno(err, errno, "bringing up the box's loopback interface");
-    return 0;
+    if (b->netns_fd >= 0) /* its loopback is up already */
+        return setns(b->netns_fd, CLONE_NEWNET) < 0 ? jb_fail_errno(err, errno, "entering the box's network") : 0;
+    int r = jb_netns_loopback_up();
+    return r < 0 ? jb_fail_errno(err, r, "bringing up the box's loopback interface") : 0;
 }
 
 /*
@@ -143,8 +132,9 @@ static int build_root(const struct jb_build *b, struct jb_error *err)
     struct jb_rootfs fs = {
         .api = &jb_mountapi_kernel, .plan = b->plan, .stage = b->box_dir, .scratch_fd = -1, .root_fd = -1};
     int r = jb_rootfs_build(&fs, err);
+    struct jb_msg msg = {.type = JB_MSG_SCRATCH};
     if (r == 0)
-        send_fd(b->control, JB_MSG_SCRATCH, fs.scratch_fd);
+        (void)jb_msg_send(b->control, &msg, 0, &fs.scratch_fd, 1);
     jb_close(&fs.scratch_fd);
     jb_close(&fs.root_fd);
     return r;
@@ -181,15 +171,15 @@ static int prepare(const struct jb_build *b, int *ret_init, struct jb_error *err
     if (r == 0 && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
         r = jb_fail_errno(err, errno, "PR_SET_DUMPABLE");
     if (r == 0)
-        r = join_cgroups(b, err);
-    if (r == 0)
-        r = pin(b->plan, err);
-    if (r == 0)
-        r = loopback_up(b->plan, err);
+        r = enter_network(b, err);
     (void)umask(0);
     if (r == 0)
         r = build_root(b, err);
     (void)umask(022);
+    if (r == 0)
+        r = join_cgroups(b, err);
+    if (r == 0)
+        r = pin(b->plan, err);
     if (r == 0)
         r = limit_cores(err);
     if (r == 0)

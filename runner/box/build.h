@@ -14,8 +14,8 @@ struct jb_build {
     const struct jb_cgroup *cgroup;
     struct jb_box_io io;
     int control;    /* the box's end of the message socket */
-    bool joined_v2; /* clone3 has put us into the v2 group */
     int init_fd;    /* jobbox-init, to be executed */
+    int netns_fd;   /* to be entered; -1: clone3 has made one, or the host's is kept */
 };
 
 /* Never returns: executes jobbox-init, or says JB_MSG_FAILED and exits. */

@@ -86,6 +86,16 @@ bool jb_cg_name_valid(const char *name);
 int jb_cgroup_create(const struct jb_cg_layout *layout, const struct jb_cg_plan *plan, struct jb_cgroup **ret,
                      struct jb_error *err);
 
+/*
+ * The same in two steps, so that the box can be built while its limits are written. begin makes the v2 leaf of a hybrid
+ * host, which is enough for clone3; complete makes the rest and writes the values. When complete fails, kill what is
+ * in the leaf and call jb_cgroup_destroy: what was made is known to it.
+ */
+int jb_cgroup_begin(const struct jb_cg_layout *layout, const struct jb_cg_plan *plan, struct jb_cgroup **ret,
+                    struct jb_error *err);
+int jb_cgroup_complete(struct jb_cgroup *cg, const struct jb_cg_layout *layout, const struct jb_cg_plan *plan,
+                       struct jb_error *err);
+
 /* Opens groups that an earlier process made (recovery); missing ones are skipped. -ENOENT when none is left.
  */
 int jb_cgroup_open(const struct jb_cg_layout *layout, const struct jb_cg_plan *plan, struct jb_cgroup **ret,
@@ -121,6 +131,13 @@ struct jb_cg_io_limits {
 };
 #define JB_CG_IO_DEVICES_MAX 16
 
+/*
+ * The files to write "0" to in order to join, for a process that does not hold `cg`; borrowed. `which` names the
+ * controller of each. Returns how many.
+ */
+size_t jb_cgroup_join_fds(const struct jb_cgroup *cg, bool also_v2, int fds[JB_CTL_MAX],
+                          enum jb_controller which[JB_CTL_MAX]);
+
 /* What the kernel says the settings are now, by reading the files back. JB_UNSET: no limit, or not known. */
 struct jb_cg_readback {
     int version[JB_CTL_MAX]; /* 0: not in force for this box */
@@ -150,6 +167,8 @@ struct jb_cg_usage {
     uint64_t psi_cpu_some_us, psi_memory_some_us, psi_memory_full_us, psi_io_some_us, psi_io_full_us;
 };
 int jb_cgroup_usage(const struct jb_cgroup *cg, struct jb_cg_usage *ret, struct jb_error *err);
+/* The CPU time figures alone; all others JB_UNSET. */
+int jb_cgroup_usage_cpu(const struct jb_cgroup *cg, struct jb_cg_usage *ret, struct jb_error *err);
 void jb_cg_usage_free(struct jb_cg_usage *usage);
 /* Reads until two readings of CPU time agree (at most `tries`), as needed right after a kill. */
 int jb_cgroup_usage_stable(const struct jb_cgroup *cg, unsigned tries, struct jb_cg_usage *ret,

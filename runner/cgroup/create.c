@@ -347,22 +347,6 @@ static void write_list_free(struct write_list *w)
     jb_cg_writes_free(w->items, w->len);
 }
 
-static int create(struct jb_cgroup *cg, const struct jb_cg_layout *layout, const struct jb_cg_plan *plan,
-                  const struct jb_kfault *fault, struct jb_error *err)
-{
-    struct write_list writes __attribute__((cleanup(write_list_free))) = {0};
-    int r = jb_cg_resolve(layout, plan, &writes.items, &writes.len, err);
-    if (r == 0)
-        r = plan_groups(cg, layout, plan, err);
-    for (size_t i = 0; r == 0 && i < cg->n_groups; i++)
-        r = make_group(cg, &cg->groups[i], fault, err);
-    if (r == 0)
-        r = fill_cpuset(cg, writes.items, writes.len, err);
-    if (r == 0)
-        r = write_values(cg, writes.items, writes.len, err);
-    return r < 0 ? explain_cpuset(cg, r, err) : 0;
-}
-
 static int check_plan(const struct jb_cg_plan *plan, struct jb_error *err)
 {
     if (!jb_cg_name_valid(plan->name))
@@ -379,9 +363,39 @@ static int check_plan(const struct jb_cg_plan *plan, struct jb_error *err)
     return 0;
 }
 
-int jb_cgroup_create_with(const struct jb_cg_layout *layout, const struct jb_cg_plan *plan,
-                          const struct jb_cg_ops *ops, const struct jb_kfault *fault, struct jb_cgroup **ret,
-                          struct jb_error *err)
+/* The v2 leaf of a hybrid host: no limit is written to it, so processes may be born in it before the rest is there. */
+static bool is_bare_leaf(const struct jb_cg_group *g)
+{
+    return g->version == 2 && g->controllers == 1U << JB_CTL_UNIFIED;
+}
+
+static int begin(struct jb_cgroup *cg, const struct jb_cg_layout *layout, const struct jb_cg_plan *plan,
+                 struct jb_error *err)
+{
+    int r = plan_groups(cg, layout, plan, err);
+    for (size_t i = 0; r == 0 && i < cg->n_groups; i++)
+        if (is_bare_leaf(&cg->groups[i]))
+            r = make_group(cg, &cg->groups[i], cg->fault, err);
+    return r;
+}
+
+static int complete(struct jb_cgroup *cg, const struct jb_cg_layout *layout, const struct jb_cg_plan *plan,
+                    struct jb_error *err)
+{
+    struct write_list writes __attribute__((cleanup(write_list_free))) = {0};
+    int r = jb_cg_resolve(layout, plan, &writes.items, &writes.len, err);
+    for (size_t i = 0; r == 0 && i < cg->n_groups; i++)
+        if (!is_bare_leaf(&cg->groups[i]))
+            r = make_group(cg, &cg->groups[i], cg->fault, err);
+    if (r == 0)
+        r = fill_cpuset(cg, writes.items, writes.len, err);
+    if (r == 0)
+        r = write_values(cg, writes.items, writes.len, err);
+    return r < 0 ? explain_cpuset(cg, r, err) : 0;
+}
+
+static int begin_with(const struct jb_cg_layout *layout, const struct jb_cg_plan *plan, const struct jb_cg_ops *ops,
+                      const struct jb_kfault *fault, struct jb_cgroup **ret, struct jb_error *err)
 {
     int r = check_plan(plan, err);
     if (r < 0)
@@ -393,7 +407,37 @@ int jb_cgroup_create_with(const struct jb_cg_layout *layout, const struct jb_cg_
         cg->ops_v1 = &jb_cg_ops_libcgroup;
     if (ops)
         cg->ops_v1 = cg->ops_v2 = ops;
-    r = create(cg, layout, plan, fault, err);
+    cg->fault = fault;
+    r = begin(cg, layout, plan, err);
+    if (r < 0) {
+        sweep(cg, err);
+        return r;
+    }
+    *ret = jb_take_ptr(cg);
+    return 0;
+}
+
+int jb_cgroup_begin(const struct jb_cg_layout *layout, const struct jb_cg_plan *plan, struct jb_cgroup **ret,
+                    struct jb_error *err)
+{
+    return begin_with(layout, plan, NULL, NULL, ret, err);
+}
+
+int jb_cgroup_complete(struct jb_cgroup *cg, const struct jb_cg_layout *layout, const struct jb_cg_plan *plan,
+                       struct jb_error *err)
+{
+    return complete(cg, layout, plan, err);
+}
+
+int jb_cgroup_create_with(const struct jb_cg_layout *layout, const struct jb_cg_plan *plan,
+                          const struct jb_cg_ops *ops, const struct jb_kfault *fault, struct jb_cgroup **ret,
+                          struct jb_error *err)
+{
+    autocgroup struct jb_cgroup *cg = NULL;
+    int r = begin_with(layout, plan, ops, fault, &cg, err);
+    if (r < 0)
+        return r;
+    r = complete(cg, layout, plan, err);
     if (r < 0) {
         sweep(cg, err);
         return r;
@@ -517,6 +561,19 @@ static int reset_affinity(void)
 static enum jb_controller first_of(const struct jb_cg_group *g)
 {
     return (enum jb_controller)__builtin_ctz(g->controllers);
+}
+
+size_t jb_cgroup_join_fds(const struct jb_cgroup *cg, bool also_v2, int fds[JB_CTL_MAX],
+                          enum jb_controller which[JB_CTL_MAX])
+{
+    size_t n = 0;
+    for (size_t i = 0; i < cg->n_groups; i++) {
+        if (cg->groups[i].version == 2 && !also_v2)
+            continue;
+        which[n] = first_of(&cg->groups[i]);
+        fds[n++] = cg->groups[i].join_fd;
+    }
+    return n;
 }
 
 int jb_cgroup_join_self(const struct jb_cgroup *cg, bool also_v2, enum jb_controller *ret_which)

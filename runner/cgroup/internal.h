@@ -41,6 +41,7 @@ struct jb_cgroup {
     size_t n_groups;
     struct jb_cg_group *of[JB_CTL_MAX]; /* into groups; NULL: the box has none for it */
     const struct jb_cg_ops *ops_v1, *ops_v2;
+    const struct jb_kfault *fault; /* NULL outside tests; not owned */
 };
 
 /* jb_cgroup_create with the groups made by `ops` (NULL: as the layout says) and faults injected (NULL: none).

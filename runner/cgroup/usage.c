@@ -265,20 +265,21 @@ void jb_cg_usage_free(struct jb_cg_usage *usage)
     usage->n_per_cpu = 0;
 }
 
-int jb_cgroup_usage(const struct jb_cgroup *cg, struct jb_cg_usage *ret, struct jb_error *err)
+static const struct {
+    const char *what;
+    int (*read)(const struct jb_cgroup *, struct jb_cg_usage *);
+} readers[] = {
+    {"CPU time", read_cpu}, {"memory", read_memory}, {"process", read_pids},
+    {"I/O", read_io},       {"pressure", read_psi},
+};
+
+static int read_first(const struct jb_cgroup *cg, size_t n, struct jb_cg_usage *ret, struct jb_error *err)
 {
-    static const struct {
-        const char *what;
-        int (*read)(const struct jb_cgroup *, struct jb_cg_usage *);
-    } readers[] = {
-        {"CPU time", read_cpu}, {"memory", read_memory}, {"process", read_pids},
-        {"I/O", read_io},       {"pressure", read_psi},
-    };
     struct jb_cg_usage u;
     memset(&u, 0xff, sizeof(u)); /* every figure JB_UNSET */
     u.cpu_per_cpu_ns = NULL;
     u.n_per_cpu = 0;
-    for (size_t i = 0; i < JB_ARRAY_LEN(readers); i++) {
+    for (size_t i = 0; i < n; i++) {
         int r = readers[i].read(cg, &u);
         if (r < 0) {
             jb_cg_usage_free(&u);
@@ -287,6 +288,16 @@ int jb_cgroup_usage(const struct jb_cgroup *cg, struct jb_cg_usage *ret, struct 
     }
     *ret = u;
     return 0;
+}
+
+int jb_cgroup_usage(const struct jb_cgroup *cg, struct jb_cg_usage *ret, struct jb_error *err)
+{
+    return read_first(cg, JB_ARRAY_LEN(readers), ret, err);
+}
+
+int jb_cgroup_usage_cpu(const struct jb_cgroup *cg, struct jb_cg_usage *ret, struct jb_error *err)
+{
+    return read_first(cg, 1, ret, err);
 }
 
 uint64_t jb_cgroup_cpu_us(const struct jb_cgroup *cg)

@@ -88,21 +88,26 @@ int jb_boxdir_begin(int box_fd, const struct jb_plan *plan, const json_t *record
     return r;
 }
 
-static int save(int fd, const char *key, const json_t *value, struct jb_error *err)
+/* The line is JSON already: it is wrapped, not parsed. */
+static int save(int fd, const char *key, const char *line, size_t len, struct jb_error *err)
 {
     jb_autobuf struct jb_buf buf = {0};
-    int r = add_line(&buf, key, value, err);
-    return r < 0 ? r : append(fd, &buf, err);
+    int r = jb_buf_printf(&buf, "{\"%s\":", key);
+    if (r == 0)
+        r = jb_buf_add(&buf, line, len > 0 && line[len - 1] == '\n' ? len - 1 : len);
+    if (r == 0)
+        r = jb_buf_puts(&buf, "}\n");
+    return r < 0 ? jb_fail_errno(err, r, BOX_FILE) : append(fd, &buf, err);
 }
 
-int jb_boxdir_save_record(int fd, const json_t *record, struct jb_error *err)
+int jb_boxdir_save_record(int fd, const char *line, size_t len, struct jb_error *err)
 {
-    return save(fd, "record", record, err);
+    return save(fd, "record", line, len, err);
 }
 
-int jb_boxdir_save_finished(int fd, const json_t *record, struct jb_error *err)
+int jb_boxdir_save_finished(int fd, const char *line, size_t len, struct jb_error *err)
 {
-    return save(fd, "finished", record, err);
+    return save(fd, "finished", line, len, err);
 }
 
 static char *copy_text(const json_t *object, const char *key)

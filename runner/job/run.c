@@ -19,6 +19,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/fd.h"
+#include "box/netns.h"
 #include "job/artifacts.h"
 #include "job/boxdir.h"
 #include "job/job.h"
@@ -39,6 +40,7 @@ struct attempt {
     int box_fd, lock_fd, file_fd; /* directory, ledger slot, box.jsonl */
     char *box_dir;
     struct jb_cgroup *cgroup;
+    struct jb_netns netns;
     struct jb_box box;
     struct jb_streams streams;
     json_t *record;
@@ -193,37 +195,58 @@ static int make_scratch_dir(const struct attempt *a, struct jb_error *err)
     return r < 0 ? jb_fail_errno(err, r, "making scratch/%s", a->id.text) : 0;
 }
 
-/* Everything up to the point where nothing but GO is missing, read back and compared. */
-static int build(struct attempt *a, struct jb_error *err)
+/* What the kernel says of the box, against the plan. The groups are asked while the box is still being built. */
+static int verify(struct attempt *a, struct jb_error *err)
 {
     struct jb_isolation isolation;
     struct jb_cg_readback readback;
+    int r = 0;
+    if (a->cgroup)
+        r = jb_cgroup_readback(a->cgroup, &readback, err);
+    if (r == 0 && a->cgroup)
+        r = jb_cgroup_verify(&a->plan->cgroup, &readback, err);
+    if (r == 0) {
+        r = jb_box_await(&a->box, err);
+        a->box_up = r == 0;
+    }
+    if (r == 0)
+        r = jb_box_isolation(&a->box, &isolation, err);
+    if (r == 0)
+        r = jb_isolation_verify(a->plan, &isolation, err);
+    if (r == 0)
+        r = jb_record_isolation(a->record, a->plan, &isolation, a->cgroup ? &readback : NULL, err);
+    return r;
+}
+
+/* Everything up to the point where nothing but GO is missing, read back and compared. */
+static int build(struct attempt *a, struct jb_error *err)
+{
     int r = jb_streams_open(a->plan, a->o->out_fd, a->o->err_fd, &a->streams, err);
     if (r < 0)
         return r;
     a->streams_open = true;
     r = make_scratch_dir(a, err);
     if (r == 0 && !a->plan->no_cgroups)
-        r = jb_cgroup_create(&a->host.cgroups, &a->plan->cgroup, &a->cgroup, err);
+        r = jb_cgroup_begin(&a->host.cgroups, &a->plan->cgroup, &a->cgroup, err);
     if (r == 0)
-        r = jb_box_start(a->plan, a->box_dir, a->cgroup, &a->streams.job, &a->box, err);
+        r = jb_box_launch(a->plan, a->box_dir, a->cgroup, jb_netns_end(&a->netns), &a->streams.job, &a->box, err);
     if (r < 0)
         return r;
     a->box_up = true;
+    if (a->cgroup)
+        r = jb_cgroup_complete(a->cgroup, &a->host.cgroups, &a->plan->cgroup, err);
+    if (r == 0 && a->cgroup)
+        r = jb_box_join(&a->box, a->cgroup, err);
+    if (r < 0)
+        return r;
+    r = verify(a, err);
+    if (r < 0)
+        return r;
     jb_streams_handed_over(&a->streams);
-    r = jb_box_isolation(&a->box, &isolation, err);
-    if (r == 0)
-        r = jb_isolation_verify(a->plan, &isolation, err);
-    if (r == 0 && a->cgroup)
-        r = jb_cgroup_readback(a->cgroup, &readback, err);
-    if (r == 0 && a->cgroup)
-        r = jb_cgroup_verify(&a->plan->cgroup, &readback, err);
-    if (r == 0)
-        r = jb_record_isolation(a->record, a->plan, &isolation, a->cgroup ? &readback : NULL, err);
-    a->has_before = r == 0 && a->cgroup && jb_cgroup_usage(a->cgroup, &a->before, NULL) == 0;
-    if (r == 0 && a->plan->tty)
+    a->has_before = a->cgroup && jb_cgroup_usage_cpu(a->cgroup, &a->before, NULL) == 0;
+    if (a->plan->tty)
         r = jb_streams_terminal(&a->streams, jb_take_fd(&a->box.master_fd), a->o->tty_fd, a->o->out_fd, err);
-    return r < 0 ? r : jb_boxdir_save_record(a->file_fd, a->record, err);
+    return r;
 }
 
 /* Signals are taken through a descriptor while the job lives; what the caller ignores (nohup) stays ignored.
@@ -266,6 +289,14 @@ static void note_failure(struct attempt *a, const char *text)
     };
 }
 
+static int save_record(const struct attempt *a, struct jb_error *err)
+{
+    jb_autofree char *line = NULL;
+    size_t len;
+    int r = jb_record_line(a->record, &line, &len, err);
+    return r < 0 ? r : jb_boxdir_save_record(a->file_fd, line, len, err);
+}
+
 /* Runs the built box to its end, and takes out what was asked for. */
 static void run_box(struct attempt *a, int signal_fd, json_t **ret_artifacts, struct jb_error *err)
 {
@@ -278,7 +309,12 @@ static void run_box(struct attempt *a, int signal_fd, json_t **ret_artifacts, st
         .winch_fd = a->plan->tty ? a->o->tty_fd : -1,
     };
     uint64_t setup_ns = jb_mono_ns(NULL) - a->begun_ns;
-    if (jb_supervise(&s, &a->outcome, err) < 0) {
+    int r = jb_supervise_go(&s, err);
+    if (r == 0) /* what was read back; the job need not wait for it */
+        r = save_record(a, err);
+    if (r == 0)
+        r = jb_supervise(&s, &a->outcome, err);
+    if (r < 0) {
         note_failure(a, err->text);
         return;
     }
@@ -327,12 +363,16 @@ static int read_usage(struct attempt *a, struct jb_cg_usage *ret)
     return r;
 }
 
+/* jobbox-init reaped all of the job before it left; only where it could not say so must anything be killed. */
 static int tear_down(struct attempt *a, struct jb_error *err)
 {
     int r = 0;
     if (a->cgroup) {
-        r = jb_cgroup_kill(a->cgroup, KILL_TIME, err);
+        if (!a->outcome.has_rusage)
+            r = jb_cgroup_kill(a->cgroup, KILL_TIME, err);
         if (r == 0)
+            r = jb_cgroup_destroy(a->cgroup, DESTROY_TIME, err);
+        if (r == -EBUSY && jb_cgroup_kill(a->cgroup, KILL_TIME, err) == 0)
             r = jb_cgroup_destroy(a->cgroup, DESTROY_TIME, err);
         jb_cgroup_free(a->cgroup);
         a->cgroup = NULL;
@@ -342,8 +382,8 @@ static int tear_down(struct attempt *a, struct jb_error *err)
     return r;
 }
 
-/* The box ends, the record is completed and appended, the claim given back. */
-static int conclude(struct attempt *a, struct jb_error *warning, struct jb_error *err)
+/* Figures into the record, then the box's processes and namespaces are waited out: that is its destruction. */
+static int finish_record(struct attempt *a, struct jb_error *err)
 {
     struct jb_cg_usage usage = {0};
     uint64_t begun = jb_mono_ns(NULL);
@@ -352,17 +392,34 @@ static int conclude(struct attempt *a, struct jb_error *warning, struct jb_error
     int r = jb_record_finish(a->record, &a->outcome, has_usage ? &usage : NULL, err);
     if (has_usage)
         jb_cg_usage_free(&usage);
-    if (r == 0)
-        r = jb_boxdir_save_finished(a->file_fd, a->record, err);
     if (a->box_up)
         jb_box_close(&a->box);
     a->box_up = false;
+    if (r == 0 && jb_record_destroyed(a->record, jb_wall_us(NULL), jb_mono_ns(NULL) - begun) < 0)
+        r = jb_fail_errno(err, ENOMEM, "record");
+    return r;
+}
+
+/*
+ * The record is completed and appended, the groups removed, the claim given back. The journal has to wait for a disk and
+ * the groups for the kernel, so both are done at once; the finished record in the box's own file stands in for either.
+ */
+static int conclude(struct attempt *a, struct jb_error *warning, struct jb_error *err)
+{
+    struct jb_journal_writer writer;
+    jb_autofree char *line = NULL;
+    size_t len;
+    int r = finish_record(a, err);
     if (r == 0)
-        r = tear_down(a, err);
+        r = jb_record_line(a->record, &line, &len, err);
     if (r == 0)
-        r = jb_record_destroyed(a->record, jb_wall_us(NULL), jb_mono_ns(NULL) - begun);
-    if (r == 0)
-        r = jb_journal_append(a->o->state->state_fd, a->o->site->journal_sync, a->record, err);
+        r = jb_boxdir_save_finished(a->file_fd, line, len, err);
+    if (r < 0)
+        return r;
+    jb_journal_begin(&writer, a->o->state->state_fd, a->o->site->journal_sync, line, len);
+    r = tear_down(a, err);
+    int written = jb_journal_end(&writer, r == 0 ? err : NULL);
+    r = r < 0 ? r : written;
     if (r < 0)
         return r; /* the box's directory stays, with its record: the next start tries again */
     (void)jb_sinks_emit(a->o->site, a->record, warning);
@@ -378,6 +435,7 @@ static void give_back(struct attempt *a)
 
 static void attempt_free(struct attempt *a)
 {
+    jb_netns_close(&a->netns);
     if (a->streams_open)
         jb_streams_close(&a->streams);
     jb_cgroup_free(a->cgroup);
@@ -396,7 +454,7 @@ static void attempt_free(struct attempt *a)
 int jb_job_run(const struct jb_job_options *options, json_t **ret_record, enum jb_job_failure *ret_failure,
                struct jb_error *warning, struct jb_error *err)
 {
-    struct attempt a = {.o = options, .box_fd = -1, .lock_fd = -1, .file_fd = -1, .box = JB_BOX_INIT};
+    struct attempt a = {.o = options, .box_fd = -1, .lock_fd = -1, .file_fd = -1, .box = JB_BOX_INIT, .netns = JB_NETNS_INIT};
     struct jb_error failure = {0};
     json_t *artifacts = NULL;
     sigset_t old;
@@ -408,6 +466,8 @@ int jb_job_run(const struct jb_job_options *options, json_t **ret_record, enum j
         *ret_failure = JB_JOB_NO_BOX;
         return signal_fd;
     }
+    if (options->submitter->privileged && options->spec->network == JB_NETWORK_NONE)
+        jb_netns_begin(&a.netns);
     int r = prepare(&a, ret_failure, err);
     if (r < 0) {
         give_back(&a);

@@ -443,6 +443,13 @@ static void keep_texts(const struct loop *l, struct jb_outcome *out)
     out->killed_by = l->killed_by[0] ? strdup(l->killed_by) : NULL;
 }
 
+int jb_supervise_go(const struct jb_supervise *s, struct jb_error *err)
+{
+    struct jb_msg go = {.type = JB_MSG_GO};
+    int r = jb_box_tell(s->box, &go);
+    return r < 0 ? jb_fail_errno(err, r, "starting the job") : 0;
+}
+
 int jb_supervise(struct jb_supervise *s, struct jb_outcome *ret, struct jb_error *err)
 {
     struct jb_outcome out = {.exit_code = -1,
@@ -460,13 +467,7 @@ int jb_supervise(struct jb_supervise *s, struct jb_outcome *ret, struct jb_error
                      .wall_deadline = JB_UNSET,
                      .idle_deadline = JB_UNSET,
                      .cpu_check = JB_UNSET};
-    struct jb_msg go = {.type = JB_MSG_GO};
     start_watching(&l, err);
-    int r = jb_box_tell(s->box, &go);
-    if (r < 0) {
-        jb_close(&l.oom_fd);
-        return jb_fail_errno(err, r, "starting the job");
-    }
     while (l.state != ENDED) {
         struct pollfd fds[P_MAX];
         wait_for(&l, fds, next_deadline(&l));

@@ -23,10 +23,13 @@ struct jb_supervise {
     int winch_fd;                 /* terminal whose size the job's follows; -1: none */
 };
 
+/* Says GO: the job starts. */
+int jb_supervise_go(const struct jb_supervise *s, struct jb_error *err);
+
 /*
- * Says GO and returns when the job and everything it started has ended, its output is carried and `ret` is
- * filled (reason, code, signal, limit, times, rusage, output). jobbox-init still stands when it can: the
- * box's files may be looked at. An error means that the supervision itself failed; the job is dead then too.
+ * Returns when the job and everything it started has ended, its output is carried and `ret` is filled (reason, code,
+ * signal, limit, times, rusage, output; the caller frees `limit` and `killed_by`). jobbox-init still stands when it
+ * can: the box's files may be looked at. An error means that the supervision itself failed.
  */
 int jb_supervise(struct jb_supervise *s, struct jb_outcome *ret, struct jb_error *err);
 

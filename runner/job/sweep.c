@@ -65,6 +65,14 @@ static int finish_record(struct jb_boxdir_found *found, const struct jb_cg_usage
     return jb_record_finish(found->record, &out, usage, err);
 }
 
+static int save_finished(const struct jb_boxdir_found *found, struct jb_error *err)
+{
+    jb_autofree char *line = NULL;
+    size_t len;
+    int r = jb_record_line(found->record, &line, &len, err);
+    return r < 0 ? r : jb_boxdir_save_finished(found->fd, line, len, err);
+}
+
 static int finish_box(struct jb_state *state, const struct jb_site *site, const struct jb_id *id, int box_fd,
                       struct jb_error *err)
 {
@@ -77,7 +85,7 @@ static int finish_box(struct jb_state *state, const struct jb_site *site, const 
         if (r == 0 && !found.finished) {
             r = finish_record(&found, has_usage ? &usage : NULL, err);
             if (r == 0) /* so that the next try does not lose what was read before the groups went */
-                r = jb_boxdir_save_finished(found.fd, found.record, err);
+                r = save_finished(&found, err);
         }
         if (r == 0 && found.scratch_on_disk)
             r = jb_boxdir_remove_scratch(state->state_fd, id, err);

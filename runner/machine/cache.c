@@ -146,8 +146,8 @@ int jb_machine_unpack(const void *data, size_t len, const char *key, struct jb_m
                            .n_l3s = h.n_l3s,
                            .n_packages = h.n_packages,
                            .n_kinds = h.n_kinds};
-    m.pus = malloc(pus_len);
-    m.nodes = malloc(nodes_len ? nodes_len : 1);
+    m.pus = calloc(h.n_pus, sizeof(*m.pus));
+    m.nodes = calloc(h.n_nodes, sizeof(*m.nodes));
     if (!m.pus || !m.nodes) {
         jb_machine_free(&m);
         return -ENOMEM;

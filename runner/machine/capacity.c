@@ -150,7 +150,7 @@ static int promise_all(struct jb_capacity *c, const struct jb_ledger *ledger)
             promise_single(c, (unsigned)node, ledger->items[i].memory);
         n_shared += node == -1;
     }
-    if (n_shared == 0)
+    if (n_shared == 0 || c->machine->n_nodes == 0)
         return 0;
     c->flow = calloc(n_shared * c->machine->n_nodes, sizeof(*c->flow));
     c->shared_mems = calloc(n_shared, sizeof(*c->shared_mems));

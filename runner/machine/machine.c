@@ -22,8 +22,6 @@
 #include "machine/cache.h"
 #include "machine/topology.h"
 
-extern char **environ;
-
 /* hwloc obeys its own environment; what it then says is true of that environment, not of the host: never
  * cached. */
 static bool hwloc_is_overridden(void)
@@ -161,8 +159,8 @@ static int restrict_machine(struct jb_machine *m, const struct jb_cpus *cpus, co
 {
     size_t n_all = m->n_pus;
     jb_cpus_and(&m->allowed, cpus);
-    jb_autofree struct jb_pu *all = malloc(n_all * sizeof(*all));
-    m->siblings = calloc(n_all, sizeof(*m->siblings));
+    jb_autofree struct jb_pu *all = calloc(n_all + 1, sizeof(*all));
+    m->siblings = calloc(n_all + 1, sizeof(*m->siblings));
     if (!all || !m->siblings)
         return jb_fail_errno(err, ENOMEM, "topology");
     memcpy(all, m->pus, n_all * sizeof(*all));

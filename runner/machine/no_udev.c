@@ -13,7 +13,8 @@ struct udev_device;
 
 struct udev *udev_new(void);
 struct udev *udev_unref(struct udev *udev);
-struct udev_device *udev_device_new_from_subsystem_sysname(struct udev *udev, const char *subsystem, const char *name);
+struct udev_device *udev_device_new_from_subsystem_sysname(struct udev *udev, const char *subsystem,
+                                                           const char *name);
 const char *udev_device_get_property_value(struct udev_device *device, const char *key);
 struct udev_device *udev_device_unref(struct udev_device *device);
 
@@ -28,7 +29,8 @@ struct udev *udev_unref(struct udev *udev)
     return NULL;
 }
 
-struct udev_device *udev_device_new_from_subsystem_sysname(struct udev *udev, const char *subsystem, const char *name)
+struct udev_device *udev_device_new_from_subsystem_sysname(struct udev *udev, const char *subsystem,
+                                                           const char *name)
 {
     (void)udev;
     (void)subsystem;

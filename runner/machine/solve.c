@@ -108,6 +108,8 @@ static int build(struct solver *s, struct node *node, unsigned levels) /* NOLINT
                 best_end = end;
             }
         }
+        if (best < 0)
+            return 0; /* cannot be: levels is not empty and every run holds a core */
         struct node *child = new_node(s, node, i, best_end, best);
         if (!child)
             return -ENOMEM;

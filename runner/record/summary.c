@@ -83,7 +83,7 @@ static int add_usage(struct jb_buf *buf, const json_t *record)
     double cpu = user < 0 || system < 0 ? -1 : user + system;
     int r = jb_buf_printf(buf, "jobbox: wall %s, CPU %s", duration(wall, text[0], sizeof(text[0])),
                           duration(cpu, text[1], sizeof(text[1])));
-    if (r == 0 && wall > 0 && cpu >= 0 && cpus > 0)
+    if (r == 0 && wall >= 0.05 && cpu >= 0 && cpus > 0) /* below, start and exit are most of it */
         r = jb_buf_printf(buf, " (%.0f%% of %.0f CPU%s)", 100 * cpu / (wall * cpus), cpus,
                           cpus == 1 ? "" : "s");
     if (r == 0)

@@ -118,7 +118,7 @@ const char *jb_degradable_name(enum jb_degradable v);
 struct jb_spec_mount {
     bool is_tmpfs;
     uint64_t tmpfs_bytes;    /* when is_tmpfs */
-    char *source;            /* when not: absolute host path, or relative to the spec's folder */
+    char *source;            /* when not: absolute host path, or relative to where jobbox is started */
     char *target;            /* absolute and clean, in the box */
     enum jb_mount_mode mode; /* default ro; a tmpfs is always rw */
     struct jb_pos pos;

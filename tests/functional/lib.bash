@@ -1,0 +1,348 @@
+# shellcheck shell=bash
+# What the functional tests share. Each test gets a folder of its own, $T, with a site config whose runtime and state
+# directories are in it; at its end nothing of jobbox may be left: no process, mount, cgroup, box or scratch.
+# JOBBOX is the program under test, JOBBOX_BUILD the build directory, SOURCE_DIR the source tree.
+
+bats_require_minimum_version 1.5.0
+
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+: "${SOURCE_DIR:=$(cd "$HERE/../.." && pwd)}" "${JOBBOX_BUILD:=$SOURCE_DIR/build}"
+: "${JOBBOX:=$JOBBOX_BUILD/jobbox}"
+PROBE=${JOBBOX_BUILD}/tests/functional/probe
+ORDINARY=52731 # a uid that no account has
+
+# --- once for a file ---------------------------------------------------------------------------------------------
+
+# Below /tmp and open to all: an ordinary user must get here too.
+file_setup()
+{
+    FILE_DIR=$(mktemp -d "${TMPDIR:-/tmp}/jbt.XXXXXX")
+    export FILE_DIR
+    chmod 755 "$FILE_DIR"
+    "$SOURCE_DIR/scripts/mkimage-busybox" "$FILE_DIR/image"
+    [ -x "$PROBE" ] || { echo "$PROBE is missing: build everything first" >&2 && return 1; }
+    install -m 755 "$PROBE" "$FILE_DIR/probe"
+}
+
+file_teardown()
+{
+    rm -rf "${FILE_DIR:?}"
+}
+
+# --- what a test needs -------------------------------------------------------------------------------------------
+
+# The directory of this process's own group of one v1 controller, or of the v2 tree ("unified").
+own_cgroup()
+{
+    local id controllers path line
+    while IFS=: read -r id controllers path; do
+        if [ "$1" = unified ] && [ "$id" = 0 ]; then
+            line=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)
+        elif [ "$1" != unified ] && [[ ,$controllers, == *",$1,"* ]]; then
+            line=$(awk -v c="$1" '$3 == "cgroup" && ("," $4 ",") ~ ("," c ",") { print $2; exit }' /proc/mounts)
+        else
+            continue
+        fi
+        [ -z "$line" ] || echo "${line}${path%/}"
+    done </proc/self/cgroup
+}
+
+needs_root()
+{
+    [ "$(id -u)" -eq 0 ] || skip "needs root"
+}
+
+# Root, and a cgroup that can be written: the ordinary case on a cluster node.
+needs_cgroups()
+{
+    needs_root
+    local dir controller
+    for controller in cpuset memory pids; do
+        dir=$(own_cgroup $controller)
+        if [ -z "$dir" ]; then
+            dir=$(own_cgroup unified)
+            grep -qsw $controller "$dir/cgroup.controllers" || skip "needs the $controller controller"
+        fi
+        [ -w "$dir" ] && mkdir "$dir/jbt-probe.$$" 2>/dev/null && rmdir "$dir/jbt-probe.$$" ||
+            skip "needs a $controller cgroup that can be written: $dir"
+    done
+}
+
+needs_v1()
+{
+    [ -n "$(own_cgroup "$1")" ] || skip "needs the v1 controller $1"
+}
+
+needs_cpus()
+{
+    [ "$(nproc)" -ge "$1" ] || skip "needs $1 CPUs, there are $(nproc)"
+}
+
+slow()
+{
+    [ "${JOBBOX_TEST_SLOW:-0}" = 1 ] || skip "takes long; JOBBOX_TEST_SLOW=1 runs it"
+}
+
+# --- each test ---------------------------------------------------------------------------------------------------
+
+# site_config [LINE...]: the site config of this test, with further lines.
+site_config()
+{
+    {
+        printf 'paths: { runtime: %s/run, state: %s/state }\n' "$T" "$T"
+        printf '%s\n' "$@"
+    } >"$CONF"
+    chmod 644 "$CONF"
+}
+
+# The mark in the environment of jobbox and of the job is how processes of this test are told from others.
+test_setup()
+{
+    unset JOBBOX_CONFIG
+    T=$FILE_DIR/t$BATS_TEST_NUMBER
+    CONF=$T/site.yaml
+    IMAGE=$FILE_DIR/image
+    MARK="JBT_MARK=$T"
+    started_ids=()
+    mkdir "$T"
+    chmod 755 "$T"
+    cd "$T" || return 1
+    site_config "env: { JBT_MARK: $T }"
+    test_cgroups >"$T/cgroups.before"
+}
+
+test_teardown()
+{
+    local pid
+    for pid in ${started[@]+"${started[@]}"}; do
+        kill -9 "$pid" 2>/dev/null || true
+        wait "$pid" 2>/dev/null || true
+    done
+    [ -z "${T-}" ] || [ ! -d "$T" ] || nothing_left
+}
+
+# All groups named as jobbox names them below our own ones.
+test_cgroups()
+{
+    local id controllers path controller dir
+    {
+        while IFS=: read -r id controllers path; do
+            for controller in ${controllers//,/ }; do
+                [[ $controller == name=* ]] || own_cgroup "$controller"
+            done
+        done </proc/self/cgroup
+        own_cgroup unified
+    } | sort -u | while read -r dir; do
+        find "$dir" -type d -name 'jobbox-*' -prune 2>/dev/null || true
+    done | sort -u
+}
+
+# Pids with the mark of this test.
+marked_processes()
+{
+    local file
+    grep -lzsxF -- "$MARK" /proc/[0-9]*/environ | while IFS= read -r file; do
+        file=${file#/proc/}
+        echo "${file%/environ}"
+    done
+}
+
+# A group is somebody else's when a process in it does not bear our mark.
+foreign_cgroup()
+{
+    local pid
+    while read -r pid; do
+        grep -qzsxF -- "$MARK" "/proc/$pid/environ" || return 0
+    done < <(cat "$1/cgroup.procs" 2>/dev/null)
+    return 1
+}
+
+nothing_left()
+{
+    local left=() pid dir try
+    for pid in $(marked_processes); do
+        left+=("process $pid: $(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null)")
+    done
+    while read -r dir; do
+        left+=("mount $dir")
+    done < <(awk -v t="$T/" 'index($5, t) == 1 && index($5, "/hostmounts/") == 0 { print $5 }' /proc/self/mountinfo)
+    while read -r dir; do
+        # other runs on this machine have groups too: those vanish by themselves
+        for try in 1 2 3 4 5 6; do
+            [ -d "$dir" ] && ! foreign_cgroup "$dir" || continue 2
+            [[ -e "$T/run/boxes/${dir##*jobbox-}" || ! -e $T/known-ids ]] || break
+            sleep 0.3
+        done
+        left+=("cgroup $dir")
+    done < <(test_cgroups | comm -13 "$T/cgroups.before" -)
+    for dir in "$T"/run/boxes/* "$T"/run/boxes/.[!.]* "$T"/state/scratch/*; do
+        [ ! -e "$dir" ] || left+=("directory $dir")
+    done
+    [ ${#left[@]} -eq 0 ] && return 0
+    echo "left behind:"
+    printf '  %s\n' "${left[@]}"
+    return 1
+}
+
+fail()
+{
+    echo "FAILED: $*"
+    local file
+    for file in job.yaml out err; do
+        [ ! -e "$T/$file" ] || { echo "--- $file" && head -c 4000 "$T/$file"; }
+    done
+    file=$(last_journal)
+    [ -z "$file" ] || { echo "--- end of the last record" && tail -n 1 "$file" | grep -o '"end":{[^}]*}' || true; }
+    return 1
+}
+
+# --- jobs --------------------------------------------------------------------------------------------------------
+
+# spec [FILE] <YAML: a job spec; "version: 1" and the busybox image unless it says otherwise.
+spec()
+{
+    local text
+    text=$(cat)
+    {
+        [[ $text == *version:* ]] || echo "version: 1"
+        [[ $text == *image:* ]] || echo "image: $IMAGE"
+        printf '%s\n' "$text"
+    } >"${1:-$T/job.yaml}"
+}
+
+# script TEXT [YAML-LINE...]: a spec that runs TEXT.
+script()
+{
+    local text=$1
+    shift
+    {
+        printf '%s\n' "$@" "script: |"
+        printf '%s\n' "$text" | sed 's/^/  /'
+    } | spec
+}
+
+# jobbox ARGUMENT...: as is, but marked and never longer than a minute.
+jobbox()
+{
+    env "$MARK" timeout --foreground -k 5 "${PATIENCE:-60}" "$JOBBOX" "$@"
+}
+
+# run_job [OPTION...]: runs the spec. Sets `code`; output in $T/out and $T/err.
+run_job()
+{
+    code=0
+    jobbox run --quiet --config "$CONF" "$@" "$T/job.yaml" >"$T/out" 2>"$T/err" </dev/null || code=$?
+}
+
+# start_job [OPTION...]: the same in the background; `supervisor` is jobbox itself. Ended, at the latest, with the test.
+start_job()
+{
+    env "$MARK" "$JOBBOX" run --quiet --config "$CONF" "$@" "$T/job.yaml" >"$T/out" 2>"$T/err" </dev/null &
+    supervisor=$!
+    started+=("$supervisor")
+}
+
+# Waits for what start_job started. Sets `code`.
+end_job()
+{
+    code=0
+    wait "$supervisor" || code=$?
+    started=()
+}
+
+# until_true SECONDS COMMAND...: tries until it succeeds.
+until_true()
+{
+    local end=$((SECONDS + $1))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        [ $SECONDS -le $end ] || fail "did not come true: $*" || return 1
+        sleep 0.02
+    done
+}
+
+# The job has written this line.
+says()
+{
+    grep -q -- "$1" "$T/out"
+}
+
+# Finishes what a killed supervisor left.
+sweep()
+{
+    jobbox sweep --config "$CONF" "$@"
+}
+
+# --- checks ------------------------------------------------------------------------------------------------------
+
+exits()
+{
+    [ "$code" = "$1" ] || fail "exit code $code, expected $1"
+}
+
+# The whole of the job's standard output.
+out_is()
+{
+    [ "$(cat "$T/out")" = "$1" ] || fail "output is not: $1"
+}
+
+out_has()
+{
+    grep -qE -- "$1" "$T/out" || fail "output has no $1"
+}
+
+out_lacks()
+{
+    ! grep -qE -- "$1" "$T/out" || fail "output has $1"
+}
+
+err_has()
+{
+    grep -qE -- "$1" "$T/err" || fail "standard error has no $1"
+}
+
+# An error is one line that begins with our name, and leaves nothing.
+one_error()
+{
+    [ "$(wc -l <"$T/err")" = 1 ] || fail "expected one line of error" || return 1
+    err_has "$1"
+}
+
+last_journal()
+{
+    find "$T/state/journal" -name '*.jsonl' 2>/dev/null | sort | tail -n 1
+}
+
+records()
+{
+    cat "$T"/state/journal/*.jsonl 2>/dev/null | wc -l
+}
+
+# record EXPRESSION...: each one holds for the last record in the journal; see tests/functional/record.
+record()
+{
+    local file
+    file=$(last_journal)
+    [ -n "$file" ] || fail "there is no journal" || return 1
+    "$HERE/record" "$file" "$@" || fail "the record is not as expected"
+}
+
+# show EXPRESSION: prints a value of the last record.
+show()
+{
+    "$HERE/record" --print "$(last_journal)" "$1"
+}
+
+# as_user COMMAND...: as an ordinary user with folders of his own.
+as_user()
+{
+    env -i PATH="$PATH" HOME="$T/home" XDG_RUNTIME_DIR="$T/home/run" XDG_STATE_HOME="$T/home/state" "$MARK" \
+        setpriv --reuid $ORDINARY --regid $ORDINARY --clear-groups "$@"
+}
+
+user_setup()
+{
+    mkdir -p "$T/home/run" "$T/home/state"
+    chown -R $ORDINARY:$ORDINARY "$T/home"
+    install -m 755 "$JOBBOX" "$T/jobbox"
+}

@@ -1,0 +1,286 @@
+#!/usr/bin/env bats
+# Every limit is held, ends the job as it should, and the record tells it.
+
+load lib
+
+setup_file() { file_setup; }
+teardown_file() { file_teardown; }
+
+setup()
+{
+    needs_cgroups
+    test_setup
+    mkdir bin
+    cp "$FILE_DIR/probe" bin/probe
+    PROBE_MOUNT="mounts: [{ source: $T/bin, target: /probe }]"
+}
+
+teardown() { test_teardown; }
+
+# --- memory ------------------------------------------------------------------------------------------------------
+
+@test "a job with 64 MiB that allocates 256 MiB ends with 121, killed by the kernel" {
+    spec <<<"command: [/probe/probe, touch, \"268435456\"]
+resources: { memory: 64MiB }
+$PROBE_MOUNT"
+    run_job
+    exits 121
+    record 'end.reason == "oom"' 'end.killed_by == "kernel"' '"memory" in end.limit and "64" in end.limit' \
+        'used.oom_kills >= 1' 'close(used.memory_peak_bytes, 64 << 20, 0.05)' 'granted.memory_bytes == 64 << 20' \
+        'isolation.limits.memory_max_bytes == 64 << 20'
+}
+
+@test "the same when only a child is hit and its parent goes on" {
+    script '/probe/probe touch 268435456 || echo the child is gone
+sleep 20
+echo survived' "resources: { memory: 64MiB }" "$PROBE_MOUNT"
+    SECONDS=0
+    run_job
+    exits 121
+    out_lacks survived
+    [ $SECONDS -lt 10 ] || fail "took $SECONDS s"
+    record 'end.reason == "oom"' 'end.killed_by == "kernel"'
+}
+
+@test "what a job writes into its root and /tmp counts as its memory" {
+    script 'head -c 128m /dev/zero >/tmp/fill; echo written' "resources: { memory: 64MiB }"
+    run_job
+    exits 121
+    out_lacks written
+    record 'end.reason == "oom"'
+}
+
+@test "swap is none unless asked for, and read back" {
+    script true "resources: { memory: 64MiB }"
+    run_job
+    exits 0
+    record 'isolation.limits.swap_max_bytes == 0' 'granted.swap_bytes == 0'
+    script true "resources: { memory: 64MiB, swap: 32MiB }"
+    run_job
+    exits 0
+    record 'isolation.limits.swap_max_bytes == 32 << 20' 'granted.swap_bytes == 32 << 20'
+}
+
+# --- time --------------------------------------------------------------------------------------------------------
+
+@test "a sleep over wall_time ends with 120" {
+    spec <<<$'command: [sleep, "30"]\nlimits: { wall_time: 1s, grace: 5s }'
+    run_job
+    exits 120
+    record 'end.reason == "timeout"' '"wall_time" in end.limit' 'end.killed_by == "jobbox"' \
+        '1 <= times.wall_s < 2.5'
+}
+
+@test "at wall_time comes TERM first: a job that cleans up in its grace ends by itself, still as timeout" {
+    script 'trap "echo cleaning up; sleep 0.3; echo done; exit 0" TERM
+sleep 30 & wait' "limits: { wall_time: 500ms, grace: 20s }"
+    SECONDS=0
+    run_job
+    exits 120
+    out_is $'cleaning up\ndone'
+    [ $SECONDS -lt 8 ] || fail "waited for the whole grace: $SECONDS s"
+    record 'end.reason == "timeout"' 'end.exit_code == 0' '0.8 <= times.wall_s < 5'
+}
+
+@test "a job that ignores TERM is killed when its grace is over" {
+    script 'trap "" TERM; echo ready; while :; do sleep 1; done' "limits: { wall_time: 500ms, grace: 1s }"
+    run_job
+    exits 120
+    record 'end.reason == "timeout"' 'end.signal == 9' '1.5 <= times.wall_s < 3.5'
+}
+
+@test "a stopped job is ended too" {
+    script 'kill -STOP $$; echo never' "limits: { wall_time: 500ms, grace: 1s }"
+    run_job
+    exits 120
+    out_is ""
+    record 'times.wall_s < 3.5'
+}
+
+@test "cpu_time counts all processes, and its end is 122" {
+    needs_cpus 2
+    script '/probe/probe burn 20 & /probe/probe burn 20 & wait' "resources: { cpus: 2, cpu_unit: thread }" \
+        "limits: { cpu_time: 1s, grace: 1s }" "$PROBE_MOUNT"
+    run_job
+    exits 122
+    record 'end.reason == "cpu_timeout"' '"cpu_time" in end.limit' \
+        '1 <= used.cpu_user_s + used.cpu_system_s < 2' 'times.wall_s < 4'
+}
+
+@test "idle ends a job that says nothing, and not one that does" {
+    script 'echo start; sleep 30' "limits: { idle: 700ms, grace: 1s }"
+    run_job
+    exits 122
+    record 'end.reason == "idle_timeout"' '"idle" in end.limit' '0.7 <= times.wall_s < 3'
+    script 'for i in 1 2 3 4 5 6; do sleep 0.3; echo $i >&2; done' "limits: { idle: 1200ms }"
+    run_job
+    exits 0
+    record 'times.wall_s >= 1.7'
+}
+
+@test "the longest grace is the site's" {
+    script true "limits: { grace: 6m }"
+    run_job
+    exits 125
+    one_error 'limits.grace: .*more than this site allows'
+}
+
+# --- output ------------------------------------------------------------------------------------------------------
+
+@test "the output cap is exact, ends the job with 122, and the record says truncated" {
+    script 'while :; do echo 0123456789abcdef; done' "stdout: o.txt" "limits: { output: 100000 }"
+    run_job
+    exits 122
+    [ "$(stat -c %s o.txt)" = 100000 ] || fail "$(stat -c %s o.txt) bytes"
+    [ "$(head -c 17 o.txt)" = 0123456789abcdef ]
+    record 'end.reason == "output_limit"' '"output" in end.limit' 'output.truncated is True' \
+        'output.stdout_bytes == 100000' 'end.killed_by == "jobbox"'
+}
+
+@test "the output cap is for standard output and error together, and exactly the cap is no excess" {
+    script 'head -c 600 /dev/zero; head -c 600 /dev/zero >&2; sleep 10' "limits: { output: 1000 }"
+    run_job
+    exits 122
+    [ $(($(stat -c %s out) + $(stat -c %s err))) = 1000 ]
+    script 'head -c 600 /dev/zero; head -c 400 /dev/zero >&2' "limits: { output: 1000 }"
+    run_job
+    exits 0
+    record 'output.truncated is False' 'output.stdout_bytes + output.stderr_bytes == 1000'
+}
+
+@test "a flood without newline is capped quickly" {
+    script 'cat /dev/zero' "stdout: o.txt" "limits: { output: 20MiB }"
+    run_job
+    exits 122
+    [ "$(stat -c %s o.txt)" = 20971520 ]
+    record 'times.wall_s < 10'
+}
+
+# --- processes ---------------------------------------------------------------------------------------------------
+
+@test "a fork bomb is held by the pids limit and gone within the grace, and the record tells" {
+    spec <<<"command: [/probe/probe, bomb]
+resources: { pids: 50, memory: 128MiB }
+limits: { wall_time: 1s, grace: 1s }
+$PROBE_MOUNT"
+    run_job
+    exits 120
+    record 'end.reason == "timeout"' 'used.pids_limit_hits > 0' 'used.pids_peak in (None, 50)' \
+        'isolation.limits.pids_max == 50' 'times.wall_s < 5' 'times.teardown_s < 3'
+    [ -z "$(marked_processes)" ]
+}
+
+@test "a bomb whose first process ends is gone with it" {
+    script '/probe/probe bomb & sleep 0.5' "resources: { pids: 50, memory: 128MiB }" "$PROBE_MOUNT"
+    run_job
+    exits 0
+    [ -z "$(marked_processes)" ]
+    record 'end.reason == "completed"' 'used.pids_limit_hits > 0' 'times.wall_s < 5'
+}
+
+@test "daemons that left session, parent and every signal behind are dead when the job ends, and counted" {
+    script '/probe/probe daemon /probe/probe burn 100
+/probe/probe daemon /probe/probe hold 1000000
+nohup setsid sleep 1000 >/dev/null 2>&1 &
+sleep 1.2' "$PROBE_MOUNT"
+    run_job
+    exits 0
+    [ -z "$(marked_processes)" ] || fail "alive: $(marked_processes)"
+    record 'end.reason == "completed"' '0.5 < used.cpu_user_s + used.cpu_system_s < 3' 'times.wall_s < 4'
+}
+
+@test "the pids limit is never unlimited" {
+    script true
+    run_job
+    record 'isolation.limits.pids_max == 4096' 'granted.pids == 4096'
+}
+
+# --- scratch -----------------------------------------------------------------------------------------------------
+
+@test "scratch bytes: ENOSPC in the job, scratch_full and 122 when it fails of it" {
+    script 'head -c 20m /dev/zero >/root/fill' "resources: { scratch: 8MiB }"
+    run_job
+    exits 122
+    record 'end.reason == "scratch_full"' '"scratch" in end.limit' 'end.exit_code != 0' \
+        '6 << 20 <= used.scratch_end_bytes <= 8 << 20'
+    err_has 'No space left'
+}
+
+@test "a job that copes with a full scratch is its own master" {
+    script 'head -c 20m /dev/zero >/tmp/fill || echo full; exit 0' "resources: { scratch: 8MiB }"
+    run_job
+    exits 0
+    out_is full
+    record 'end.reason == "completed"'
+}
+
+@test "scratch inodes: ENOSPC in the job, scratch_full when it fails of it" {
+    script 'i=0; while :; do i=$((i + 1)); : >/work/f$i; done' "resources: { scratch_inodes: 200 }"
+    run_job
+    exits 122
+    err_has 'No space left'
+    record 'end.reason == "scratch_full"' 'granted.scratch_inodes == 200'
+}
+
+@test "scratch on disk leaves nothing behind, and needs allow_degraded" {
+    site_config "scratch: { backend: disk }" "env: { JBT_MARK: $T }"
+    script 'echo x >/etc/x; head -c 5m /dev/zero >/tmp/y; echo fine'
+    run_job
+    exits 125
+    one_error 'allow_degraded: \[scratch\]'
+    script 'echo x >/etc/x; head -c 5m /dev/zero >/tmp/y; echo fine' "allow_degraded: [scratch]"
+    run_job
+    exits 0
+    out_is fine
+    [ -z "$(ls -A state/scratch)" ]
+    record '[d.what for d in isolation.degraded] == ["scratch"]'
+}
+
+# --- CPU and I/O -------------------------------------------------------------------------------------------------
+
+@test "cpu_limit throttles, and the record tells for how long" {
+    spec <<<"command: [/probe/probe, burn, \"0.3\"]
+resources: { cpu_limit: 0.2 }
+$PROBE_MOUNT"
+    run_job
+    exits 0
+    record 'used.throttled_s > 0.3' 'times.wall_s > 0.9' 'isolation.limits.cpu_max_us_per_100ms == 20000'
+}
+
+@test "cpu_weight is set and read back" {
+    script true "resources: { cpu_weight: 50 }"
+    run_job
+    exits 0
+    record 'abs(isolation.limits.cpu_weight - 50) <= 1'
+}
+
+@test "io limits are set for the disks, read back, and refused where there is no disk" {
+    local disk
+    disk=$(lsblk -dno MAJ:MIN 2>/dev/null | head -n 1 | tr -d ' ')
+    script true "resources: { io: { write_bps: 100MiB, read_bps: 200MiB } }"
+    run_job
+    if [ -z "$disk" ] || [ "$code" = 125 ]; then
+        err_has 'resources.io: no file system here lies on a disk'
+        return
+    fi
+    exits 0
+    record 'any(d.write_bps == 100 << 20 and d.read_bps == 200 << 20 for d in isolation.limits.io)'
+}
+
+# --- the site ----------------------------------------------------------------------------------------------------
+
+@test "the site's defaults hold for a spec that says nothing, and its maxima for one that says too much" {
+    site_config "resources: { memory: { default: 32MiB, max: 48MiB }, pids: { default: 20, max: 30 } }" \
+        "limits: { wall_time: { default: 5s, max: 10s } }" "env: { JBT_MARK: $T }"
+    script true
+    run_job
+    exits 0
+    record 'isolation.limits.memory_max_bytes == 32 << 20' 'isolation.limits.pids_max == 20' 'granted.wall_time_s == 5'
+    local line
+    for line in "resources: { memory: 49MiB }" "resources: { pids: 31 }" "limits: { wall_time: 11s }"; do
+        script true "$line"
+        run_job
+        exits 125
+        one_error 'job.yaml:[0-9]+:[0-9]+: .*more than this site allows'
+    done
+}
