@@ -158,6 +158,8 @@ static int restrict_machine(struct jb_machine *m, const struct jb_cpus *cpus, co
                             struct jb_error *err)
 {
     size_t n_all = m->n_pus;
+    if (n_all == 0 || !m->pus)
+        return jb_fail(err, ENODEV, "this machine has no CPU");
     jb_cpus_and(&m->allowed, cpus);
     jb_autofree struct jb_pu *all = calloc(n_all + 1, sizeof(*all));
     m->siblings = calloc(n_all + 1, sizeof(*m->siblings));

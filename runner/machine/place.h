@@ -40,9 +40,23 @@ struct jb_grant {
 };
 
 /*
- * Chooses. -EBUSY: possible on this machine but taken now (the text names who holds what); -ERANGE: never
- * possible here (the text names the binding constraint and the nearest request that would fit); -EINVAL:
- * contradictory.
+ * Chooses the best free PUs, exactly (not by search): one kind of core before a mix, the fastest kind first; then,
+ * most significant first: the least sharing (of requests that are not exclusive), fewest packages, NUMA nodes, L3
+ * groups (the level that `locality` names before the other two), fewest cores, the least room left over in the cores,
+ * L3 groups, NUMA nodes and packages touched, the lowest numbers. "performance" is the fastest kind, "efficiency" all
+ * others; a machine of one kind has neither.
+ *
+ * Memory comes from the nodes local to the PUs. Where they have too little left, other cores are taken if those span
+ * no more packages and nodes; else the cores stay and `mems` reaches over to the nearest other nodes. With `strict`
+ * the memory must be local too. On a machine of more than 8 NUMA nodes strict and memory together may be refused
+ * although a scattered answer exists.
+ *
+ * A whole core is one whose PUs are all free and none reserved; siblings that this process may not use must be free
+ * as well, and are held with it. Exclusive requests take nothing that anybody runs on; others take what no exclusive
+ * box holds. With `cpu_set`, unit core holds the siblings of its PUs too.
+ *
+ * -EBUSY: possible on this machine but taken now (the text names who holds what); -ERANGE: never possible here (the
+ * text names the binding constraint and the nearest request that would fit); -EINVAL: contradictory.
  */
 int jb_place(const struct jb_machine *machine, const struct jb_ledger *ledger,
              const struct jb_request *request, struct jb_grant *ret, struct jb_error *err);

@@ -34,8 +34,8 @@ static int load(const char *synthetic, const char *xml, struct jb_machine *ret)
 
 static int batches(const char *name, const struct jb_machine *m)
 {
-    struct batch_score all;
-    struct batch_score small;
+    struct batch_score all = {0};
+    struct batch_score small = {0};
     int r = compare_batches(m, false, &all);
     if (r == 0)
         r = compare_batches(m, true, &small);

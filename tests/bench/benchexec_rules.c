@@ -106,6 +106,8 @@ static const char *assign(struct bx *b, unsigned cpus, unsigned n_runs, struct b
         return refused;
     if ((uint64_t)cpus * n_runs > b->m->n_pus)
         return "more than exist";
+    if (b->siblings == 0 || b->n_units == 0 || b->unit_size[0] == 0)
+        return "no CPUs";
     unsigned rounded = (cpus + b->siblings - 1) / b->siblings * b->siblings;
     unsigned size = b->unit_size[0];
     unsigned units_per_run = (rounded + size - 1) / size;

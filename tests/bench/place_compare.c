@@ -284,7 +284,8 @@ static unsigned l3s_used(const struct day *d, const struct jb_cpus *cores)
 /* What an L3 group can hold at most; all are of one size on the machines simulated. */
 static unsigned least_l3s(const struct day *d, unsigned cores)
 {
-    return (cores + d->size_of[0] - 1) / d->size_of[0];
+    unsigned size = d->size_of[0] ? d->size_of[0] : 1;
+    return (cores + size - 1) / size;
 }
 
 static bool feasible(const struct day *d, const struct job *j)

@@ -236,8 +236,22 @@ static void test_host_and_cache(void **state)
     assert_int_equal(faccessat(fd, "topology.xml", F_OK, 0), 0);
     assert_int_equal(faccessat(fd, "topology.key", F_OK, 0), 0);
 
-    /* damage of each file, and a stale key, are healed without a word */
+    jb_machine_free(&fresh);
+    test_tmpdir_remove(dir);
+}
+
+/* Damage of each file, and a stale key, are healed without a word. */
+static void test_damaged_cache(void **state)
+{
+    (void)state;
+    struct jb_error err = {0};
+    struct jb_machine fresh;
+    struct jb_machine m;
     static const char *const files[] = {"topology.bin", "topology.key", "topology.xml"};
+    char *dir = test_tmpdir();
+    jb_autoclose int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    struct jb_machine_source cached = {.cache_dirfd = fd};
+    assert_ok(jb_machine_load(&cached, &fresh, &err), &err);
     for (size_t i = 0; i < JB_ARRAY_LEN(files); i++)
         for (size_t all = 0; all <= i; all++) {
             for (size_t k = i - all; k <= i; k++)
@@ -247,21 +261,34 @@ static void test_host_and_cache(void **state)
             jb_machine_free(&m);
         }
     jb_autofree char *xml = NULL;
-    assert_ok(jb_machine_load(&cached, &m, &err), &err);
-    jb_machine_free(&m);
     assert_int_equal(jb_read_at(fd, "topology.xml", 1U << 20, &xml, NULL), 0);
     assert_contains(xml, "<topology version=\"2.");
+    jb_machine_free(&fresh);
+    test_tmpdir_remove(dir);
+}
 
-    /* the cache holds the whole machine, so another affinity needs no new one */
-    if (fresh.n_pus > 1) {
-        struct jb_cpus one = {0};
-        jb_cpus_add(&one, fresh.pus[1].os);
-        cached.allowed_cpus = &one;
-        assert_ok(jb_machine_load(&cached, &m, &err), &err);
-        assert_int_equal(m.n_pus, 1);
-        assert_int_equal(m.pus[0].os, fresh.pus[1].os);
-        jb_machine_free(&m);
-    }
+/* The cache holds the whole machine, so another affinity needs no new one. */
+static void test_cache_serves_every_affinity(void **state)
+{
+    (void)state;
+    struct jb_error err = {0};
+    struct jb_machine fresh;
+    struct jb_machine m;
+    struct jb_cpus one = {0};
+    char *dir = test_tmpdir();
+    jb_autoclose int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    struct jb_machine_source cached = {.cache_dirfd = fd};
+    assert_ok(jb_machine_load(&cached, &fresh, &err), &err);
+    jb_cpus_add(&one, fresh.pus[fresh.n_pus - 1].os);
+    cached.allowed_cpus = &one;
+    assert_ok(jb_machine_load(&cached, &m, &err), &err);
+    assert_int_equal(m.n_pus, 1);
+    assert_int_equal(m.pus[0].os, fresh.pus[fresh.n_pus - 1].os);
+    jb_machine_free(&m);
+    cached.allowed_cpus = NULL;
+    assert_ok(jb_machine_load(&cached, &m, &err), &err);
+    assert_same(&fresh, &m);
+    jb_machine_free(&m);
     jb_machine_free(&fresh);
     test_tmpdir_remove(dir);
 }
@@ -398,6 +425,8 @@ int main(void)
         cmocka_unit_test(test_hostile_topologies),
         cmocka_unit_test(test_damaged_xml),
         cmocka_unit_test(test_host_and_cache),
+        cmocka_unit_test(test_damaged_cache),
+        cmocka_unit_test(test_cache_serves_every_affinity),
         cmocka_unit_test(test_cache_not_writable),
         cmocka_unit_test(test_key_changes_with_the_host),
         cmocka_unit_test(test_unpack_trusts_nothing),
