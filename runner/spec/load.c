@@ -55,17 +55,12 @@ int jb_load_text(const char *path, bool allow_stdin, char **ret_text, size_t *re
                  struct jb_diags *diags)
 {
     struct stat st = {0};
-    jb_autoclose int opened = -1;
-    int fd = STDIN_FILENO;
-    const char *shown = path;
-    if (allow_stdin && jb_streq(path, "-")) {
-        shown = "(standard input)";
-    } else {
-        fd = opened = open_text(path, &st, diags);
-        if (fd < 0)
-            return fd;
-    }
-    int r = jb_read_fd(fd, JB_SPEC_FILE_MAX, ret_text, ret_len);
+    bool standard = allow_stdin && jb_streq(path, "-");
+    const char *shown = standard ? "(standard input)" : path;
+    jb_autoclose int opened = standard ? -1 : open_text(path, &st, diags);
+    if (!standard && opened < 0)
+        return opened;
+    int r = jb_read_fd(standard ? STDIN_FILENO : opened, JB_SPEC_FILE_MAX, ret_text, ret_len);
     if (r == -EFBIG)
         return jb_load_fail(diags, shown, EFBIG,
                             "is larger than 1 MiB; a job spec or a configuration is not");

@@ -250,7 +250,7 @@ static int read_map(struct reader *r, const yaml_event_t *event, const struct jb
             err = read_node(r, &second, &(struct jb_at){.up = at, .name = key ? key->text : "?"}, &value);
         if (err < 0)
             return err;
-        if (!key)
+        if (!key || !value)
             continue;
         value->key = key->text;
         value->key_pos = key->pos;
