@@ -34,13 +34,15 @@ static void show(const char *name, uint64_t seed, const struct jb_request *q)
                   q->strict, q->kind, q->exclusive, (long long)q->memory);
 }
 
-#define CHECK(what)                                                   \
-    do {                                                              \
-        if (!(what)) {                                                \
-            show(name, seed, q);                                      \
-            fail_msg("%s:%d: not so: %s", __func__, __LINE__, #what); \
-        }                                                             \
-    } while (0)
+static void check_that(bool ok, const char *what, int line, const char *name, uint64_t seed,
+                       const struct jb_request *q)
+{
+    if (ok)
+        return;
+    show(name, seed, q);
+    fail_msg("line %d: not so: %s", line, what);
+}
+#define CHECK(what) check_that((what), #what, __LINE__, name, seed, q)
 
 /* What a grant should look like, worked out from its PUs. */
 struct facts {
