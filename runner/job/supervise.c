@@ -305,7 +305,8 @@ static void on_message(struct loop *l)
     }
 }
 
-static void move_output(struct loop *l)
+/* `typed`: there is input for the job's terminal; ours is a blocking descriptor and must not be read without. */
+static void move_output(struct loop *l, bool typed)
 {
     struct jb_streams *st = l->s->streams;
     struct jb_pump *const pumps[] = {&st->out, &st->err};
@@ -324,7 +325,7 @@ static void move_output(struct loop *l)
     if (st->out.bytes + st->err.bytes != before)
         l->idle_deadline = after(now(l), l->s->plan->idle_ns);
     uint64_t any = JB_UNSET;
-    if (jb_pump_active(&st->in))
+    if (typed)
         (void)jb_pump_move(&st->in, &any);
 }
 
@@ -378,7 +379,7 @@ static void drain_output(struct loop *l)
             on_signal(l);
             break;
         }
-        move_output(l);
+        move_output(l, false);
     }
     l->out->output_truncated |= st->out.start < st->out.end || st->err.start < st->err.end;
 }
@@ -478,7 +479,7 @@ int jb_supervise(struct jb_supervise *s, struct jb_outcome *ret, struct jb_error
         if (fds[P_SIGNAL].revents)
             on_signal(&l);
         if (output_ready(fds))
-            move_output(&l);
+            move_output(&l, fds[P_IN_FROM].revents || fds[P_IN_TO].revents);
         if (l.state != ENDED)
             check_deadlines(&l);
     }
