@@ -1,0 +1,315 @@
+/*
+ * test_plan_run.c - cgroups, argv, environment, streams and artifacts of a plan.
+ */
+#include "plan_fixture.h"
+
+#include <errno.h>
+#include <jansson.h>
+
+static const struct jb_cg_setting *setting(const struct jb_plan *plan, enum jb_cg_key key)
+{
+    for (size_t i = 0; i < plan->cgroup.n_settings; i++)
+        if (plan->cgroup.settings[i].key == key)
+            return &plan->cgroup.settings[i];
+    return NULL;
+}
+
+static void cgroup_settings(void **state)
+{
+    struct fixture *f = *state;
+    fixture_spec(f, SPEC
+                 "resources: { memory: 64MiB, swap: 8MiB, pids: 50, cpu_limit: 1.5, cpu_weight: 200 }\n");
+    jb_autoplan struct jb_plan *plan = fixture_plan(f);
+    assert_string_equal(plan->cgroup.name, "jobbox-" FIXTURE_ID);
+    assert_null(plan->cgroup.parent);
+    assert_int_equal(setting(plan, JB_CG_MEMORY_MAX)->value, 64 << 20);
+    assert_int_equal(setting(plan, JB_CG_SWAP_MAX)->value, 8 << 20);
+    assert_int_equal(setting(plan, JB_CG_PIDS_MAX)->value, 50);
+    assert_int_equal(setting(plan, JB_CG_CPU_MAX)->value, 150000);
+    assert_int_equal(setting(plan, JB_CG_CPU_WEIGHT)->value, 200);
+    assert_true(jb_cpus_equal(&setting(plan, JB_CG_CPUSET_CPUS)->set, &f->grant.cpus));
+    assert_true(jb_cpus_equal(&setting(plan, JB_CG_CPUSET_MEMS)->set, &f->grant.mems));
+    assert_false(plan->pin_by_affinity);
+    assert_false(plan->no_cgroups);
+    assert_true(plan->reserved_memory);
+    assert_int_equal(plan->n_degraded, 0);
+    fixture_spec(f, SPEC);
+    f->site->paths.cgroup_parent = strdup("/delegated");
+    jb_autoplan struct jb_plan *least = fixture_plan(f);
+    assert_null(setting(least, JB_CG_MEMORY_MAX));
+    assert_null(setting(least, JB_CG_SWAP_MAX));
+    assert_null(setting(least, JB_CG_CPU_MAX));
+    assert_false(least->cgroup.use[JB_CTL_CPU]); /* nothing to limit, nothing to count */
+    assert_true(least->cgroup.use[JB_CTL_MEMORY]);
+    assert_true(least->cgroup.use[JB_CTL_CPUACCT]);
+    assert_string_equal(least->cgroup.parent, "/delegated");
+    assert_false(least->reserved_memory);
+}
+
+/* No swap unless said: a memory limit without one is none. */
+static void swap_is_zero_unless_said(void **state)
+{
+    struct fixture *f = *state;
+    fixture_spec(f, SPEC "resources: { memory: 64MiB }\n");
+    jb_autoplan struct jb_plan *plan = fixture_plan(f);
+    assert_non_null(setting(plan, JB_CG_SWAP_MAX));
+    assert_int_equal(setting(plan, JB_CG_SWAP_MAX)->value, 0);
+}
+
+static void all_that_is_missing_is_named_at_once(void **state)
+{
+    struct fixture *f = *state;
+    fixture_lacks(f, JB_CTL_MEMORY, "the memory controller is read-only");
+    fixture_lacks(f, JB_CTL_PIDS, "no pids here");
+    fixture_lacks(f, JB_CTL_CPUSET, "cpuset is not mounted");
+    fixture_lacks(f, JB_CTL_CPUACCT, "x"); /* only counts: never an error */
+    fixture_spec(f, SPEC "resources: { memory: 64MiB }\n");
+    fixture_refused(f, -EPERM, "cannot pin the job to its CPUs: cpuset is not mounted");
+    fixture_refused(f, -EPERM, "cannot limit the job's memory: the memory controller is read-only");
+    fixture_refused(f, -EPERM, "cannot limit the number of processes: no pids here");
+    fixture_refused(f, -EPERM, "allow_degraded: [cpuset, memory, pids]");
+}
+
+static void degraded_by_spec_and_by_site(void **state)
+{
+    struct fixture *f = *state;
+    fixture_lacks(f, JB_CTL_MEMORY, "the memory controller is read-only");
+    fixture_lacks(f, JB_CTL_CPUSET, "cpuset is not mounted");
+    fixture_spec(f, SPEC "resources: { memory: 64MiB }\nallow_degraded: [memory]\n");
+    fixture_refused(f, -EPERM, "allow_degraded: [cpuset]"); /* only what is still missing */
+    f->site->allow_degraded[JB_DEGRADE_CPUSET] = true;
+    jb_autoplan struct jb_plan *plan = fixture_plan(f);
+    assert_int_equal(plan->n_degraded, 2);
+    assert_int_equal(plan->degraded[0].what, JB_DEGRADE_CPUSET);
+    assert_true(plan->degraded[0].by_site);
+    assert_string_equal(plan->degraded[0].why, "cpuset is not mounted");
+    assert_int_equal(plan->degraded[1].what, JB_DEGRADE_MEMORY);
+    assert_false(plan->degraded[1].by_site);
+    assert_true(plan->pin_by_affinity);
+    assert_null(setting(plan, JB_CG_MEMORY_MAX));
+    assert_null(setting(plan, JB_CG_CPUSET_CPUS));
+    json_t *json = jb_plan_to_json(plan);
+    assert_int_equal(json_array_size(json_object_get(json, "degraded")), 2);
+    json_decref(json);
+}
+
+/* To be allowed to do without is no reason to do without. */
+static void what_is_there_is_used(void **state)
+{
+    struct fixture *f = *state;
+    fixture_spec(f, SPEC "resources: { memory: 64MiB }\nallow_degraded: [memory, cpuset, pids, cpu, io]\n");
+    jb_autoplan struct jb_plan *plan = fixture_plan(f);
+    assert_int_equal(plan->n_degraded, 0);
+    assert_non_null(setting(plan, JB_CG_MEMORY_MAX));
+    assert_false(plan->pin_by_affinity);
+}
+
+static void what_is_not_asked_is_not_missed(void **state)
+{
+    struct fixture *f = *state;
+    fixture_lacks(f, JB_CTL_MEMORY, "none");
+    fixture_lacks(f, JB_CTL_CPU, "none");
+    fixture_lacks(f, JB_CTL_IO, "none");
+    jb_autoplan struct jb_plan *plan = fixture_plan(f);
+    assert_int_equal(plan->n_degraded, 0);
+    assert_false(plan->cgroup.use[JB_CTL_MEMORY]);
+    fixture_spec(f, SPEC "resources: { cpu_limit: 1 }\n");
+    fixture_refused(f, -EPERM, "cannot limit the job's CPU share: none");
+}
+
+static void io_limits_go_to_every_disk_once(void **state)
+{
+    struct fixture *f = *state;
+    fixture_mount(f, "/home", "ext4", 8, 16);
+    fixture_mount(f, "/again", "ext4", 8, 16);
+    fixture_mount(f, "/mem", "tmpfs", 0, 40);
+    fixture_spec(f, SPEC "resources: { io: { read_bps: 1MiB, write_bps: 2MiB } }\n");
+    jb_autoplan struct jb_plan *plan = fixture_plan(f);
+    static const struct jb_cg_setting want[] = {
+        {.key = JB_CG_IO_RBPS, .value = 1 << 20, .major = 8, .minor = 0},
+        {.key = JB_CG_IO_WBPS, .value = 2 << 20, .major = 8, .minor = 0},
+        {.key = JB_CG_IO_RBPS, .value = 1 << 20, .major = 8, .minor = 16},
+        {.key = JB_CG_IO_WBPS, .value = 2 << 20, .major = 8, .minor = 16},
+    };
+    size_t n = 0;
+    for (size_t i = 0; i < plan->cgroup.n_settings; i++) {
+        const struct jb_cg_setting *s = &plan->cgroup.settings[i];
+        if (s->key < JB_CG_IO_RBPS)
+            continue;
+        assert_true(n < JB_ARRAY_LEN(want));
+        assert_int_equal(s->key, want[n].key);
+        assert_int_equal(s->value, want[n].value);
+        assert_int_equal(s->major, want[n].major);
+        assert_int_equal(s->minor, want[n].minor);
+        n++;
+    }
+    assert_int_equal(n, JB_ARRAY_LEN(want));
+}
+
+static void io_limits_need_a_disk(void **state)
+{
+    struct fixture *f = *state;
+    for (size_t i = 0; i < f->host.mounts.len; i++)
+        f->host.mounts.items[i].major = 0;
+    fixture_spec(f, SPEC "resources: { io: { read_bps: 1MiB } }\n");
+    fixture_refused(f, -ENOTSUP, "resources.io: no file system here lies on a disk of its own");
+    fixture_spec(f, SPEC "resources: { io: { read_bps: 1MiB } }\nallow_degraded: [io]\n");
+    jb_autoplan struct jb_plan *plan = fixture_plan(f);
+    assert_int_equal(plan->n_degraded, 1);
+    assert_int_equal(plan->degraded[0].what, JB_DEGRADE_IO);
+}
+
+static void argv_of_scripts(void **state)
+{
+    struct fixture *f = *state;
+    fixture_spec(f, "version: 1\nscript: |\n  a && b\n");
+    jb_autoplan struct jb_plan *shell = fixture_plan(f);
+    assert_int_equal(shell->argv.len, 3);
+    assert_string_equal(shell->argv.items[0], "/bin/sh");
+    assert_string_equal(shell->argv.items[1], "-e");
+    assert_string_equal(shell->argv.items[2], "/run/jobbox/script");
+    assert_string_equal(fixture_op(shell, JB_OP_FILE, "/run/jobbox/script")->text, "a && b\n");
+    fixture_spec(f, "version: 1\nscript: |\n  #!/usr/bin/python3\n  pass\n");
+    jb_autoplan struct jb_plan *own = fixture_plan(f);
+    assert_int_equal(own->argv.len, 1);
+    assert_string_equal(own->argv.items[0], "/run/jobbox/script");
+    fixture_spec(f, "version: 1\ncommand: [prog, \"a b\", \"$X\"]\n");
+    jb_autoplan struct jb_plan *command = fixture_plan(f);
+    assert_int_equal(command->argv.len, 3);
+    assert_string_equal(command->argv.items[1], "a b");
+    assert_string_equal(command->argv.items[2], "$X"); /* nothing expands it */
+    assert_null(fixture_op(command, JB_OP_FILE, NULL));
+}
+
+static const char *env(const struct jb_plan *plan, const char *key)
+{
+    return jb_env_get(&plan->env, key);
+}
+
+static void environment_is_clean(void **state)
+{
+    struct fixture *f = *state;
+    fixture_spec(f, SPEC "resources: { memory: 64MiB }\n");
+    jb_autoplan struct jb_plan *plan = fixture_plan(f);
+    assert_string_equal(env(plan, "PATH"), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    assert_string_equal(env(plan, "HOME"), "/home/ann");
+    assert_string_equal(env(plan, "USER"), "ann");
+    assert_string_equal(env(plan, "TMPDIR"), "/tmp");
+    assert_string_equal(env(plan, "JOBBOX_ID"), FIXTURE_ID);
+    assert_string_equal(env(plan, "JOBBOX_NAME"), "job");
+    assert_string_equal(env(plan, "JOBBOX_CPUS"), "4");
+    assert_string_equal(env(plan, "JOBBOX_CPU_LIST"), "2-3,6-7");
+    assert_string_equal(env(plan, "OMP_NUM_THREADS"), "2"); /* two whole cores of two threads */
+    assert_string_equal(env(plan, "OMP_PLACES"), "cores");
+    assert_string_equal(env(plan, "JOBBOX_MEMORY_BYTES"), "67108864");
+    static const char *const absent[] = {"LANG", "CI_JOB", "CI_TOKEN", "EDITOR", "TERM", "ODD_NO_VALUE"};
+    for (size_t i = 0; i < JB_ARRAY_LEN(absent); i++)
+        assert_null(env(plan, absent[i]));
+    f->grant.cores = 4; /* four threads of four cores */
+    jb_autoplan struct jb_plan *threads = fixture_plan(f);
+    assert_string_equal(env(threads, "OMP_NUM_THREADS"), "4");
+    assert_string_equal(env(threads, "OMP_PLACES"), "threads");
+}
+
+static void later_sources_win(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(jb_strv_add(&f->site->env, "LANG=site"), 0);
+    assert_int_equal(jb_strv_add(&f->site->env, "SITE=1"), 0);
+    assert_int_equal(jb_strv_add(&f->site->env, "TMPDIR=/fast"), 0);
+    fixture_spec(f, SPEC);
+    jb_autoplan struct jb_plan *site = fixture_plan(f);
+    assert_string_equal(env(site, "LANG"), "site");
+    assert_string_equal(env(site, "TMPDIR"), "/fast");
+    fixture_spec(f, SPEC "pass_env: [LANG]\n");
+    jb_autoplan struct jb_plan *passed = fixture_plan(f);
+    assert_string_equal(env(passed, "LANG"), "C.UTF-8");
+    fixture_spec(f, SPEC "pass_env: [LANG]\nenv: { LANG: spec, PATH: /mine, EMPTY: \"\" }\n");
+    jb_autoplan struct jb_plan *spec = fixture_plan(f);
+    assert_string_equal(env(spec, "LANG"), "spec");
+    assert_string_equal(env(spec, "PATH"), "/mine");
+    assert_string_equal(env(spec, "EMPTY"), "");
+    assert_string_equal(env(spec, "SITE"), "1");
+    for (size_t i = 0; i < spec->env.len; i++) /* each key once */
+        for (size_t j = i + 1; j < spec->env.len; j++)
+            assert_int_not_equal(
+                strncmp(spec->env.items[i], spec->env.items[j], strcspn(spec->env.items[i], "=") + 1), 0);
+}
+
+static void passed_by_name_and_prefix(void **state)
+{
+    struct fixture *f = *state;
+    fixture_spec(f, SPEC "pass_env: [\"CI_*\", EDIT]\n");
+    jb_autoplan struct jb_plan *plan = fixture_plan(f);
+    assert_string_equal(env(plan, "CI_JOB"), "7");
+    assert_string_equal(env(plan, "CI_TOKEN"), "s3cret");
+    assert_null(env(plan, "EDITOR")); /* a name is no prefix */
+    assert_null(env(plan, "EDIT"));
+}
+
+static void terminals(void **state)
+{
+    struct fixture *f = *state;
+    f->in.tty = true;
+    jb_autoplan struct jb_plan *plan = fixture_plan(f);
+    assert_string_equal(env(plan, "TERM"), "xterm");
+    fixture_spec(f, SPEC "stdout: out\n");
+    fixture_refused(f, -EINVAL, "--tty: the spec names files");
+}
+
+static void streams(void **state)
+{
+    struct fixture *f = *state;
+    jb_autoplan struct jb_plan *plan = fixture_plan(f);
+    assert_int_equal(plan->stdin_.kind, JB_STREAM_NULL);
+    assert_int_equal(plan->stdout_.kind, JB_STREAM_INHERIT);
+    assert_int_equal(plan->stderr_.kind, JB_STREAM_INHERIT);
+    fixture_spec(
+        f, "version: 1\nname: nm\ncommand: [x]\nstdin: in.txt\nstdout: logs/%n-%j-%u%%.out\nstderr: merge\n");
+    jb_autoplan struct jb_plan *files = fixture_plan(f);
+    assert_int_equal(files->stdin_.kind, JB_STREAM_FILE);
+    assert_string_equal(files->stdin_.path, "/home/ann/project/in.txt");
+    assert_string_equal(files->stdout_.path, "/home/ann/project/logs/nm-" FIXTURE_ID "-ann%.out");
+    assert_int_equal(files->stderr_.kind, JB_STREAM_MERGE);
+    fixture_spec(f, SPEC "stdout: /dev/null\nstderr: /var/log/x\n");
+    jb_autoplan struct jb_plan *null = fixture_plan(f);
+    assert_int_equal(null->stdout_.kind, JB_STREAM_NULL);
+    assert_int_equal(null->stderr_.kind, JB_STREAM_FILE);
+    assert_string_equal(null->stderr_.path, "/var/log/x");
+}
+
+static void artifacts(void **state)
+{
+    struct fixture *f = *state;
+    fixture_spec(f, SPEC "workdir: /w\nartifacts:\n"
+                         "  - { path: \"build/*.log\", to: results/ }\n"
+                         "  - { path: /opt/x, to: /srv/x }\n");
+    jb_autoplan struct jb_plan *plan = fixture_plan(f);
+    assert_int_equal(plan->n_artifacts, 2);
+    assert_string_equal(plan->artifacts[0].path, "/w/build/*.log");
+    assert_string_equal(plan->artifacts[0].to, "/home/ann/project/results/");
+    assert_string_equal(plan->artifacts[1].path, "/opt/x");
+    assert_string_equal(plan->artifacts[1].to, "/srv/x");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        as_root(cgroup_settings),
+        as_root(swap_is_zero_unless_said),
+        as_user(all_that_is_missing_is_named_at_once),
+        as_user(degraded_by_spec_and_by_site),
+        as_root(what_is_there_is_used),
+        as_root(what_is_not_asked_is_not_missed),
+        as_root(io_limits_go_to_every_disk_once),
+        as_root(io_limits_need_a_disk),
+        as_root(argv_of_scripts),
+        as_user(environment_is_clean),
+        as_user(later_sources_win),
+        as_user(passed_by_name_and_prefix),
+        as_user(terminals),
+        as_user(streams),
+        as_user(artifacts),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

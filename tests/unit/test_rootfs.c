@@ -1,0 +1,581 @@
+/*
+ * test_rootfs.c - building a root with a mount interface that only writes down what it is asked.
+ *
+ * The fake hands out plain directories where the kernel would hand out mounts, so the file operations work. A fresh
+ * file system is moved to where it is attached; a copy of another mount is only noted.
+ */
+#include "support.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/fd.h"
+#include "base/str.h"
+#include "box/rootfs.h"
+
+struct fake {
+    struct jb_mountapi api;
+    char *path; /* of everything */
+    struct jb_buf log;
+    unsigned mounts;
+    unsigned calls, fail_at; /* 0: none fails */
+    bool no_overlay;
+    int stage_fd; /* stays the directory it was before something was attached there */
+    struct jb_plan plan;
+    struct jb_op ops[24];
+    char *image, *data, *stage;
+    struct jb_rootfs fs;
+};
+
+static bool fault(struct fake *f)
+{
+    return ++f->calls == f->fail_at;
+}
+
+/* Where a descriptor points, from the fake's directory on. */
+static char *name_of(const struct fake *f, int fd)
+{
+    char link[64];
+    char path[4096];
+    (void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+    ssize_t n = readlink(link, path, sizeof(path) - 1);
+    assert_true(n > 0);
+    path[n] = '\0';
+    size_t len = strlen(f->path);
+    return strdup(strncmp(path, f->path, len) == 0 && path[len] == '/' ? path + len + 1 : path);
+}
+
+static void note(struct fake *f, const char *fmt, ...) JB_PRINTF(2, 3);
+static void note(struct fake *f, const char *fmt, ...)
+{
+    va_list ap;
+    char *line = NULL;
+    va_start(ap, fmt);
+    assert_true(vasprintf(&line, fmt, ap) >= 0);
+    va_end(ap);
+    assert_int_equal(jb_buf_printf(&f->log, "%s\n", line), 0);
+    free(line);
+}
+
+static int open_path(const char *path)
+{
+    int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    return fd;
+}
+
+static int fake_make(void *ctx, const char *fstype, const struct jb_mount_option *options, size_t n,
+                     uint64_t attr, struct jb_error *err)
+{
+    struct fake *f = ctx;
+    const char *lower = NULL;
+    jb_autobuf struct jb_buf text = {0};
+    assert_int_equal(jb_buf_puts(&text, ""), 0);
+    for (size_t i = 0; i < n; i++) {
+        bool fd_path = options[i].value && jb_starts_with(options[i].value, "/proc/self/fd/");
+        if (jb_streq(options[i].key, "lowerdir"))
+            lower = options[i].value;
+        assert_int_equal(jb_buf_printf(&text, " %s%s%s", options[i].key, options[i].value ? "=" : "",
+                                       fd_path            ? "(fd)"
+                                       : options[i].value ? options[i].value
+                                                          : ""),
+                         0);
+    }
+    assert_true(attr & MOUNT_ATTR_NOSUID);
+    note(f, "make %s%s%s", fstype, text.data, attr & MOUNT_ATTR_RDONLY ? " [ro]" : "");
+    if (fault(f) || (f->no_overlay && jb_streq(fstype, "overlay")))
+        return jb_fail_errno(err, EIO, "mounting %s", fstype);
+    if (lower) /* merged is what is below: nothing of this test needs two layers */
+        return open_path(lower);
+    jb_autofree char *dir = jb_asprintf("%s/m%u", f->path, f->mounts++);
+    assert_int_equal(mkdir(dir, 0755), 0);
+    return open_path(dir);
+}
+
+static int fake_clone(void *ctx, int fd, bool recursive)
+{
+    struct fake *f = ctx;
+    jb_autofree char *name = name_of(f, fd);
+    note(f, "clone %s%s", name, recursive ? " [recursive]" : "");
+    if (fault(f))
+        return -EIO;
+    char link[64];
+    (void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+    int copy = open(link, O_PATH | O_CLOEXEC);
+    return copy < 0 ? -errno : copy;
+}
+
+static int fake_setattr(void *ctx, int mount_fd, uint64_t set, bool recursive)
+{
+    struct fake *f = ctx;
+    jb_autofree char *name = name_of(f, mount_fd);
+    note(f, "setattr %s%s%s%s", name, set & MOUNT_ATTR_RDONLY ? " ro" : " rw",
+         (set & MOUNT_ATTR_NOSUID) && (set & MOUNT_ATTR_NODEV) ? "" : " WEAK",
+         recursive ? " [recursive]" : "");
+    return fault(f) ? -EIO : 0;
+}
+
+static int fake_attach(void *ctx, int mount_fd, int at_fd)
+{
+    struct fake *f = ctx;
+    jb_autofree char *what = name_of(f, mount_fd);
+    jb_autofree char *where = name_of(f, at_fd);
+    note(f, "attach %s -> %s", what, where);
+    if (fault(f))
+        return -EIO;
+    if (what[0] == 'm' && what[1] >= '0' && what[1] <= '9' && !strchr(what, '/')) {
+        jb_autofree char *from = jb_asprintf("%s/%s", f->path, what);
+        jb_autofree char *to = jb_asprintf("%s/%s", f->path, where);
+        if (rename(from, to) < 0)
+            fail_msg("%s -> %s: %s", from, to, strerror(errno));
+    }
+    return 0;
+}
+
+static int fake_make_private(void *ctx)
+{
+    note(ctx, "private");
+    return fault(ctx) ? -EIO : 0;
+}
+
+static int fake_pivot(void *ctx, int root_fd)
+{
+    struct fake *f = ctx;
+    jb_autofree char *root = name_of(f, root_fd);
+    note(f, "pivot %s", root);
+    return fault(f) ? -EIO : 0;
+}
+
+static struct fake *fake_new(void)
+{
+    struct fake *f = calloc(1, sizeof(*f));
+    assert_non_null(f);
+    f->path = test_tmpdir();
+    f->api = (struct jb_mountapi){fake_make,  fake_clone, fake_setattr, fake_attach, fake_make_private,
+                                  fake_pivot, f};
+    test_write(f->path, "image/etc/passwd", "root");
+    test_write(f->path, "image/hidden/x", "x");
+    test_write(f->path, "image/ro/x", "x");
+    test_write(f->path, "data/x", "x");
+    test_write(f->path, "stage/.keep", "");
+    f->image = jb_asprintf("%s/image", f->path);
+    f->data = jb_asprintf("%s/data", f->path);
+    f->stage = jb_asprintf("%s/stage", f->path);
+    jb_autofree char *keep = jb_asprintf("%s/stage/.keep", f->path);
+    assert_int_equal(unlink(keep), 0);
+    /* no privilege in these tests: as in a user namespace, where nothing is given to other owners */
+    f->plan = (struct jb_plan){.userns = true,
+                               .uid = getuid(),
+                               .gid = getgid(),
+                               .submitter_uid = getuid(),
+                               .submitter_gid = getgid(),
+                               .ops = f->ops};
+    f->fs = (struct jb_rootfs){
+        .api = &f->api, .plan = &f->plan, .stage = f->stage, .scratch_fd = -1, .root_fd = -1};
+    return f;
+}
+
+static void fake_free(struct fake *f)
+{
+    jb_close(&f->fs.scratch_fd);
+    jb_close(&f->fs.root_fd);
+    jb_buf_free(&f->log);
+    free(f->image);
+    free(f->data);
+    free(f->stage);
+    test_tmpdir_remove(f->path);
+    free(f);
+}
+
+static int setup(void **state)
+{
+    *state = fake_new();
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    fake_free(*state);
+    return 0;
+}
+
+static void op(struct fake *f, struct jb_op one)
+{
+    assert_true(f->plan.n_ops < JB_ARRAY_LEN(f->ops));
+    f->ops[f->plan.n_ops++] = one;
+}
+
+static void root_ops(struct fake *f)
+{
+    op(f, (struct jb_op){.kind = JB_OP_SCRATCH_TMPFS, .bytes = 1 << 20, .inodes = 100});
+    op(f, (struct jb_op){.kind = JB_OP_ROOT_OVERLAY, .source = f->image});
+}
+
+/* A bit of everything that needs no privilege. */
+static void all_ops(struct fake *f)
+{
+    root_ops(f);
+    op(f, (struct jb_op){.kind = JB_OP_PROC, .target = "/proc"});
+    op(f, (struct jb_op){.kind = JB_OP_SYSFS, .target = "/sys"});
+    op(f, (struct jb_op){.kind = JB_OP_DEV, .target = "/dev", .bytes = JB_UNSET});
+    op(f, (struct jb_op){.kind = JB_OP_SCRATCH_BIND, .target = "/tmp", .mode = 01777});
+    op(f, (struct jb_op){.kind = JB_OP_MASK_DIR, .target = "/hidden"});
+    op(f, (struct jb_op){.kind = JB_OP_MASK_DIR, .target = "/absent", .flags = JB_OPF_OPTIONAL});
+    op(f, (struct jb_op){.kind = JB_OP_READONLY, .target = "/ro"});
+    op(f, (struct jb_op){.kind = JB_OP_BIND,
+                         .source = f->data,
+                         .target = "/data/sets",
+                         .flags = JB_OPF_AS_SUBMITTER | JB_OPF_RECURSIVE});
+    op(f, (struct jb_op){.kind = JB_OP_TMPFS, .target = "/fast", .bytes = 4096, .mode = 01777});
+    op(f, (struct jb_op){.kind = JB_OP_DIR, .target = "/w/deep", .mode = 0750});
+    op(f, (struct jb_op){.kind = JB_OP_FILE, .target = "/run/jobbox/script", .text = "echo\n", .mode = 0755});
+    op(f, (struct jb_op){.kind = JB_OP_SYMLINK, .source = "usr/bin", .target = "/bin"});
+    op(f, (struct jb_op){.kind = JB_OP_PIVOT});
+}
+
+static void sequence(void **state)
+{
+    struct fake *f = *state;
+    struct jb_error err = {0};
+    struct stat st;
+    all_ops(f);
+    assert_ok(jb_rootfs_build(&f->fs, &err), &err);
+    static const char *const parts[] = {
+        "private\n"
+        "make tmpfs mode=0755 size=1048576 nr_inodes=100\n"
+        "attach m0 -> stage\n"
+        "make overlay lowerdir=(fd) upperdir=(fd) workdir=(fd) userxattr\n"
+        "attach image -> stage/root\n"
+        "make proc\n"
+        "attach m1 -> image/proc\n"
+        "make sysfs [ro]\n"
+        "attach m2 -> image/sys\n"
+        "make tmpfs mode=0755 size=64k\n"
+        "attach m3 -> image/dev\n"
+        "clone /dev/null\n"
+        "attach /dev/null -> image/dev/null\n",
+        "clone /dev/tty\n"
+        "attach /dev/tty -> image/dev/tty\n"
+        "make devpts ptmxmode=0666 mode=0620\n"
+        "attach m4 -> image/dev/pts\n"
+        "make tmpfs mode=1777\n"
+        "attach m5 -> image/dev/shm\n"
+        "make mqueue\n"
+        "attach m6 -> image/dev/mqueue\n"
+        "clone stage/dir0\n"
+        "attach stage/dir0 -> image/tmp\n"
+        "clone stage/empty\n"
+        "setattr stage/empty ro\n"
+        "attach stage/empty -> image/hidden\n"
+        "clone image/ro\n"
+        "setattr image/ro ro\n"
+        "attach image/ro -> image/ro\n"
+        "clone data [recursive]\n"
+        "setattr data ro [recursive]\n"
+        "attach data -> image/data/sets\n"
+        "make tmpfs mode=1777 size=4096\n"
+        "attach m7 -> image/fast\n"
+        "pivot image\n",
+    };
+    for (size_t i = 0; i < JB_ARRAY_LEN(parts); i++)
+        assert_contains(f->log.data, parts[i]);
+    assert_null(strstr(f->log.data, "WEAK"));
+    jb_autoclose int image = open_path(f->image);
+    jb_autofree char *script = NULL;
+    assert_int_equal(jb_read_at(image, "run/jobbox/script", 100, &script, NULL), 0);
+    assert_string_equal(script, "echo\n");
+    assert_int_equal(fstatat(image, "run/jobbox/script", &st, 0), 0);
+    assert_int_equal(st.st_mode & 07777, 0755);
+    assert_int_equal(fstatat(image, "bin", &st, AT_SYMLINK_NOFOLLOW), 0);
+    assert_true(S_ISLNK(st.st_mode));
+    assert_int_equal(fstatat(image, "w/deep", &st, 0), 0);
+    assert_int_equal(fstatat(f->fs.scratch_fd, "dir0", &st, 0), 0);
+    assert_int_equal(st.st_mode & 07777, 01777);
+}
+
+static void writable_only_where_asked(void **state)
+{
+    struct fake *f = *state;
+    struct jb_error err = {0};
+    root_ops(f);
+    op(f, (struct jb_op){.kind = JB_OP_BIND, .source = f->data, .target = "/a", .flags = JB_OPF_RW});
+    op(f, (struct jb_op){.kind = JB_OP_BIND, .source = f->data, .target = "/b"});
+    assert_ok(jb_rootfs_build(&f->fs, &err), &err);
+    assert_contains(f->log.data, "setattr data rw\nattach data -> image/a\n");
+    assert_contains(f->log.data, "setattr data ro\nattach data -> image/b\n");
+}
+
+static void files_are_bound_over_files(void **state)
+{
+    struct fake *f = *state;
+    struct jb_error err = {0};
+    struct stat st;
+    jb_autofree char *file = jb_asprintf("%s/x", f->data);
+    root_ops(f);
+    op(f, (struct jb_op){.kind = JB_OP_BIND, .source = file, .target = "/new/dir/file"});
+    op(f, (struct jb_op){.kind = JB_OP_BIND, .source = file, .target = "/etc/passwd"});
+    op(f, (struct jb_op){
+              .kind = JB_OP_BIND, .source = "/nonexistent/x", .target = "/n", .flags = JB_OPF_OPTIONAL});
+    assert_ok(jb_rootfs_build(&f->fs, &err), &err);
+    jb_autoclose int image = open_path(f->image);
+    assert_int_equal(fstatat(image, "new/dir/file", &st, 0), 0);
+    assert_true(S_ISREG(st.st_mode) && st.st_size == 0);
+    assert_int_equal(fstatat(image, "etc/passwd", &st, 0), 0);
+    assert_int_equal(st.st_size, 4); /* what was there is covered, not touched */
+    assert_int_equal(faccessat(image, "n", F_OK, 0), -1);
+}
+
+static void devices_are_not_bound(void **state)
+{
+    struct fake *f = *state;
+    struct jb_error err = {0};
+    root_ops(f);
+    op(f, (struct jb_op){
+              .kind = JB_OP_BIND, .source = "/dev/zero", .target = "/z", .flags = JB_OPF_AS_SUBMITTER});
+    assert_int_equal(jb_rootfs_build(&f->fs, &err), -EINVAL);
+    assert_contains(err.text, "/dev/zero is neither a directory nor a file");
+}
+
+static void missing_sources_are_named(void **state)
+{
+    struct fake *f = *state;
+    struct jb_error err = {0};
+    root_ops(f);
+    op(f, (struct jb_op){
+              .kind = JB_OP_BIND, .source = "/nonexistent/x", .target = "/x", .flags = JB_OPF_AS_SUBMITTER});
+    assert_int_equal(jb_rootfs_build(&f->fs, &err), -ENOENT);
+    assert_contains(err.text, "/nonexistent/x: No such file or directory");
+}
+
+/* A hostile image puts a symlink where jobbox mounts. */
+static void symlinks_at_system_places_are_refused(void **state)
+{
+    (void)state;
+    static const struct jb_op places[] = {
+        {.kind = JB_OP_PROC, .target = "/proc"},
+        {.kind = JB_OP_SYSFS, .target = "/sys"},
+        {.kind = JB_OP_DEV, .target = "/dev", .bytes = JB_UNSET},
+        {.kind = JB_OP_SCRATCH_BIND, .target = "/tmp", .mode = 01777},
+        {.kind = JB_OP_SCRATCH_BIND, .target = "/run", .mode = 0755},
+        {.kind = JB_OP_FILE, .target = "/run/jobbox/script", .text = "x", .mode = 0755},
+    };
+    static const char *const targets[] = {"etc",     "/etc", "../outside",     "/",
+                                          "nowhere", "tmp",  "/proc/self/root"};
+    for (size_t i = 0; i < JB_ARRAY_LEN(places); i++)
+        for (size_t t = 0; t < JB_ARRAY_LEN(targets); t++) {
+            struct fake *f = fake_new();
+            struct jb_error err = {0};
+            char name[16];
+            (void)snprintf(name, sizeof(name), "%.*s", (int)strcspn(places[i].target + 1, "/"),
+                           places[i].target + 1);
+            test_write(f->path, "outside/x", "x");
+            jb_autoclose int image = open_path(f->image);
+            assert_int_equal(symlinkat(targets[t], image, name), 0);
+            root_ops(f);
+            op(f, places[i]);
+            int r = jb_rootfs_build(&f->fs, &err);
+            if (r >= 0)
+                fail_msg("%s -> %s was taken:\n%s", places[i].target, targets[t], f->log.data);
+            assert_contains(err.text, places[i].target);
+            if (places[i].kind != JB_OP_FILE)
+                assert_contains(err.text, "symlink");
+            fake_free(f);
+        }
+}
+
+/* Targets of the submitter may pass through the image's symlinks, and end up inside of the root all the same. */
+static void places_stay_in_the_root(void **state)
+{
+    struct fake *f = *state;
+    static const struct {
+        const char *target, *inside;
+    } cases[] = {
+        {"/abs/a", "etc/a"},
+        {"/up/a", "etc/a2"},
+        {"/far/a", "outside/a"},
+        {"/../../x", "x"},
+    };
+    jb_autoclose int image = open_path(f->image);
+    jb_autoclose int top = open_path(f->path);
+    struct jb_error err = {0};
+    test_write(f->path, "outside/x", "x");
+    test_write(f->path, "image/outside/x", "x");
+    assert_int_equal(symlinkat("/etc", image, "abs"), 0);
+    assert_int_equal(symlinkat("../../etc", image, "up"), 0);
+    assert_int_equal(symlinkat("/../outside", image, "far"), 0);
+    f->fs.root_fd = open_path(f->image);
+    for (size_t i = 0; i < JB_ARRAY_LEN(cases); i++) {
+        jb_autoclose int fd = jb_rootfs_place(&f->fs, cases[i].target, false, JB_WALK_IN_ROOT, &err);
+        if (fd < 0)
+            fail_msg("%s: %s", cases[i].target, err.text);
+        jb_autofree char *where = name_of(f, fd);
+        assert_true(jb_starts_with(where, "image/"));
+        /* strictly there is no way through a symlink or a ".." */
+        int strict = jb_rootfs_place(&f->fs, cases[i].target, false, JB_WALK_STRICT, &err);
+        assert_true(strict < 0);
+    }
+    assert_int_equal(faccessat(image, "outside/a", F_OK, 0), 0);
+    assert_int_equal(faccessat(top, "outside/a", F_OK, 0), -1);
+    assert_int_equal(faccessat(top, "x", F_OK, 0), -1);
+    jb_autoclose int file = jb_rootfs_place(&f->fs, "/far/sub/f", true, JB_WALK_IN_ROOT, &err);
+    assert_true(file >= 0);
+    assert_int_equal(faccessat(top, "outside/sub", F_OK, 0), -1);
+    assert_int_equal(faccessat(image, "outside/sub/f", F_OK, 0), 0);
+    assert_int_equal(jb_rootfs_find(&f->fs, "/far/none", JB_WALK_IN_ROOT), -ENOENT);
+}
+
+static void optional_scratch_gives_way_to_a_symlink(void **state)
+{
+    struct fake *f = *state;
+    struct jb_error err = {0};
+    jb_autoclose int image = open_path(f->image);
+    assert_int_equal(mkdirat(image, "var", 0755), 0);
+    assert_int_equal(symlinkat("/tmp", image, "var/tmp"), 0);
+    root_ops(f);
+    op(f, (struct jb_op){
+              .kind = JB_OP_SCRATCH_BIND, .target = "/var/tmp", .mode = 01777, .flags = JB_OPF_OPTIONAL});
+    assert_ok(jb_rootfs_build(&f->fs, &err), &err);
+    assert_null(strstr(f->log.data, "var/tmp"));
+}
+
+/* What the image has at /dev/null is not trusted as a cover. */
+static void masks_need_a_real_null(void **state)
+{
+    struct fake *f = *state;
+    struct jb_error err = {0};
+    test_write(f->path, "image/dev/null", "not a device");
+    test_write(f->path, "image/secret", "x");
+    root_ops(f);
+    op(f, (struct jb_op){.kind = JB_OP_MASK_FILE, .target = "/secret"});
+    assert_int_equal(jb_rootfs_build(&f->fs, &err), -EINVAL);
+    assert_contains(err.text, "hiding /secret: the box's /dev/null is not a device");
+    assert_null(strstr(f->log.data, "secret"));
+}
+
+static void masks_use_the_boxs_own_null(void **state)
+{
+    struct fake *f = *state;
+    struct jb_error err = {0};
+    jb_autoclose int top = open_path(f->path);
+    if (mknodat(top, "probe", S_IFCHR | 0600, 0x103) < 0) {
+        print_message("skipped: making device nodes needs CAP_MKNOD\n");
+        skip();
+    }
+    f->plan.userns = false;
+    test_write(f->path, "image/secret", "x");
+    root_ops(f);
+    op(f, (struct jb_op){.kind = JB_OP_DEV, .target = "/dev", .bytes = 1 << 20});
+    op(f, (struct jb_op){.kind = JB_OP_MASK_FILE, .target = "/secret"});
+    op(f, (struct jb_op){.kind = JB_OP_MASK_FILE, .target = "/absent", .flags = JB_OPF_OPTIONAL});
+    assert_ok(jb_rootfs_build(&f->fs, &err), &err);
+    assert_contains(f->log.data,
+                    "make overlay lowerdir=(fd) upperdir=(fd) workdir=(fd)\n"); /* no userxattr */
+    assert_contains(f->log.data, "make devpts ptmxmode=0666 mode=0620 gid=5\n");
+    assert_contains(f->log.data, "make tmpfs mode=1777 size=1048576\n");
+    assert_contains(f->log.data, "clone image/dev/null\nattach image/dev/null -> image/secret\n");
+    assert_null(strstr(f->log.data, "absent"));
+}
+
+static void masks_of_what_must_be_there(void **state)
+{
+    struct fake *f = *state;
+    struct jb_error err = {0};
+    root_ops(f);
+    op(f, (struct jb_op){.kind = JB_OP_MASK_DIR, .target = "/absent"});
+    assert_int_equal(jb_rootfs_build(&f->fs, &err), -ENOENT);
+    assert_contains(err.text, "hiding /absent");
+}
+
+static void refused_overlays_become_read_only_binds(void **state)
+{
+    struct fake *f = *state;
+    struct jb_error err = {0};
+    f->no_overlay = true;
+    op(f, (struct jb_op){.kind = JB_OP_SCRATCH_TMPFS, .bytes = JB_UNSET, .inodes = JB_UNSET});
+    op(f, (struct jb_op){.kind = JB_OP_ROOT_TMPFS});
+    op(f, (struct jb_op){
+              .kind = JB_OP_OVERLAY, .source = f->data, .target = "/data", .flags = JB_OPF_OR_RO_BIND});
+    assert_ok(jb_rootfs_build(&f->fs, &err), &err);
+    assert_string_equal(err.text, "");
+    assert_contains(f->log.data, "make tmpfs mode=0755\n"); /* no size was wished */
+    assert_contains(f->log.data, "make overlay ");
+    assert_contains(f->log.data, "clone data\nsetattr data ro\nattach data -> stage/root/data\n");
+    struct fake *strict = fake_new();
+    strict->no_overlay = true;
+    op(strict, (struct jb_op){.kind = JB_OP_SCRATCH_TMPFS, .bytes = JB_UNSET, .inodes = JB_UNSET});
+    op(strict, (struct jb_op){.kind = JB_OP_ROOT_TMPFS});
+    op(strict, (struct jb_op){.kind = JB_OP_OVERLAY, .source = strict->data, .target = "/data"});
+    assert_int_equal(jb_rootfs_build(&strict->fs, &err), -EIO);
+    assert_contains(err.text, "overlay over");
+    fake_free(strict);
+}
+
+static unsigned open_descriptors(void)
+{
+    unsigned n = 0;
+    jb_autodir DIR *dir = opendir("/proc/self/fd");
+    assert_non_null(dir);
+    while (readdir(dir))
+        n++;
+    return n;
+}
+
+/* Every single mount call fails once: a clean error each time, and no descriptor is lost. */
+static void each_call_may_fail(void **state)
+{
+    (void)state;
+    unsigned n = 0;
+    for (unsigned at = 1;; at++) {
+        struct fake *f = fake_new();
+        struct jb_error err = {0};
+        all_ops(f);
+        f->fail_at = at;
+        unsigned before = open_descriptors();
+        int r = jb_rootfs_build(&f->fs, &err);
+        jb_close(&f->fs.scratch_fd);
+        jb_close(&f->fs.root_fd);
+        unsigned after = open_descriptors();
+        bool failed = f->calls >= at;
+        n = f->calls;
+        if (failed && (r != -EIO || strlen(err.text) < 8 || err.errnum != EIO))
+            fail_msg("call %u failed, the result is %d \"%s\"", at, r, err.text);
+        if (!failed && r != 0)
+            fail_msg("%s", err.text);
+        if (after != before)
+            fail_msg("call %u failed: %u descriptors before, %u after", at, before, after);
+        fake_free(f);
+        if (!failed)
+            break;
+    }
+    assert_true(n > 30);
+}
+
+#define with_fake(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        with_fake(sequence),
+        with_fake(writable_only_where_asked),
+        with_fake(files_are_bound_over_files),
+        with_fake(devices_are_not_bound),
+        with_fake(missing_sources_are_named),
+        cmocka_unit_test(symlinks_at_system_places_are_refused),
+        with_fake(places_stay_in_the_root),
+        with_fake(optional_scratch_gives_way_to_a_symlink),
+        with_fake(masks_need_a_real_null),
+        with_fake(masks_use_the_boxs_own_null),
+        with_fake(masks_of_what_must_be_there),
+        with_fake(refused_overlays_become_read_only_binds),
+        cmocka_unit_test(each_call_may_fail),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
