@@ -23,7 +23,7 @@ int jb_cli_usage(const char *verb, const char *what)
 static int print_diags(struct jb_diags *diags)
 {
     jb_autofree char *text = jb_diags_format(diags);
-    (void)fputs(text ? text : "jobbox: out of memory\n", stderr);
+    (void)fputs(text && *text ? text : "jobbox: out of memory\n", stderr);
     jb_diags_free(diags);
     return JB_EXIT_USAGE;
 }

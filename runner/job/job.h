@@ -18,7 +18,6 @@ struct jb_job_options {
     const struct jb_submitter *submitter;
     struct jb_state *state;  /* opened */
     const char *origin;      /* "cli", ... */
-    const char *spec_sha256; /* NULL: not known */
     int out_fd, err_fd;      /* where output goes that the spec does not redirect */
     bool tty;
     int tty_fd; /* with tty: our own terminal for input and size */

@@ -112,8 +112,6 @@ static int make_plan(const struct jb_job_options *o, const struct jb_machine *ma
         *ret_failure = blame(r);
         return r;
     }
-    if (o->spec_sha256)
-        (void)snprintf((*ret)->spec_sha256, sizeof((*ret)->spec_sha256), "%s", o->spec_sha256);
     return 0;
 }
 

@@ -313,10 +313,36 @@ static int refuse_unavailable(const struct jb_spec *spec, struct jb_error *err)
     return 0;
 }
 
+/*
+ * What goes into the record. A script and the values of variables may hold secrets and have their digest in the
+ * record; the names of variables say enough.
+ */
+static json_t *requested(const struct jb_spec *spec)
+{
+    json_t *all = jb_spec_to_json(spec);
+    const char *name;
+    json_t *value;
+    if (!all)
+        return NULL;
+    (void)json_object_del(all, "script");
+    json_t *names = json_array();
+    json_object_foreach(json_object_get(all, "env"), name, value)
+    {
+        (void)json_array_append_new(names, json_string(name));
+    }
+    if (json_object_get(all, "env"))
+        (void)json_object_set_new(all, "env", names);
+    else
+        json_decref(names);
+    return all;
+}
+
 static const char *base_name(struct jb_plan *plan, const struct jb_spec *spec)
 {
     if (spec->name)
         return jb_arena_strdup(&plan->arena, spec->name);
+    if (spec->file[0] == '(') /* standard input has no name */
+        return "job";
     const char *slash = strrchr(spec->file, '/');
     char *name = jb_arena_strdup(&plan->arena, slash ? slash + 1 : spec->file);
     if (!name)
@@ -345,11 +371,12 @@ static int fill(struct jb_plan *plan, const struct jb_plan_input *in, struct jb_
     plan->image_path = jb_arena_strdup(&plan->arena, in->image->path);
     plan->name = base_name(plan, in->spec);
     plan->spec_file = jb_arena_strdup(&plan->arena, in->spec->file);
+    (void)snprintf(plan->spec_sha256, sizeof(plan->spec_sha256), "%s", in->spec->sha256);
     plan->account = jb_arena_strdup(&plan->arena, in->spec->account);
     plan->host_name = jb_arena_strdup(&plan->arena, in->host->name);
     plan->boot_id = jb_arena_strdup(&plan->arena, in->host->boot_id);
     plan->tty = in->tty;
-    plan->requested = jb_spec_to_json(in->spec);
+    plan->requested = requested(in->spec);
     plan->labels = json_object();
     if (!plan->image_path || !plan->name || !plan->boot_id || !plan->requested || !plan->labels)
         return jb_fail_errno(err, ENOMEM, "plan");

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
+#include <sha2.h>
 #include <stdlib.h>
 
 #include "base/cleanup.h"
@@ -207,6 +208,7 @@ int jb_spec_parse(const char *file, const char *text, size_t len, struct jb_spec
     int r = jb_reading_end(&rd);
     if (r < 0)
         return r;
+    (void)SHA256Data((const uint8_t *)text, len, spec->sha256);
     *ret_spec = jb_take_ptr(spec);
     return 0;
 }

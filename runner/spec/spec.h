@@ -136,7 +136,8 @@ struct jb_spec_dependency {
 };
 
 struct jb_spec {
-    char *file; /* as given by the user, for messages */
+    char *file;      /* as given by the user, for messages */
+    char sha256[65]; /* of the text it was parsed from, in hexadecimal */
 
     unsigned version; /* 1 */
     char *name;       /* [A-Za-z0-9._-]{1,64}, not starting with '-' or '.'; NULL: the file's base name */
