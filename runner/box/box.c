@@ -22,6 +22,7 @@
 #include "box/message.h"
 
 /* As fork(2), into new namespaces and, where there is a descriptor for it, into the v2 group at once. */
+/* NOLINTNEXTLINE(readability-non-const-parameter): the kernel writes to ret_pidfd */
 static pid_t clone_box(const struct jb_plan *plan, int cgroup_fd, bool has_network, int *ret_pidfd)
 {
     unsigned later = CLONE_NEWCGROUP | (has_network ? CLONE_NEWNET : 0U);
@@ -72,13 +73,14 @@ static int await_ready(struct jb_box *box, struct jb_error *err)
     }
 }
 
-int jb_box_launch(const struct jb_plan *plan, const char *box_dir, const struct jb_cgroup *cgroup, int netns_fd,
-                  const struct jb_box_io *io, struct jb_box *ret, struct jb_error *err)
+int jb_box_launch(const struct jb_plan *plan, const char *box_dir, const struct jb_cgroup *cgroup,
+                  int netns_fd, const struct jb_box_io *io, struct jb_box *ret, struct jb_error *err)
 {
     int pair[2];
     jb_autoclose int init_fd = -1;
     struct jb_box box = JB_BOX_INIT;
-    int r = jb_sealed_memfd("jobbox-init", jb_init_image, (size_t)(jb_init_image_end - jb_init_image), true, &init_fd);
+    int r = jb_sealed_memfd("jobbox-init", jb_init_image, (size_t)(jb_init_image_end - jb_init_image), true,
+                            &init_fd);
     if (r < 0)
         return jb_fail_errno(err, r, "jobbox-init");
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)

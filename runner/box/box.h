@@ -38,8 +38,8 @@ struct jb_box {
  * alone, used as a mount point that only the box sees. `cgroup` (begun; may be NULL): its v2 leaf is entered at once, the rest with jb_box_join. `netns_fd`: a network namespace for it,
  * -1: it makes its own if the plan says so. On failure nothing runs.
  */
-int jb_box_launch(const struct jb_plan *plan, const char *box_dir, const struct jb_cgroup *cgroup, int netns_fd,
-                  const struct jb_box_io *io, struct jb_box *ret, struct jb_error *err);
+int jb_box_launch(const struct jb_plan *plan, const char *box_dir, const struct jb_cgroup *cgroup,
+                  int netns_fd, const struct jb_box_io *io, struct jb_box *ret, struct jb_error *err);
 
 /*
  * The groups of the box are complete: its first process joins them when its file system stands. To be called once after

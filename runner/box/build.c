@@ -96,7 +96,8 @@ static int enter_network(const struct jb_build *b, struct jb_error *err)
     if (!(b->plan->namespaces & CLONE_NEWNET))
         return 0;
     if (b->netns_fd >= 0) /* its loopback is up already */
-        return setns(b->netns_fd, CLONE_NEWNET) < 0 ? jb_fail_errno(err, errno, "entering the box's network") : 0;
+        return setns(b->netns_fd, CLONE_NEWNET) < 0 ? jb_fail_errno(err, errno, "entering the box's network")
+                                                    : 0;
     int r = jb_netns_loopback_up();
     return r < 0 ? jb_fail_errno(err, r, "bringing up the box's loopback interface") : 0;
 }

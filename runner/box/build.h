@@ -13,9 +13,9 @@ struct jb_build {
     const char *box_dir;
     const struct jb_cgroup *cgroup;
     struct jb_box_io io;
-    int control;    /* the box's end of the message socket */
-    int init_fd;    /* jobbox-init, to be executed */
-    int netns_fd;   /* to be entered; -1: clone3 has made one, or the host's is kept */
+    int control;  /* the box's end of the message socket */
+    int init_fd;  /* jobbox-init, to be executed */
+    int netns_fd; /* to be entered; -1: clone3 has made one, or the host's is kept */
 };
 
 /* Never returns: executes jobbox-init, or says JB_MSG_FAILED and exits. */

@@ -26,7 +26,7 @@ enum jb_msg_type {
     JB_MSG_ENDED,       /* the job's main process ended and everything else was killed: status, rusage */
     /* to the box */
     JB_MSG_GO = 64,
-    JB_MSG_JOIN,   /* while it is built: carries `value` descriptors to write "0" to; text: their controllers, a byte each */
+    JB_MSG_JOIN, /* while it is built: carries `value` descriptors to write "0" to; text: their controllers, a byte each */
     JB_MSG_SIGNAL, /* value: signal number for every process of the job */
     JB_MSG_WINCH,  /* rows and columns for the job's terminal */
     JB_MSG_QUIT,   /* jobbox-init may leave; the box falls apart */

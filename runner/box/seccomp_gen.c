@@ -35,7 +35,7 @@ static const struct refusal {
     uint32_t mask, value;
 } refused[] = {
 #define REFUSE(name, argument, mask, value) {#name, argument, false, mask, value},
-#define REFUSE_BITS(name, argument, bits) {#name, argument, true, bits, 0},
+#define REFUSE_BITS(name, argument, bits)   {#name, argument, true, bits, 0},
 #include "box/seccomp_profile.def"
 };
 
@@ -90,7 +90,8 @@ static void emit_tree(struct program *p, const struct range *ranges, size_t n)
         if (ranges[0].action >= 2)
             emit_refusals(p, allowed[ranges[0].action - 2]);
         else
-            emit(p, (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, ranges[0].action ? SECCOMP_RET_ALLOW : ABSENT_OP));
+            emit(p, (struct sock_filter)BPF_STMT(BPF_RET | BPF_K,
+                                                 ranges[0].action ? SECCOMP_RET_ALLOW : ABSENT_OP));
         return;
     }
     size_t half = n / 2;
@@ -148,9 +149,12 @@ int main(void)
     static const struct {
         uint32_t native, arch, audit;
     } architectures[] = {
-        {SCMP_ARCH_X86_64, SCMP_ARCH_X86_64, AUDIT_ARCH_X86_64}, {SCMP_ARCH_X86_64, SCMP_ARCH_X86, AUDIT_ARCH_I386},
-        {SCMP_ARCH_AARCH64, SCMP_ARCH_AARCH64, AUDIT_ARCH_AARCH64}, {SCMP_ARCH_AARCH64, SCMP_ARCH_ARM, AUDIT_ARCH_ARM},
-        {SCMP_ARCH_PPC64LE, SCMP_ARCH_PPC64LE, AUDIT_ARCH_PPC64LE}, {SCMP_ARCH_RISCV64, SCMP_ARCH_RISCV64, AUDIT_ARCH_RISCV64},
+        {SCMP_ARCH_X86_64, SCMP_ARCH_X86_64, AUDIT_ARCH_X86_64},
+        {SCMP_ARCH_X86_64, SCMP_ARCH_X86, AUDIT_ARCH_I386},
+        {SCMP_ARCH_AARCH64, SCMP_ARCH_AARCH64, AUDIT_ARCH_AARCH64},
+        {SCMP_ARCH_AARCH64, SCMP_ARCH_ARM, AUDIT_ARCH_ARM},
+        {SCMP_ARCH_PPC64LE, SCMP_ARCH_PPC64LE, AUDIT_ARCH_PPC64LE},
+        {SCMP_ARCH_RISCV64, SCMP_ARCH_RISCV64, AUDIT_ARCH_RISCV64},
     };
     static struct program p;
     emit(&p, (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)));
@@ -162,8 +166,10 @@ int main(void)
     emit(&p, (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, ABSENT_OP));
     (void)printf("#include \"box/seccomp.h\"\nstatic const struct sock_filter default_code[] = {\n");
     for (unsigned i = 0; i < p.len; i++)
-        (void)printf("    {0x%04x, %u, %u, 0x%08x},\n", p.code[i].code, p.code[i].jt, p.code[i].jf, p.code[i].k);
-    (void)printf("};\nconst struct jb_seccomp_profile jb_seccomp_profiles[] = {\n"
-                 "    {\"default\", default_code, sizeof(default_code) / sizeof(default_code[0])},\n    {0},\n};\n");
+        (void)printf("    {0x%04x, %u, %u, 0x%08x},\n", p.code[i].code, p.code[i].jt, p.code[i].jf,
+                     p.code[i].k);
+    (void)printf(
+        "};\nconst struct jb_seccomp_profile jb_seccomp_profiles[] = {\n"
+        "    {\"default\", default_code, sizeof(default_code) / sizeof(default_code[0])},\n    {0},\n};\n");
     return 0;
 }

@@ -394,8 +394,9 @@ static int complete(struct jb_cgroup *cg, const struct jb_cg_layout *layout, con
     return r < 0 ? explain_cpuset(cg, r, err) : 0;
 }
 
-static int begin_with(const struct jb_cg_layout *layout, const struct jb_cg_plan *plan, const struct jb_cg_ops *ops,
-                      const struct jb_kfault *fault, struct jb_cgroup **ret, struct jb_error *err)
+static int begin_with(const struct jb_cg_layout *layout, const struct jb_cg_plan *plan,
+                      const struct jb_cg_ops *ops, const struct jb_kfault *fault, struct jb_cgroup **ret,
+                      struct jb_error *err)
 {
     int r = check_plan(plan, err);
     if (r < 0)

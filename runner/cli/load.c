@@ -42,7 +42,7 @@ int jb_cli_load(const char *config, const char *spec_path, struct jb_cli_job *re
     if (spec_path && jb_spec_load(spec_path, &job.spec, &diags) < 0)
         return print_diags(&diags);
     *ret = job;
-    job = JB_CLI_JOB_INIT;
+    job = JB_CLI_JOB_INIT; /* NOLINT(clang-analyzer-deadcode.DeadStores): its cleanup reads it */
     return 0;
 }
 

@@ -68,7 +68,8 @@ static int append(int fd, const struct jb_buf *buf, struct jb_error *err)
     return jb_fail_errno(err, n < 0 ? errno : ENOSPC, "writing " BOX_FILE " of the box");
 }
 
-int jb_boxdir_begin(int box_fd, const struct jb_plan *plan, const json_t *record, int *ret_fd, struct jb_error *err)
+int jb_boxdir_begin(int box_fd, const struct jb_plan *plan, const json_t *record, int *ret_fd,
+                    struct jb_error *err)
 {
     jb_autobuf struct jb_buf buf = {0};
     json_t *recovery = make_recovery(plan);

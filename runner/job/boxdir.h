@@ -19,16 +19,17 @@
 #include "plan/plan.h"
 
 /* Makes box.jsonl with plan and first record in one write. *ret_fd: for the others, the caller's. */
-int jb_boxdir_begin(int box_fd, const struct jb_plan *plan, const json_t *record, int *ret_fd, struct jb_error *err);
+int jb_boxdir_begin(int box_fd, const struct jb_plan *plan, const json_t *record, int *ret_fd,
+                    struct jb_error *err);
 /* `line`: the record as jb_record_line gives it. */
 int jb_boxdir_save_record(int fd, const char *line, size_t len, struct jb_error *err);
 int jb_boxdir_save_finished(int fd, const char *line, size_t len, struct jb_error *err);
 
 /* What recovery needs. Release with jb_boxdir_found_free. */
 struct jb_boxdir_found {
-    int fd;         /* box.jsonl, to go on with; -1: not there */
-    json_t *record; /* NULL: the box had not got as far as a plan */
-    bool finished;  /* the record is */
+    int fd;                      /* box.jsonl, to go on with; -1: not there */
+    json_t *record;              /* NULL: the box had not got as far as a plan */
+    bool finished;               /* the record is */
     struct jb_cg_layout cgroups; /* as they were for the supervisor: the finder may sit elsewhere */
     struct jb_cg_plan cgroup;
     bool scratch_on_disk;

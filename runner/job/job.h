@@ -16,9 +16,9 @@ struct jb_job_options {
     const struct jb_spec *spec;
     const struct jb_site *site;
     const struct jb_submitter *submitter;
-    struct jb_state *state;  /* opened */
-    const char *origin;      /* "cli", ... */
-    int out_fd, err_fd;      /* where output goes that the spec does not redirect */
+    struct jb_state *state; /* opened */
+    const char *origin;     /* "cli", ... */
+    int out_fd, err_fd;     /* where output goes that the spec does not redirect */
     bool tty;
     int tty_fd; /* with tty: our own terminal for input and size */
 };

@@ -227,7 +227,8 @@ static int build(struct attempt *a, struct jb_error *err)
     if (r == 0 && !a->plan->no_cgroups)
         r = jb_cgroup_begin(&a->host.cgroups, &a->plan->cgroup, &a->cgroup, err);
     if (r == 0)
-        r = jb_box_launch(a->plan, a->box_dir, a->cgroup, jb_netns_end(&a->netns), &a->streams.job, &a->box, err);
+        r = jb_box_launch(a->plan, a->box_dir, a->cgroup, jb_netns_end(&a->netns), &a->streams.job, &a->box,
+                          err);
     if (r < 0)
         return r;
     a->box_up = true;
@@ -406,7 +407,7 @@ static int conclude(struct attempt *a, struct jb_error *warning, struct jb_error
 {
     struct jb_journal_writer writer;
     jb_autofree char *line = NULL;
-    size_t len;
+    size_t len = 0;
     int r = finish_record(a, err);
     if (r == 0)
         r = jb_record_line(a->record, &line, &len, err);
@@ -452,7 +453,8 @@ static void attempt_free(struct attempt *a)
 int jb_job_run(const struct jb_job_options *options, json_t **ret_record, enum jb_job_failure *ret_failure,
                struct jb_error *warning, struct jb_error *err)
 {
-    struct attempt a = {.o = options, .box_fd = -1, .lock_fd = -1, .file_fd = -1, .box = JB_BOX_INIT, .netns = JB_NETNS_INIT};
+    struct attempt a = {
+        .o = options, .box_fd = -1, .lock_fd = -1, .file_fd = -1, .box = JB_BOX_INIT, .netns = JB_NETNS_INIT};
     struct jb_error failure = {0};
     json_t *artifacts = NULL;
     sigset_t old;

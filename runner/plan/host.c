@@ -19,8 +19,6 @@
 #include "base/cleanup.h"
 #include "base/kfile.h"
 
-extern char **environ;
-
 /*
  * What of /proc a job has no business with. Files are covered by /dev/null, directories by an empty one; the
  * last group stays visible but cannot be written: for uid 0 many of them check the uid, not a capability.

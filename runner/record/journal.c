@@ -109,7 +109,8 @@ static void *write_one(void *arg)
     return NULL;
 }
 
-void jb_journal_begin(struct jb_journal_writer *writer, int state_fd, enum jb_sync sync, const char *line, size_t len)
+void jb_journal_begin(struct jb_journal_writer *writer, int state_fd, enum jb_sync sync, const char *line,
+                      size_t len)
 {
     sigset_t all;
     sigset_t old;

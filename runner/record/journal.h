@@ -37,7 +37,8 @@ struct jb_journal_writer {
     int result;
     struct jb_error err;
 };
-void jb_journal_begin(struct jb_journal_writer *writer, int state_fd, enum jb_sync sync, const char *line, size_t len);
+void jb_journal_begin(struct jb_journal_writer *writer, int state_fd, enum jb_sync sync, const char *line,
+                      size_t len);
 int jb_journal_end(struct jb_journal_writer *writer, struct jb_error *err);
 
 /* 1 when a record with this id is in the journal of this month or the one before, 0 when not. */

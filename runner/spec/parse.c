@@ -5,8 +5,8 @@
  */
 #include <errno.h>
 #include <limits.h>
-#include <stdio.h>
 #include <sha2.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/cleanup.h"
