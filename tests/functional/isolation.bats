@@ -146,6 +146,33 @@ $(show granted.cpus)"
     done
 }
 
+@test "the box lies below the cgroup of whoever starts it, whose limits hold" {
+    needs_v1 cpuset
+    needs_v1 memory
+    needs_cpus 2
+    local cpuset memory
+    cpuset=$(own_cgroup cpuset)/jbt-outer.$$ memory=$(own_cgroup memory)/jbt-outer.$$
+    mkdir "$cpuset" "$memory"
+    echo 1 >"$cpuset/cpuset.cpus"
+    cat "$(own_cgroup cpuset)/cpuset.mems" >"$cpuset/cpuset.mems"
+    echo 67108864 >"$memory/memory.limit_in_bytes"
+    script 'echo ready; nproc; sleep 0.5; /probe/probe touch 200000000' "resources: { cpus: 1 }" "mounts: [$PROBE_MOUNT]"
+    bash -c 'echo $$ >"$1/cgroup.procs"; echo $$ >"$2/cgroup.procs"; shift 2; exec "$@"' _ "$cpuset" "$memory" \
+        env "$MARK" "$JOBBOX" run -q --config "$CONF" job.yaml >out 2>err </dev/null 3>&- &
+    supervisor=$!
+    started+=("$supervisor")
+    until_true 10 says ready
+    local below
+    below=$(ls -d "$cpuset"/jobbox-* "$memory"/jobbox-* | wc -l)
+    end_job
+    rmdir "$cpuset" "$memory" || fail "groups are left below"
+    [ "$below" = 2 ] || fail "the box is elsewhere"
+    out_is $'ready\n1'
+    exits 121
+    record 'granted.cpus == "1"' 'isolation.limits.cpuset_cpus == "1"' 'end.reason == "oom"' \
+        '"outer" in end.limit'
+}
+
 @test "a job cannot leave its CPUs" {
     needs_cpus 2
     script 'taskset -p 3 $$ >/dev/null 2>&1 || true; grep Cpus_allowed_list /proc/self/status | cut -f2' \

@@ -63,8 +63,8 @@ needs_cgroups()
             dir=$(own_cgroup unified)
             grep -qsw $controller "$dir/cgroup.controllers" || skip "needs the $controller controller"
         fi
-        [ -w "$dir" ] && mkdir "$dir/jbt-probe.$$" 2>/dev/null && rmdir "$dir/jbt-probe.$$" ||
-            skip "needs a $controller cgroup that can be written: $dir"
+        mkdir "$dir/jbt-probe.$$" 2>/dev/null || skip "needs a $controller cgroup that can be written: $dir"
+        rmdir "$dir/jbt-probe.$$"
     done
 }
 
@@ -103,7 +103,7 @@ test_setup()
     CONF=$T/site.yaml
     IMAGE=$FILE_DIR/image
     MARK="JBT_MARK=$T"
-    started_ids=()
+    started=()
     mkdir "$T"
     chmod 755 "$T"
     cd "$T" || return 1
@@ -147,6 +147,11 @@ marked_processes()
     done
 }
 
+none_marked()
+{
+    [ -z "$(marked_processes)" ]
+}
+
 # A group is somebody else's when a process in it does not bear our mark.
 foreign_cgroup()
 {
@@ -157,9 +162,21 @@ foreign_cgroup()
     return 1
 }
 
+# A group that is ours is there, and not only for a moment as one of somebody else's may be. Ours is in our journal.
+still_there()
+{
+    local id=${1##*/jobbox-}
+    for _ in 1 2 3 4 5 6; do
+        [ -d "$1" ] || return 1
+        foreign_cgroup "$1" && return 1
+        ! grep -qs "$id" "$T"/state/journal/*.jsonl || return 0
+        sleep 0.2
+    done
+}
+
 nothing_left()
 {
-    local left=() pid dir try
+    local left=() pid dir
     for pid in $(marked_processes); do
         left+=("process $pid: $(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null)")
     done
@@ -168,12 +185,7 @@ nothing_left()
     done < <(awk -v t="$T/" 'index($5, t) == 1 && index($5, "/hostmounts/") == 0 { print $5 }' /proc/self/mountinfo)
     while read -r dir; do
         # other runs on this machine have groups too: those vanish by themselves
-        for try in 1 2 3 4 5 6; do
-            [ -d "$dir" ] && ! foreign_cgroup "$dir" || continue 2
-            [[ -e "$T/run/boxes/${dir##*jobbox-}" || ! -e $T/known-ids ]] || break
-            sleep 0.3
-        done
-        left+=("cgroup $dir")
+        still_there "$dir" && left+=("cgroup $dir")
     done < <(test_cgroups | comm -13 "$T/cgroups.before" -)
     for dir in "$T"/run/boxes/* "$T"/run/boxes/.[!.]* "$T"/state/scratch/*; do
         [ ! -e "$dir" ] || left+=("directory $dir")
@@ -181,6 +193,7 @@ nothing_left()
     [ ${#left[@]} -eq 0 ] && return 0
     echo "left behind:"
     printf '  %s\n' "${left[@]}"
+    jobbox sweep --config "$CONF" >/dev/null 2>&1 || true # not to be in the way of others
     return 1
 }
 
@@ -192,13 +205,13 @@ fail()
         [ ! -e "$T/$file" ] || { echo "--- $file" && head -c 4000 "$T/$file"; }
     done
     file=$(last_journal)
-    [ -z "$file" ] || { echo "--- end of the last record" && tail -n 1 "$file" | grep -o '"end":{[^}]*}' || true; }
+    [ -z "$file" ] || echo "--- the last record has $(tail -n 1 "$file" | grep -o '"end":{[^}]*}')"
     return 1
 }
 
 # --- jobs --------------------------------------------------------------------------------------------------------
 
-# spec [FILE] <YAML: a job spec; "version: 1" and the busybox image unless it says otherwise.
+# spec <YAML: a job spec; "version: 1" and the busybox image unless it says otherwise.
 spec()
 {
     local text
@@ -207,7 +220,7 @@ spec()
         [[ $text == *version:* ]] || echo "version: 1"
         [[ $text == *image:* ]] || echo "image: $IMAGE"
         printf '%s\n' "$text"
-    } >"${1:-$T/job.yaml}"
+    } >"$T/job.yaml"
 }
 
 # script TEXT [YAML-LINE...]: a spec that runs TEXT.
@@ -237,7 +250,7 @@ run_job()
 # start_job [OPTION...]: the same in the background; `supervisor` is jobbox itself. Ended, at the latest, with the test.
 start_job()
 {
-    env "$MARK" "$JOBBOX" run --quiet --config "$CONF" "$@" "$T/job.yaml" >"$T/out" 2>"$T/err" </dev/null &
+    env "$MARK" "$JOBBOX" run --quiet --config "$CONF" "$@" "$T/job.yaml" >"$T/out" 2>"$T/err" </dev/null 3>&- &
     supervisor=$!
     started+=("$supervisor")
 }
@@ -270,7 +283,7 @@ says()
 # Finishes what a killed supervisor left.
 sweep()
 {
-    jobbox sweep --config "$CONF" "$@"
+    jobbox sweep --config "$CONF"
 }
 
 # --- checks ------------------------------------------------------------------------------------------------------
@@ -333,11 +346,10 @@ show()
     "$HERE/record" --print "$(last_journal)" "$1"
 }
 
-# as_user COMMAND...: as an ordinary user with folders of his own.
+# as_user COMMAND...: as an ordinary user with folders of his own. "${AS_USER[@]}" is for the background.
 as_user()
 {
-    env -i PATH="$PATH" HOME="$T/home" XDG_RUNTIME_DIR="$T/home/run" XDG_STATE_HOME="$T/home/state" "$MARK" \
-        setpriv --reuid $ORDINARY --regid $ORDINARY --clear-groups "$@"
+    "${AS_USER[@]}" "$@"
 }
 
 user_setup()
@@ -345,4 +357,6 @@ user_setup()
     mkdir -p "$T/home/run" "$T/home/state"
     chown -R $ORDINARY:$ORDINARY "$T/home"
     install -m 755 "$JOBBOX" "$T/jobbox"
+    AS_USER=(env -i PATH="$PATH" HOME="$T/home" XDG_RUNTIME_DIR="$T/home/run" XDG_STATE_HOME="$T/home/state" "$MARK"
+        setpriv --reuid "$ORDINARY" --regid "$ORDINARY" --clear-groups)
 }

@@ -1,0 +1,179 @@
+#!/usr/bin/env bats
+# The same program for an ordinary user, without any privilege: user namespace, own folders, own records.
+
+load lib
+
+setup_file() { file_setup; }
+teardown_file() { file_teardown; }
+
+setup()
+{
+    needs_root # to become an ordinary user; jobbox itself gets nothing of it
+    command -v setpriv >/dev/null || skip "needs setpriv"
+    setpriv --reuid $ORDINARY --regid $ORDINARY --clear-groups unshare -Ur true 2>/dev/null ||
+        skip "this host does not let ordinary users have a user namespace"
+    test_setup
+    user_setup
+    printf 'env: { JBT_MARK: %s }\n' "$T" >site.user
+    ALLOW="allow_degraded: [cpuset, memory, pids]"
+}
+
+teardown()
+{
+    [ ! -d "${T-}/home/run/jobbox/boxes" ] || [ -z "$(ls -A "$T/home/run/jobbox/boxes")" ] || {
+        echo "left behind: $(ls -A "$T/home/run/jobbox/boxes")"
+        as_user "$T/jobbox" sweep || true
+        false
+    }
+    test_teardown
+}
+
+# Runs the spec as the ordinary user. Sets `code`.
+run_as_user()
+{
+    code=0
+    as_user timeout --foreground -k 5 60 ./jobbox run -q --config site.user "$@" job.yaml >out 2>err </dev/null || code=$?
+}
+
+user_record()
+{
+    local file
+    file=$(find home/state/jobbox/journal -name '*.jsonl' | sort | tail -n 1)
+    [ -n "$file" ] || fail "there is no journal" || return 1
+    "$HERE/record" "$file" "$@" || fail "the record is not as expected"
+}
+
+@test "the busybox image" {
+    script 'id -u; ps -o comm; ls /sys/class/net; touch /work/y; echo done' "$ALLOW"
+    run_as_user
+    exits 0
+    out_is "$ORDINARY
+COMMAND
+jobbox-init
+sh
+ps
+lo
+done"
+    user_record 'end.reason == "completed"' "rec.uid == $ORDINARY" 'isolation.root in ("overlay", "tmpfs")' \
+        'set(isolation.namespaces) == {"user", "mount", "pid", "ipc", "uts", "network", "cgroup"}' \
+        'isolation.no_new_privs is True' 'isolation.seccomp == "filter"' 'isolation.caps == []' \
+        "isolation.host_uid == $ORDINARY" 'isolation.cpu_pin == "affinity"'
+}
+
+@test "the host's software, with every write thrown away" {
+    local mark=jbt-user-$$
+    script "bash -c 'echo from bash'
+for d in /usr /etc /opt; do test -e \$d; done
+echo x >/tmp/$mark; echo x >/work/$mark
+ls /proc | grep -c '^[0-9]'
+cat /etc/hostname >/dev/null" "image: host" "$ALLOW"
+    run_as_user
+    exits 0
+    out_has '^from bash$'
+    [ ! -e /tmp/$mark ] && [ ! -e /work/$mark ]
+    user_record 'rec.image.kind == "host"' 'end.reason == "completed"'
+}
+
+@test "records are in the user's own state folder, private to him" {
+    script 'exit 3' "$ALLOW"
+    run_as_user
+    exits 3
+    [ "$(cat home/state/jobbox/journal/*.jsonl | wc -l)" = 1 ]
+    [ "$(stat -c '%u %a' home/state/jobbox)" = "$ORDINARY 700" ]
+    [ "$(stat -c %u home/run/jobbox)" = $ORDINARY ]
+    [ ! -e run ] && [ ! -e state ]
+}
+
+@test "what is degraded is in the record, each with its reason" {
+    script 'true' "$ALLOW" "resources: { memory: 64MiB }"
+    run_as_user
+    exits 0
+    user_record '{d.what for d in isolation.degraded} == {"cpuset", "memory", "pids"}' \
+        'all(d.why for d in isolation.degraded)' 'isolation.limits.memory_max_bytes is None if "limits" in isolation else True'
+}
+
+@test "the CPUs are bound by affinity, and CPU time is in the record" {
+    cp "$FILE_DIR/probe" probe
+    script 'nproc; /p/probe burn 0.4' "$ALLOW" "mounts: [{ source: $T, target: /p }]"
+    run_as_user
+    exits 0
+    out_is 1
+    user_record 'isolation.cpus_allowed == granted.cpus' 'close(used.cpu_user_s + used.cpu_system_s, 0.4, 0.2, 0.05)'
+}
+
+@test "root-in-box is the user outside" {
+    mkdir home/data
+    chown $ORDINARY:$ORDINARY home/data
+    script 'id -u; touch /d/made; stat -c %u /d/made; mount -t tmpfs n /mnt 2>/dev/null || echo no mount' \
+        "user: root-in-box" "$ALLOW" "mounts: [{ source: $T/home/data, target: /d, mode: rw }]"
+    run_as_user
+    exits 0
+    out_is $'0\n0\nno mount'
+    [ "$(stat -c %u home/data/made)" = $ORDINARY ]
+    user_record "isolation.host_uid == $ORDINARY" '"sys_admin" not in isolation.caps'
+}
+
+@test "only what the user may read himself can be bound, and written only what he may write" {
+    mkdir secret home/mine
+    echo x >secret/file
+    chmod 700 secret
+    chown $ORDINARY:$ORDINARY home/mine
+    script 'cat /d/file' "$ALLOW" "mounts: [{ source: $T/secret/file, target: /d/file }]"
+    run_as_user
+    exits 124
+    err_has "$T/secret/file.*Permission denied"
+    script 'echo y >/d/y; touch /e/z 2>/dev/null || echo refused' "$ALLOW" \
+        "mounts: [{ source: $T/home/mine, target: /d, mode: rw }, { source: /etc, target: /e, mode: rw }]"
+    run_as_user
+    exits 0
+    [ "$(cat home/mine/y)" = y ]
+    out_is refused
+}
+
+@test "another user's id is refused" {
+    script 'id' "user: 0:0" "$ALLOW"
+    run_as_user
+    exits 125
+    one_error 'only root may'
+}
+
+@test "output files are the user's, and not where he may not write" {
+    mkdir home/logs
+    chown $ORDINARY:$ORDINARY home/logs
+    script 'echo x' "stdout: $T/home/logs/deep/o.txt" "$ALLOW"
+    run_as_user
+    exits 0
+    [ "$(stat -c %u home/logs/deep/o.txt)" = $ORDINARY ]
+    script 'echo x' "stdout: $T/not-his.txt" "$ALLOW"
+    run_as_user
+    exits 124
+    one_error "$T/not-his.txt.*Permission denied"
+    [ ! -e not-his.txt ]
+}
+
+@test "wall_time, output cap and daemons are held without cgroups" {
+    cp "$FILE_DIR/probe" probe
+    script '/p/probe daemon /p/probe hold 1000; sleep 30' "$ALLOW" "limits: { wall_time: 500ms, grace: 1s }" \
+        "mounts: [{ source: $T, target: /p }]"
+    run_as_user
+    exits 120
+    [ -z "$(marked_processes)" ]
+    script 'yes' "$ALLOW" "limits: { output: 5000 }"
+    run_as_user
+    exits 122
+    [ "$(stat -c %s out)" = 5000 ]
+}
+
+@test "kill -9 of the supervisor: all dead, and one record at the next start" {
+    script 'echo ready; (setsid sleep 100 &) ; sleep 100' "$ALLOW"
+    "${AS_USER[@]}" ./jobbox run -q --config site.user job.yaml >out 2>err </dev/null 3>&- &
+    supervisor=$!
+    started+=("$supervisor")
+    until_true 10 says ready
+    kill -9 "$supervisor"
+    end_job
+    until_true 5 none_marked
+    as_user ./jobbox sweep --config site.user >out
+    out_is "1 box recovered"
+    user_record 'len(lines) == 1' 'end.reason == "supervisor_lost"'
+}
