@@ -495,6 +495,7 @@ static void interrupted_once(struct fake_init *in)
     started(in);
     (void)kill(in->supervisor, SIGINT);
     wait_for_signal(in, SIGTERM);
+    wait_for_signal(in, SIGCONT);
     ended(in, SIGTERM);
     (void)hear(in);
 }
