@@ -131,6 +131,18 @@ void case_ledger(uint64_t *seed, const struct jb_machine *m, unsigned boxes, str
         case_holding(&g, i, &h);
         assert_int_equal(jb_ledger_add(&l, &h), 0);
     }
+    if (m->n_siblings && case_random(seed, 2)) { /* somebody with other CPUs allowed has a sibling of ours */
+        struct jb_grant g = {.exclusive = case_random(seed, 2), .memory = JB_UNSET};
+        struct jb_holding h;
+        unsigned os = m->siblings[case_random(seed, m->n_siblings)].os;
+        if (!jb_cpus_has(&l.used, os)) {
+            jb_cpus_add(&g.cpus, os);
+            if (g.exclusive)
+                g.held = g.cpus;
+            case_holding(&g, boxes, &h);
+            assert_int_equal(jb_ledger_add(&l, &h), 0);
+        }
+    }
     *ret = l;
 }
 

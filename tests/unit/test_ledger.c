@@ -475,6 +475,88 @@ static void test_many_claimers_some_killed(void **state)
     assert_int_equal(entries, 2); /* "." and ".." */
 }
 
+/*
+ * After a power loss many recover at once, without alloc.lock: each box goes to one of them. Every process keeps what
+ * it adopted until all are done, so each box must be counted exactly once.
+ */
+#define ORPHANS    60
+#define RECOVERERS 4
+
+static void adopt_what_you_can(const char *path, int go, int end, int done, unsigned *adopted)
+{
+    struct jb_error err = {0};
+    struct jb_ledger_dir dir;
+    struct jb_id *ids = NULL;
+    size_t n = 0;
+    char c;
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (jb_ledger_dir_open(fd, &dir, &err) < 0 || jb_ledger_dead(&dir, &ids, &n, &err) < 0 || n != ORPHANS)
+        _exit(1);
+    (void)read(go, &c, 1); /* all start at the same moment */
+    for (size_t i = 0; i < n; i++) {
+        int box = -1;
+        int lock = -1;
+        int r = jb_ledger_adopt(&dir, &ids[i], &box, &lock, &err);
+        if (r == 0)
+            (void)__atomic_add_fetch(adopted, 1, __ATOMIC_SEQ_CST);
+        else if (r != -EAGAIN)
+            _exit(1);
+    }
+    (void)write(done, "x", 1);
+    (void)read(end, &c, 1); /* until the others are done too */
+    _exit(0);
+}
+
+static void test_orphans_are_adopted_once(void **state)
+{
+    struct fixture *f = *state;
+    unsigned *adopted =
+        mmap(NULL, sizeof(*adopted), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    int go[2];
+    int end[2];
+    int done[2];
+    pid_t pids[RECOVERERS];
+    assert_ptr_not_equal(adopted, MAP_FAILED);
+    assert_int_equal(pipe2(go, O_CLOEXEC), 0);
+    assert_int_equal(pipe2(end, O_CLOEXEC), 0);
+    assert_int_equal(pipe2(done, O_CLOEXEC), 0);
+    for (int i = 0; i < ORPHANS; i++) {
+        struct jb_id id;
+        assert_int_equal(jb_id_new(jb_wall_us(NULL), &id), 0);
+        assert_int_equal(mkdirat(f->dir.boxes_fd, id.text, 0700), 0);
+    }
+    for (int i = 0; i < RECOVERERS; i++) {
+        pids[i] = fork();
+        assert_true(pids[i] >= 0);
+        if (pids[i] == 0) {
+            jb_close(&end[1]); /* else its own copy would keep the pipe from ending */
+            adopt_what_you_can(f->path, go[0], end[0], done[1], adopted);
+        }
+    }
+    (void)usleep(20000); /* not needed for the result, only to make them meet */
+    assert_int_equal(write(go[1], "1234", RECOVERERS), RECOVERERS);
+    jb_close(&done[1]);
+    char c;
+    for (int i = 0; i < RECOVERERS; i++)
+        assert_int_equal(read(done[0], &c, 1), 1);
+    assert_int_equal(*adopted, ORPHANS);
+    assert_int_equal(live(f), ORPHANS);
+    jb_close(&end[1]);
+    for (int i = 0; i < RECOVERERS; i++) {
+        int status = 0;
+        assert_int_equal(waitpid(pids[i], &status, 0), pids[i]);
+        assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    }
+    jb_close(&go[0]);
+    jb_close(&go[1]);
+    jb_close(&end[0]);
+    jb_close(&done[0]);
+    (void)munmap(adopted, sizeof(*adopted));
+    recover_all(f);
+    assert_int_equal(live(f), 0);
+    assert_int_equal(dead(f, NULL), 0);
+}
+
 /* Slots are taken again: a thousand boxes one after another do not grow the ledger. */
 static void test_slots_are_reused(void **state)
 {
@@ -502,6 +584,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_claim_failure_leaves_nothing, setup, teardown),
         cmocka_unit_test(test_planted_files_are_refused),
         cmocka_unit_test_setup_teardown(test_many_claimers_some_killed, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_orphans_are_adopted_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_slots_are_reused, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
