@@ -162,16 +162,23 @@ foreign_cgroup()
     return 1
 }
 
-# A group that is ours is there, and not only for a moment as one of somebody else's may be. Ours is in our journal.
-still_there()
+# Groups that were not there before, are not somebody else's and do not vanish by themselves, as those of other runs on
+# this machine do. One of ours, known by our journal or boxes, is told at once.
+new_cgroups()
 {
-    local id=${1##*/jobbox-}
+    local dir id
     for _ in 1 2 3 4 5 6; do
-        [ -d "$1" ] || return 1
-        foreign_cgroup "$1" && return 1
-        ! grep -qs "$id" "$T"/state/journal/*.jsonl || return 0
+        test_cgroups | comm -13 "$T/cgroups.before" - | while read -r dir; do
+            foreign_cgroup "$dir" || echo "$dir"
+        done >"$T/cgroups.new"
+        [ -s "$T/cgroups.new" ] || return 0
+        while read -r dir; do
+            id=${dir##*/jobbox-}
+            ! grep -qs "$id" "$T"/state/journal/*.jsonl "$T"/home/state/jobbox/journal/*.jsonl || break 2
+        done <"$T/cgroups.new"
         sleep 0.2
     done
+    cat "$T/cgroups.new"
 }
 
 nothing_left()
@@ -184,9 +191,8 @@ nothing_left()
         left+=("mount $dir")
     done < <(awk -v t="$T/" 'index($5, t) == 1 && index($5, "/hostmounts/") == 0 { print $5 }' /proc/self/mountinfo)
     while read -r dir; do
-        # other runs on this machine have groups too: those vanish by themselves
-        still_there "$dir" && left+=("cgroup $dir")
-    done < <(test_cgroups | comm -13 "$T/cgroups.before" -)
+        left+=("cgroup $dir")
+    done < <(new_cgroups)
     for dir in "$T"/run/boxes/* "$T"/run/boxes/.[!.]* "$T"/state/scratch/*; do
         [ ! -e "$dir" ] || left+=("directory $dir")
     done
