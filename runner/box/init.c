@@ -223,6 +223,7 @@ int main(int argc, char **argv)
         return 125;
     /* the job must not trace the process that reaps it */
     (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    (void)prctl(PR_SET_NAME, "jobbox-init", 0, 0, 0);
     (void)fcntl(JB_CONTROL_FD, F_SETFD, FD_CLOEXEC);
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, NULL);

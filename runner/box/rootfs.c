@@ -236,6 +236,21 @@ static int bind_fd(struct jb_rootfs *fs, int source, const struct jb_op *op, int
     return attach(fs, fd, at, op->target, err);
 }
 
+/* The spec's path passed the rules; symlinks may have led elsewhere. */
+static int check_opened(struct jb_rootfs *fs, const struct jb_op *op, int source, struct jb_error *err)
+{
+    char link[FD_PATH];
+    char path[PATH_MAX];
+    if (!(op->flags & JB_OPF_AS_SUBMITTER))
+        return 0;
+    ssize_t n = readlink(fd_path(link, source, NULL), path, sizeof(path) - 1);
+    if (n < 0)
+        return jb_fail_errno(err, errno, "%s", op->source);
+    path[n] = '\0';
+    const char *why = jb_bind_refusal(&fs->plan->binds, path, op->flags & JB_OPF_RW);
+    return why ? jb_fail(err, EPERM, "%s is %s, which may not be bound: %s", op->source, path, why) : 0;
+}
+
 static int op_bind(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error *err)
 {
     jb_autoclose int source = open_source(fs, op, err);
@@ -249,6 +264,9 @@ static int op_bind(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error
                        "%s is neither a directory nor a file; devices are asked for under "
                        "resources.devices",
                        op->source);
+    int r = check_opened(fs, op, source, err);
+    if (r < 0)
+        return r;
     enum jb_walk walk = op->flags & JB_OPF_AS_SUBMITTER ? JB_WALK_IN_ROOT : JB_WALK_STRICT;
     jb_autoclose int at = jb_rootfs_place(fs, op->target, !S_ISDIR(st.st_mode), walk, err);
     if (at < 0)

@@ -84,6 +84,9 @@ static int report(const struct run_options *o, const json_t *record)
     struct jb_error err = {0};
     jb_autofree char *text = NULL;
     size_t len;
+    const char *error = json_string_value(jb_record_get(record, "end", "error"));
+    if (o->quiet && error) /* an error is not a summary */
+        (void)fprintf(stderr, "jobbox: %s: %s\n", json_string_value(json_object_get(record, "name")), error);
     if (!o->quiet && jb_record_summary(record, &text, &err) == 0)
         (void)fputs(text, stderr);
     free(jb_take_ptr(text));

@@ -486,6 +486,10 @@ int jb_job_run(const struct jb_job_options *options, json_t **ret_record, enum j
     json_decref(a.record);
     json_decref(artifacts);
     attempt_free(&a);
+    /* what came while the box was taken down was meant for the job, which had ended */
+    struct signalfd_siginfo late;
+    while (read(signal_fd, &late, sizeof(late)) > 0) {
+    }
     (void)sigprocmask(SIG_SETMASK, &old, NULL);
     return r;
 }

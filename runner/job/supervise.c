@@ -45,6 +45,7 @@ struct loop {
     uint64_t state_deadline; /* of GRACE, KILLED, DESTROYED; JB_UNSET: none */
     uint64_t started;        /* monotonic */
     uint64_t wall_deadline, idle_deadline, cpu_check;
+    uint64_t oom_check, oom_pause; /* after an event: when to look again, and how long to wait then */
     int oom_fd;
     short oom_events;
     bool reason_set;
@@ -178,6 +179,8 @@ static void check_deadlines(struct loop *l)
     }
     if (at >= l->cpu_check)
         check_cpu_time(l, at);
+    if (at >= l->oom_check)
+        look_for_oom(l);
     if (at >= l->state_deadline) {
         l->state_deadline = JB_UNSET;
         handle(l, DEADLINE);
@@ -210,12 +213,27 @@ static void check_oom(struct loop *l)
     handle(l, HARD_LIMIT);
 }
 
+/*
+ * On v1 the event comes when the kernel begins to look for a victim, before the kill is counted; and it may find memory
+ * instead. So the count is looked at again for a second, at growing intervals.
+ */
+static void look_for_oom(struct loop *l)
+{
+    check_oom(l);
+    if (was_oom(l) || l->oom_pause > JB_NS_PER_S)
+        l->oom_check = JB_UNSET;
+    else
+        l->oom_check = after(now(l), l->oom_pause);
+    l->oom_pause *= 2;
+}
+
 static void on_oom_event(struct loop *l)
 {
     uint64_t count;
     if (l->oom_events == POLLIN)
         (void)!read(l->oom_fd, &count, sizeof(count));
-    check_oom(l);
+    l->oom_pause = JB_NS_PER_MS;
+    look_for_oom(l);
     if (l->reason_set && l->out->reason == JB_END_OOM)
         jb_close(&l->oom_fd);
 }
@@ -350,7 +368,7 @@ static void wait_for(struct loop *l, struct pollfd fds[P_MAX], uint64_t deadline
 
 static uint64_t next_deadline(const struct loop *l)
 {
-    const uint64_t all[] = {l->wall_deadline, l->idle_deadline, l->cpu_check, l->state_deadline};
+    const uint64_t all[] = {l->wall_deadline, l->idle_deadline, l->cpu_check, l->oom_check, l->state_deadline};
     uint64_t least = JB_UNSET;
     for (size_t i = 0; i < JB_ARRAY_LEN(all); i++)
         least = all[i] < least ? all[i] : least;
@@ -467,7 +485,8 @@ int jb_supervise(struct jb_supervise *s, struct jb_outcome *ret, struct jb_error
                      .state_deadline = JB_UNSET,
                      .wall_deadline = JB_UNSET,
                      .idle_deadline = JB_UNSET,
-                     .cpu_check = JB_UNSET};
+                     .cpu_check = JB_UNSET,
+                     .oom_check = JB_UNSET};
     start_watching(&l, err);
     while (l.state != ENDED) {
         struct pollfd fds[P_MAX];

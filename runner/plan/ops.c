@@ -228,34 +228,13 @@ static int network_files(struct jb_plan *plan)
     return r;
 }
 
-static int bind_refused(const struct jb_spec *spec, const struct jb_spec_mount *m, const char *source,
-                        const char *why, struct jb_error *err)
+static int bind_allowed(const struct jb_plan *plan, const struct jb_spec *spec, const struct jb_spec_mount *m,
+                        const char *source, struct jb_error *err)
 {
-    return jb_fail(err, EPERM, "%s:%u:%u: mounts: %s may not be bound: %s", spec->file, m->pos.line,
-                   m->pos.column, source, why);
-}
-
-/* What the site says about binding `source`. By path components; the box checks what was opened once more. */
-static int bind_policy(const struct jb_plan_input *in, const struct jb_spec_mount *m, const char *source,
-                       struct jb_error *err)
-{
-    const struct jb_site *site = in->site;
-    for (size_t i = 0; i < site->binds.deny.len; i++)
-        if (jb_path_beneath(source, site->binds.deny.items[i]))
-            return bind_refused(in->spec, m, source, "the site keeps it out of boxes", err);
-    if (jb_path_beneath(source, in->runtime_dir) || jb_path_beneath(source, in->state_dir))
-        return bind_refused(in->spec, m, source, "it belongs to jobbox", err);
-    if (in->submitter->uid == 0 || site->binds.any)
-        return 0;
-    for (size_t i = 0; i < site->binds.n_allow; i++) {
-        const struct jb_bind_rule *rule = &site->binds.allow[i];
-        if (!jb_path_beneath(source, rule->path))
-            continue;
-        if (m->mode == JB_MOUNT_RW && !rule->rw)
-            return bind_refused(in->spec, m, source, "the site allows it read-only; write mode: ro", err);
-        return 0;
-    }
-    return bind_refused(in->spec, m, source, "it is not among the folders the site allows", err);
+    const char *why = jb_bind_refusal(&plan->binds, source, m->mode == JB_MOUNT_RW);
+    return why ? jb_fail(err, EPERM, "%s:%u:%u: mounts: %s may not be bound: %s", spec->file, m->pos.line,
+                         m->pos.column, source, why)
+               : 0;
 }
 
 static int user_mounts(struct jb_plan *plan, const struct jb_plan_input *in, struct jb_error *err)
@@ -274,7 +253,7 @@ static int user_mounts(struct jb_plan *plan, const struct jb_plan_input *in, str
             int r = jb_make_host_path(plan, plan->submitter_cwd, m->source, &op.source, err);
             if (r < 0)
                 return jb_wrap(err, "%s:%u:%u: mounts", spec->file, m->pos.line, m->pos.column);
-            r = bind_policy(in, m, op.source, err);
+            r = bind_allowed(plan, spec, m, op.source, err);
             if (r < 0)
                 return r;
         }
@@ -303,6 +282,9 @@ int jb_make_ops(struct jb_plan *plan, const struct jb_plan_input *in, struct jb_
     int r = scratch_cap(plan, in, err);
     if (r < 0)
         return r;
+    if (jb_bind_policy_make(&plan->arena, in->site, in->submitter->uid == 0, in->runtime_dir, in->state_dir,
+                            &plan->binds) < 0)
+        return jb_fail_errno(err, ENOMEM, "plan");
     r = root(plan, in);
     if (r == 0)
         r = system_mounts(plan, in);

@@ -16,6 +16,7 @@
 #include "cgroup/cgroup.h"
 #include "image/image.h"
 #include "machine/place.h"
+#include "plan/binds.h"
 #include "plan/host.h"
 #include "site/site.h"
 #include "spec/spec.h"
@@ -131,6 +132,7 @@ struct jb_plan {
     enum jb_network network;
     unsigned namespaces; /* CLONE_NEW* bits */
 
+    struct jb_bind_policy binds; /* for what the binds really lead to */
     struct jb_op *ops;
     size_t n_ops;
     const char *workdir;

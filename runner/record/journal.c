@@ -136,12 +136,13 @@ int jb_journal_end(struct jb_journal_writer *writer, struct jb_error *err)
 static int file_has(int fd, const char *id)
 {
     struct stat st;
-    char needle[64];
+    char needle[96];
     if (fstat(fd, &st) < 0)
         return -errno;
     if (st.st_size == 0)
         return 0;
-    (void)snprintf(needle, sizeof(needle), "\"id\":\"%s\"", id);
+    /* a record begins so; a label that is called "id" does not count */
+    (void)snprintf(needle, sizeof(needle), "{\"record_version\":%d,\"id\":\"%s\"", JB_RECORD_VERSION, id);
     void *map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
     if (map == MAP_FAILED)
         return -errno;

@@ -192,6 +192,25 @@ static bool set_process(json_t *section, const struct jb_isolation *got)
            jb_json_set(section, "mems_allowed", jb_json_cpus(&got->mems));
 }
 
+static json_t *make_io_limits(const struct jb_cg_readback *got)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < got->n_io; i++) {
+        const struct jb_cg_io_limits *io = &got->io[i];
+        json_t *item = json_object();
+        bool ok = jb_json_set(item, "device", json_sprintf("%u:%u", io->major, io->minor)) &&
+                  jb_json_set(item, "read_bps", jb_json_u64(io->rbps)) &&
+                  jb_json_set(item, "write_bps", jb_json_u64(io->wbps)) &&
+                  jb_json_set(item, "read_iops", jb_json_u64(io->riops)) &&
+                  jb_json_set(item, "write_iops", jb_json_u64(io->wiops));
+        if (json_array_append_new(list, item) < 0 || !ok) {
+            json_decref(list);
+            return NULL;
+        }
+    }
+    return list;
+}
+
 static bool set_cgroups(json_t *section, const struct jb_cg_readback *got)
 {
     json_t *versions = json_object();
@@ -206,7 +225,8 @@ static bool set_cgroups(json_t *section, const struct jb_cg_readback *got)
          jb_json_set(limits, "cpu_max_us_per_100ms", jb_json_u64(got->cpu_max_us)) &&
          jb_json_set(limits, "memory_max_bytes", jb_json_u64(got->memory_max)) &&
          jb_json_set(limits, "swap_max_bytes", jb_json_u64(got->swap_max)) &&
-         jb_json_set(limits, "pids_max", jb_json_u64(got->pids_max));
+         jb_json_set(limits, "pids_max", jb_json_u64(got->pids_max)) &&
+         jb_json_set(limits, "io", make_io_limits(got));
     ok = jb_json_set(section, "cgroup_version", versions) && ok;
     return jb_json_set(section, "limits", limits) && ok;
 }
