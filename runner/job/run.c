@@ -304,6 +304,7 @@ static void run_box(struct attempt *a, int signal_fd, json_t **ret_artifacts, st
         .box = &a->box,
         .cgroup = a->cgroup,
         .streams = &a->streams,
+        .cpu_before_us = a->has_before && a->before.cpu_total_us != JB_UNSET ? a->before.cpu_total_us : 0,
         .signal_fd = signal_fd,
         .winch_fd = a->plan->tty ? a->o->tty_fd : -1,
     };

@@ -153,7 +153,8 @@ static void check_cpu_time(struct loop *l, uint64_t at)
 {
     const struct jb_plan *plan = l->s->plan;
     uint64_t used_us = l->s->cgroup ? jb_cgroup_cpu_us(l->s->cgroup) : JB_UNSET;
-    uint64_t used = used_us == JB_UNSET ? 0 : used_us * JB_NS_PER_US;
+    uint64_t before = l->s->cpu_before_us;
+    uint64_t used = used_us == JB_UNSET || used_us < before ? 0 : (used_us - before) * JB_NS_PER_US;
     uint64_t least = plan->cpu_ns / 20;
     least = least > JB_NS_PER_S ? JB_NS_PER_S : least < 50 * JB_NS_PER_MS ? 50 * JB_NS_PER_MS : least;
     if (used >= plan->cpu_ns) {
@@ -164,27 +165,6 @@ static void check_cpu_time(struct loop *l, uint64_t at)
     unsigned cpus = jb_cpus_count(&plan->grant.cpus);
     uint64_t earliest = (plan->cpu_ns - used) / (cpus ? cpus : 1);
     l->cpu_check = after(at, earliest > least ? earliest : least);
-}
-
-static void check_deadlines(struct loop *l)
-{
-    uint64_t at = now(l);
-    if (at >= l->wall_deadline) {
-        l->wall_deadline = JB_UNSET;
-        hit_duration(l, JB_END_TIMEOUT, "wall_time", l->s->plan->wall_ns);
-    }
-    if (at >= l->idle_deadline) {
-        l->idle_deadline = JB_UNSET;
-        hit_duration(l, JB_END_IDLE_TIMEOUT, "idle", l->s->plan->idle_ns);
-    }
-    if (at >= l->cpu_check)
-        check_cpu_time(l, at);
-    if (at >= l->oom_check)
-        look_for_oom(l);
-    if (at >= l->state_deadline) {
-        l->state_deadline = JB_UNSET;
-        handle(l, DEADLINE);
-    }
 }
 
 static void memory_limit_text(const struct loop *l, char *buf, size_t len)
@@ -225,6 +205,27 @@ static void look_for_oom(struct loop *l)
     else
         l->oom_check = after(now(l), l->oom_pause);
     l->oom_pause *= 2;
+}
+
+static void check_deadlines(struct loop *l)
+{
+    uint64_t at = now(l);
+    if (at >= l->wall_deadline) {
+        l->wall_deadline = JB_UNSET;
+        hit_duration(l, JB_END_TIMEOUT, "wall_time", l->s->plan->wall_ns);
+    }
+    if (at >= l->idle_deadline) {
+        l->idle_deadline = JB_UNSET;
+        hit_duration(l, JB_END_IDLE_TIMEOUT, "idle", l->s->plan->idle_ns);
+    }
+    if (at >= l->cpu_check)
+        check_cpu_time(l, at);
+    if (at >= l->oom_check)
+        look_for_oom(l);
+    if (at >= l->state_deadline) {
+        l->state_deadline = JB_UNSET;
+        handle(l, DEADLINE);
+    }
 }
 
 static void on_oom_event(struct loop *l)
@@ -368,7 +369,8 @@ static void wait_for(struct loop *l, struct pollfd fds[P_MAX], uint64_t deadline
 
 static uint64_t next_deadline(const struct loop *l)
 {
-    const uint64_t all[] = {l->wall_deadline, l->idle_deadline, l->cpu_check, l->oom_check, l->state_deadline};
+    const uint64_t all[] = {l->wall_deadline, l->idle_deadline, l->cpu_check, l->oom_check,
+                            l->state_deadline};
     uint64_t least = JB_UNSET;
     for (size_t i = 0; i < JB_ARRAY_LEN(all); i++)
         least = all[i] < least ? all[i] : least;

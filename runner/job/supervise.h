@@ -18,6 +18,7 @@ struct jb_supervise {
     struct jb_box *box;
     const struct jb_cgroup *cgroup; /* NULL: none */
     struct jb_streams *streams;
+    uint64_t cpu_before_us;       /* CPU time of the groups that is not the job's: building the box */
     const struct jb_clock *clock; /* NULL: the kernel's */
     int signal_fd;                /* signals for us and the job; -1: none are taken */
     int winch_fd;                 /* terminal whose size the job's follows; -1: none */

@@ -64,7 +64,8 @@ const char *jb_bind_refusal(const struct jb_bind_policy *policy, const char *pat
         if (jb_path_beneath(path, policy->own[i]))
             return "it belongs to jobbox";
         if (rw && jb_path_beneath(policy->own[i], path))
-            return "it holds a folder that belongs to jobbox; bind it read-only, or the folders in it that are needed";
+            return "it holds a folder that belongs to jobbox; bind it read-only, or the folders in it that "
+                   "are needed";
     }
     if (policy->any)
         return NULL;

@@ -17,7 +17,8 @@
 struct jb_bind_policy {
     const char **deny; /* nobody: these, what lies beneath them, and what holds them */
     size_t n_deny;
-    const char **own; /* jobbox's directories: neither these nor what lies beneath; not writable what holds them */
+    const char *
+        *own; /* jobbox's directories: neither these nor what lies beneath; not writable what holds them */
     size_t n_own;
     struct jb_bind_rule *allow; /* when !any: only these and what lies beneath */
     size_t n_allow;

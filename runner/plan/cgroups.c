@@ -64,7 +64,8 @@ static int choose_controllers(struct jb_plan *plan, const struct jb_plan_input *
             return jb_fail_errno(err, r, "plan");
     }
     if (missing.len)
-        return jb_fail(err, EACCES,
+        return jb_fail(
+            err, EACCES,
             "%s. Start jobbox where its cgroup can be written, or say that the job may do without: "
             "allow_degraded: [%s]",
             missing.data, names.data);
@@ -162,7 +163,8 @@ int jb_make_cgroups(struct jb_plan *plan, const struct jb_plan_input *in, struct
     r = add_settings(plan, in);
     char where[512];
     if (r == -ENODEV)
-        return jb_fail(err, ENODEV,
+        return jb_fail(
+            err, ENODEV,
             "%s: no file system here lies on a disk of its own, so there is nothing to limit; leave it out "
             "or write allow_degraded: [io]",
             jb_spec_where(in->spec, JB_KEY_IO, where, sizeof(where)));
