@@ -492,7 +492,7 @@ static void test_many_claimers_some_killed(void **state)
 #define ORPHANS    60
 #define RECOVERERS 4
 
-static void adopt_what_you_can(const char *path, int go, int end, int done, unsigned *adopted)
+static void adopt_what_you_can(const char *path, int go, int end, int done, struct shared *s)
 {
     struct jb_error err = {0};
     struct jb_ledger_dir dir;
@@ -508,7 +508,7 @@ static void adopt_what_you_can(const char *path, int go, int end, int done, unsi
         int lock = -1;
         int r = jb_ledger_adopt(&dir, &ids[i], &box, &lock, &err);
         if (r == 0)
-            (void)__atomic_add_fetch(adopted, 1, __ATOMIC_SEQ_CST);
+            (void)__atomic_add_fetch(&s->grants, 1, __ATOMIC_SEQ_CST);
         else if (r != -EAGAIN)
             _exit(1);
     }
@@ -520,13 +520,12 @@ static void adopt_what_you_can(const char *path, int go, int end, int done, unsi
 static void test_orphans_are_adopted_once(void **state)
 {
     struct fixture *f = *state;
-    unsigned *adopted =
-        mmap(NULL, sizeof(*adopted), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct shared *s = mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     int go[2];
     int end[2];
     int done[2];
     pid_t pids[RECOVERERS];
-    assert_ptr_not_equal(adopted, MAP_FAILED);
+    assert_ptr_not_equal(s, MAP_FAILED);
     assert_int_equal(pipe2(go, O_CLOEXEC), 0);
     assert_int_equal(pipe2(end, O_CLOEXEC), 0);
     assert_int_equal(pipe2(done, O_CLOEXEC), 0);
@@ -540,7 +539,7 @@ static void test_orphans_are_adopted_once(void **state)
         assert_true(pids[i] >= 0);
         if (pids[i] == 0) {
             jb_close(&end[1]); /* else its own copy would keep the pipe from ending */
-            adopt_what_you_can(f->path, go[0], end[0], done[1], adopted);
+            adopt_what_you_can(f->path, go[0], end[0], done[1], s);
         }
     }
     (void)usleep(20000); /* not needed for the result, only to make them meet */
@@ -549,7 +548,7 @@ static void test_orphans_are_adopted_once(void **state)
     char c;
     for (int i = 0; i < RECOVERERS; i++)
         assert_int_equal(read(done[0], &c, 1), 1);
-    assert_int_equal(*adopted, ORPHANS);
+    assert_int_equal(s->grants, ORPHANS);
     assert_int_equal(live(f), ORPHANS);
     jb_close(&end[1]);
     for (int i = 0; i < RECOVERERS; i++) {
@@ -561,7 +560,7 @@ static void test_orphans_are_adopted_once(void **state)
     jb_close(&go[1]);
     jb_close(&end[0]);
     jb_close(&done[0]);
-    (void)munmap(adopted, sizeof(*adopted));
+    (void)munmap(s, sizeof(*s));
     recover_all(f);
     assert_int_equal(live(f), 0);
     assert_int_equal(dead(f, NULL), 0);
