@@ -73,8 +73,7 @@ static int await_ready(struct jb_box *box, struct jb_error *err)
     }
 }
 
-int jb_box_launch(const struct jb_plan *plan, const char *box_dir, const struct jb_cgroup *cgroup,
-                  int netns_fd, const struct jb_box_io *io, struct jb_box *ret, struct jb_error *err)
+int jb_box_launch(const struct jb_box_parts *parts, struct jb_box *ret, struct jb_error *err)
 {
     int pair[2];
     jb_autoclose int init_fd = -1;
@@ -87,22 +86,16 @@ int jb_box_launch(const struct jb_plan *plan, const char *box_dir, const struct 
         return jb_fail_errno(err, errno, "socketpair");
     box.control = pair[0];
     jb_autoclose int theirs = pair[1];
-    int cgroup_fd = cgroup ? jb_cgroup_v2_fd(cgroup) : -1;
-    box.pid = clone_box(plan, cgroup_fd, netns_fd >= 0, &box.pidfd);
+    int cgroup_fd = parts->cgroup ? jb_cgroup_v2_fd(parts->cgroup) : -1;
+    box.pid = clone_box(parts->plan, cgroup_fd, parts->netns_fd >= 0, &box.pidfd);
     if (box.pid == 0) {
-        struct jb_build build = {.plan = plan,
-                                 .box_dir = box_dir,
-                                 .cgroup = cgroup,
-                                 .io = *io,
-                                 .control = theirs,
-                                 .init_fd = init_fd,
-                                 .netns_fd = netns_fd};
+        const struct jb_build build = {.parts = parts, .control = theirs, .init_fd = init_fd};
         jb_build_run(&build);
     }
     if (box.pid < 0) {
         int saved = errno;
         jb_close(&box.control);
-        return clone_failed(plan, saved, err);
+        return clone_failed(parts->plan, saved, err);
     }
     *ret = box;
     return 0;

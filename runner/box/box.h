@@ -33,13 +33,20 @@ struct jb_box {
 #define JB_BOX_INIT \
     ((struct jb_box){.pid = -1, .pidfd = -1, .control = -1, .scratch_fd = -1, .master_fd = -1})
 
-/*
- * Starts building the box: returns when its first process runs. `box_dir`: an absolute path to a directory of this box
- * alone, used as a mount point that only the box sees. `cgroup` (begun; may be NULL): its v2 leaf is entered at once, the rest with jb_box_join. `netns_fd`: a network namespace for it,
- * -1: it makes its own if the plan says so. On failure nothing runs.
- */
-int jb_box_launch(const struct jb_plan *plan, const char *box_dir, const struct jb_cgroup *cgroup,
-                  int netns_fd, const struct jb_box_io *io, struct jb_box *ret, struct jb_error *err);
+/* What a box is built from; all borrowed. */
+struct jb_box_parts {
+    const struct jb_plan *plan;
+    const char
+        *dir; /* absolute path of a directory of this box alone, a mount point that only the box sees */
+    const struct jb_cgroup
+        *cgroup;  /* begun: its v2 leaf is entered at once, the rest with jb_box_join; NULL: none */
+    int netns_fd; /* a network namespace for it; -1: it makes its own if the plan says so */
+    int lock_fd; /* closed in the box at once: the lock must go with the supervisor, not with its children; -1: none */
+    struct jb_box_io io;
+};
+
+/* Starts building the box: returns when its first process runs. On failure nothing runs. */
+int jb_box_launch(const struct jb_box_parts *parts, struct jb_box *ret, struct jb_error *err);
 
 /*
  * The groups of the box are complete: its first process joins them when its file system stands. To be called once after

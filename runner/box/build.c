@@ -78,7 +78,7 @@ static int join_cgroups(const struct jb_build *b, struct jb_error *err)
     struct jb_msg msg;
     int fds[JB_MSG_FDS];
     size_t n = 0;
-    if (b->cgroup && (jb_msg_receive(b->control, &msg, fds, &n) != 1 || msg.type != JB_MSG_JOIN))
+    if (b->parts->cgroup && (jb_msg_receive(b->control, &msg, fds, &n) != 1 || msg.type != JB_MSG_JOIN))
         return jb_fail(err, EPIPE, "the supervisor is gone");
     for (size_t i = 0; i < n; i++) {
         if (write(fds[i], "0", 1) != 1)
@@ -86,18 +86,19 @@ static int join_cgroups(const struct jb_build *b, struct jb_error *err)
                                  jb_controller_name((enum jb_controller)msg.text[i]));
         (void)close(fds[i]);
     }
-    if ((b->plan->namespaces & CLONE_NEWCGROUP) && unshare(CLONE_NEWCGROUP) < 0)
+    if ((b->parts->plan->namespaces & CLONE_NEWCGROUP) && unshare(CLONE_NEWCGROUP) < 0)
         return jb_fail_errno(err, errno, "making a cgroup namespace");
     return 0;
 }
 
 static int enter_network(const struct jb_build *b, struct jb_error *err)
 {
-    if (!(b->plan->namespaces & CLONE_NEWNET))
+    if (!(b->parts->plan->namespaces & CLONE_NEWNET))
         return 0;
-    if (b->netns_fd >= 0) /* its loopback is up already */
-        return setns(b->netns_fd, CLONE_NEWNET) < 0 ? jb_fail_errno(err, errno, "entering the box's network")
-                                                    : 0;
+    if (b->parts->netns_fd >= 0) /* its loopback is up already */
+        return setns(b->parts->netns_fd, CLONE_NEWNET) < 0
+                   ? jb_fail_errno(err, errno, "entering the box's network")
+                   : 0;
     int r = jb_netns_loopback_up();
     return r < 0 ? jb_fail_errno(err, r, "bringing up the box's loopback interface") : 0;
 }
@@ -130,8 +131,11 @@ static int enter_workdir(const struct jb_plan *plan, struct jb_error *err)
 
 static int build_root(const struct jb_build *b, struct jb_error *err)
 {
-    struct jb_rootfs fs = {
-        .api = &jb_mountapi_kernel, .plan = b->plan, .stage = b->box_dir, .scratch_fd = -1, .root_fd = -1};
+    struct jb_rootfs fs = {.api = &jb_mountapi_kernel,
+                           .plan = b->parts->plan,
+                           .stage = b->parts->dir,
+                           .scratch_fd = -1,
+                           .root_fd = -1};
     int r = jb_rootfs_build(&fs, err);
     struct jb_msg msg = {.type = JB_MSG_SCRATCH};
     if (r == 0)
@@ -144,7 +148,7 @@ static int build_root(const struct jb_build *b, struct jb_error *err)
 /* 0, 1, 2 for the job; the control socket at its agreed number; jobbox-init above, closed by its own exec. */
 static int arrange_fds(const struct jb_build *b, int *ret_init, struct jb_error *err)
 {
-    int wanted[] = {b->io.in, b->io.out, b->io.err, b->control};
+    int wanted[] = {b->parts->io.in, b->parts->io.out, b->parts->io.err, b->control};
     int init = fcntl(b->init_fd, F_DUPFD_CLOEXEC, 16);
     if (init < 0)
         return jb_fail_errno(err, errno, "arranging descriptors");
@@ -164,10 +168,11 @@ static int arrange_fds(const struct jb_build *b, int *ret_init, struct jb_error 
 
 static int prepare(const struct jb_build *b, int *ret_init, struct jb_error *err)
 {
-    /* our copies of the supervisor's descriptors, the lock of the box among them, must not outlive it */
+    if (b->parts->lock_fd >= 0)
+        (void)close(b->parts->lock_fd);
     if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
         return jb_fail_errno(err, errno, "asking to die with the supervisor");
-    int r = map_ids(b->plan, err);
+    int r = map_ids(b->parts->plan, err);
     /* not before: it takes /proc/self/uid_map away from us */
     if (r == 0 && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
         r = jb_fail_errno(err, errno, "PR_SET_DUMPABLE");
@@ -180,14 +185,14 @@ static int prepare(const struct jb_build *b, int *ret_init, struct jb_error *err
     if (r == 0)
         r = join_cgroups(b, err);
     if (r == 0)
-        r = pin(b->plan, err);
+        r = pin(b->parts->plan, err);
     if (r == 0)
         r = limit_cores(err);
     if (r == 0)
         r = arrange_fds(b, ret_init, err);
     if (r == 0)
-        r = jb_become_job(b->plan, err);
-    return r < 0 ? r : enter_workdir(b->plan, err);
+        r = jb_become_job(b->parts->plan, err);
+    return r < 0 ? r : enter_workdir(b->parts->plan, err);
 }
 
 _Noreturn void jb_build_run(const struct jb_build *build)
@@ -195,7 +200,7 @@ _Noreturn void jb_build_run(const struct jb_build *build)
     struct jb_build b = *build;
     struct jb_error err = {0};
     int init = -1;
-    char mode[] = {b.plan->tty ? JB_INIT_TTY : JB_INIT_NONE, '\0'};
+    char mode[] = {b.parts->plan->tty ? JB_INIT_TTY : JB_INIT_NONE, '\0'};
     if (prepare(&b, &init, &err) < 0) {
         struct stat st;
         if (fstat(JB_CONTROL_FD, &st) == 0 && S_ISSOCK(st.st_mode) && init >= 0)
@@ -208,12 +213,12 @@ _Noreturn void jb_build_run(const struct jb_build *build)
         (void)jb_fail_errno(&err, errno, "asking to die with the supervisor");
         give_up(&b, &err);
     }
-    jb_autofree char **argv = calloc(b.plan->argv.len + 3, sizeof(*argv));
+    jb_autofree char **argv = calloc(b.parts->plan->argv.len + 3, sizeof(*argv));
     if (argv) {
         argv[0] = (char *)"jobbox-init";
         argv[1] = mode;
-        memcpy(argv + 2, b.plan->argv.items, b.plan->argv.len * sizeof(*argv));
-        (void)execveat(init, "", argv, b.plan->env.items, AT_EMPTY_PATH);
+        memcpy(argv + 2, b.parts->plan->argv.items, b.parts->plan->argv.len * sizeof(*argv));
+        (void)execveat(init, "", argv, b.parts->plan->env.items, AT_EMPTY_PATH);
     }
     (void)jb_fail_errno(&err, errno, "starting jobbox-init");
     give_up(&b, &err);

@@ -9,13 +9,9 @@
 #include "box/box.h"
 
 struct jb_build {
-    const struct jb_plan *plan;
-    const char *box_dir;
-    const struct jb_cgroup *cgroup;
-    struct jb_box_io io;
-    int control;  /* the box's end of the message socket */
-    int init_fd;  /* jobbox-init, to be executed */
-    int netns_fd; /* to be entered; -1: clone3 has made one, or the host's is kept */
+    const struct jb_box_parts *parts;
+    int control; /* the box's end of the message socket */
+    int init_fd; /* jobbox-init, to be executed */
 };
 
 /* Never returns: executes jobbox-init, or says JB_MSG_FAILED and exits. */

@@ -281,8 +281,14 @@ static int adopt_v2(struct jb_cg_layout *layout, const struct v2_state *state)
 
 static void check_access(struct jb_cg_controller *ctl, const char *path)
 {
+    jb_autofree char *procs = jb_asprintf("%s/cgroup.procs", path);
     ctl->writable = faccessat(AT_FDCWD, path, W_OK | X_OK, AT_EACCESS) == 0;
-    if (!ctl->writable)
+    if (ctl->writable && procs && access(procs, F_OK) < 0 && errno == ENOENT) {
+        ctl->writable = false;
+        (void)snprintf(ctl->why, sizeof(ctl->why),
+                       "%.150s is not a cgroup, though it should be one: something else is mounted over it",
+                       path);
+    } else if (!ctl->writable)
         (void)snprintf(ctl->why, sizeof(ctl->why), "no group can be made in %.150s: %s", path,
                        errno == EROFS ? "it is mounted read-only" : strerrordesc_np(errno));
 }

@@ -216,6 +216,19 @@ static int verify(struct attempt *a, struct jb_error *err)
     return r;
 }
 
+static int launch(struct attempt *a, struct jb_error *err)
+{
+    const struct jb_box_parts parts = {
+        .plan = a->plan,
+        .dir = a->box_dir,
+        .cgroup = a->cgroup,
+        .netns_fd = jb_netns_end(&a->netns),
+        .lock_fd = a->lock_fd,
+        .io = a->streams.job,
+    };
+    return jb_box_launch(&parts, &a->box, err);
+}
+
 /* Everything up to the point where nothing but GO is missing, read back and compared. */
 static int build(struct attempt *a, struct jb_error *err)
 {
@@ -227,8 +240,7 @@ static int build(struct attempt *a, struct jb_error *err)
     if (r == 0 && !a->plan->no_cgroups)
         r = jb_cgroup_begin(&a->host.cgroups, &a->plan->cgroup, &a->cgroup, err);
     if (r == 0)
-        r = jb_box_launch(a->plan, a->box_dir, a->cgroup, jb_netns_end(&a->netns), &a->streams.job, &a->box,
-                          err);
+        r = launch(a, err);
     if (r < 0)
         return r;
     a->box_up = true;

@@ -457,7 +457,8 @@ EOF
 
 @test "kill -9 while the box is being built: nothing of the job ran, and the next start leaves nothing" {
     local i
-    script 'echo RAN >>/out/ran; sleep 30' "mounts: [{ source: $T, target: /out, mode: rw }]"
+    mkdir out-of-box
+    script 'echo RAN >>/out/ran; sleep 30' "mounts: [{ source: $T/out-of-box, target: /out, mode: rw }]"
     for i in $(seq 1 30); do
         start_job
         sleep "0.0$(printf '%02d' "$i")"
@@ -469,7 +470,7 @@ EOF
     [ -z "$(ls -A run/boxes)" ]
     [ "$(records)" -le 30 ]
     [ "$(cut -d'"' -f6 state/journal/*.jsonl | sort | uniq -d | wc -l)" = 0 ]
-    [ "$(cat ran 2>/dev/null | wc -l)" -le "$(records)" ] || fail "a job ran that has no record"
+    [ "$(cat out-of-box/ran 2>/dev/null | wc -l)" -le "$(records)" ] || fail "a job ran that has no record"
 }
 
 @test "two that recover at once write one record" {

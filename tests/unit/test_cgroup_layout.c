@@ -269,6 +269,7 @@ static void test_v1_look(JB_UNUSED void **state)
     test_write(tmp, "self/cgroup", "2:memory:/own\n1:pids:/own\n");
     test_write(tmp, "self/mountinfo", mountinfo);
     test_write(tmp, "memory/own/memory.limit_in_bytes", "0\n");
+    test_write(tmp, "memory/own/cgroup.procs", "");
     assert_ok(jb_cg_layout_probe(tmp, &l, &err), &err);
     assert_true(l.no_swap_limit);
     assert_true(l.ctl[JB_CTL_MEMORY].writable);
