@@ -307,7 +307,8 @@ static void removal_of_unreadable_directories(void **state)
     assert_true(pid >= 0);
     if (pid == 0) {
         /* root without capabilities, as in a box, is held by the modes already */
-        if (getuid() == 0 && (setresgid(NOBODY, NOBODY, NOBODY) < 0 || setresuid(NOBODY, NOBODY, NOBODY) < 0) &&
+        if (getuid() == 0 &&
+            (setresgid(NOBODY, NOBODY, NOBODY) < 0 || setresuid(NOBODY, NOBODY, NOBODY) < 0) &&
             errno != EPERM)
             _exit(9);
         if (mkdirat(t->fd, "locked", 0755) < 0 || mkdirat(t->fd, "locked/unreadable", 0755) < 0 ||

@@ -200,14 +200,20 @@ static void nobody_binds_what_is_denied(void **state)
     }
     fixture_spec(f, SPEC "mounts:\n  - { source: /srv/secret2, target: /data }\n");
     jb_plan_free(fixture_plan(f));
+    fixture_spec(f, SPEC "mounts:\n  - { source: /srv, target: /data }\n"); /* the way around */
+    fixture_refused(f, -EPERM, "it holds what the site keeps out of boxes");
+    fixture_spec(f, SPEC "mounts:\n  - { source: /var/lib, target: /data, mode: rw }\n");
+    fixture_refused(f, -EPERM, "it holds a folder that belongs to jobbox");
 }
 
 static void users_bind_what_the_site_lists(void **state)
 {
     struct fixture *f = *state;
-    struct jb_bind_rule rules[] = {{(char *)"/scratch", true}, {(char *)"/sets", false}};
     f->site->binds.any = false;
-    f->site->binds.allow = rules;
+    f->site->binds.allow = calloc(2, sizeof(*f->site->binds.allow));
+    assert_non_null(f->site->binds.allow);
+    f->site->binds.allow[0] = (struct jb_bind_rule){.path = strdup("/scratch"), .rw = true};
+    f->site->binds.allow[1] = (struct jb_bind_rule){.path = strdup("/sets")};
     f->site->binds.n_allow = 2;
     static const struct {
         const char *source, *mode, *error;
@@ -217,7 +223,7 @@ static void users_bind_what_the_site_lists(void **state)
         {"/scratch2", "ro", "it is not among the folders the site allows"},
         {"/sets/a", "ro", NULL},
         {"/sets/a", "rw", "the site allows it read-only; write mode: ro"},
-        {"/", "ro", "it is not among the folders the site allows"},
+        {"/", "ro", "may not be bound"},
         {"here", "ro", "it is not among the folders the site allows"},
     };
     for (size_t i = 0; i < JB_ARRAY_LEN(cases); i++) {
@@ -229,10 +235,11 @@ static void users_bind_what_the_site_lists(void **state)
         else
             jb_plan_free(fixture_plan(f));
     }
+    for (size_t i = 0; i < 2; i++)
+        free(f->site->binds.allow[i].path);
     f->site->binds.n_allow = 0; /* a site that lists nothing allows nothing */
     fixture_spec(f, SPEC "mounts:\n  - { source: /scratch, target: /data }\n");
     fixture_refused(f, -EPERM, "/scratch may not be bound");
-    f->site->binds.allow = NULL;
 }
 
 static void scratch_on_disk(void **state)

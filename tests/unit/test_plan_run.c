@@ -64,10 +64,10 @@ static void all_that_is_missing_is_named_at_once(void **state)
     fixture_lacks(f, JB_CTL_CPUSET, "cpuset is not mounted");
     fixture_lacks(f, JB_CTL_CPUACCT, "x"); /* only counts: never an error */
     fixture_spec(f, SPEC "resources: { memory: 64MiB }\n");
-    fixture_refused(f, -EPERM, "cannot pin the job to its CPUs: cpuset is not mounted");
-    fixture_refused(f, -EPERM, "cannot limit the job's memory: the memory controller is read-only");
-    fixture_refused(f, -EPERM, "cannot limit the number of processes: no pids here");
-    fixture_refused(f, -EPERM, "allow_degraded: [cpuset, memory, pids]");
+    fixture_refused(f, -EACCES, "cannot pin the job to its CPUs: cpuset is not mounted");
+    fixture_refused(f, -EACCES, "cannot limit the job's memory: the memory controller is read-only");
+    fixture_refused(f, -EACCES, "cannot limit the number of processes: no pids here");
+    fixture_refused(f, -EACCES, "allow_degraded: [cpuset, memory, pids]");
 }
 
 static void degraded_by_spec_and_by_site(void **state)
@@ -76,7 +76,7 @@ static void degraded_by_spec_and_by_site(void **state)
     fixture_lacks(f, JB_CTL_MEMORY, "the memory controller is read-only");
     fixture_lacks(f, JB_CTL_CPUSET, "cpuset is not mounted");
     fixture_spec(f, SPEC "resources: { memory: 64MiB }\nallow_degraded: [memory]\n");
-    fixture_refused(f, -EPERM, "allow_degraded: [cpuset]"); /* only what is still missing */
+    fixture_refused(f, -EACCES, "allow_degraded: [cpuset]"); /* only what is still missing */
     f->site->allow_degraded[JB_DEGRADE_CPUSET] = true;
     jb_autoplan struct jb_plan *plan = fixture_plan(f);
     assert_int_equal(plan->n_degraded, 2);
@@ -114,7 +114,7 @@ static void what_is_not_asked_is_not_missed(void **state)
     assert_int_equal(plan->n_degraded, 0);
     assert_false(plan->cgroup.use[JB_CTL_MEMORY]);
     fixture_spec(f, SPEC "resources: { cpu_limit: 1 }\n");
-    fixture_refused(f, -EPERM, "cannot limit the job's CPU share: none");
+    fixture_refused(f, -EACCES, "cannot limit the job's CPU share: none");
 }
 
 static void io_limits_go_to_every_disk_once(void **state)
@@ -152,7 +152,7 @@ static void io_limits_need_a_disk(void **state)
     for (size_t i = 0; i < f->host.mounts.len; i++)
         f->host.mounts.items[i].major = 0;
     fixture_spec(f, SPEC "resources: { io: { read_bps: 1MiB } }\n");
-    fixture_refused(f, -ENOTSUP, "resources.io: no file system here lies on a disk of its own");
+    fixture_refused(f, -ENODEV, "resources.io: no file system here lies on a disk of its own");
     fixture_spec(f, SPEC "resources: { io: { read_bps: 1MiB } }\nallow_degraded: [io]\n");
     jb_autoplan struct jb_plan *plan = fixture_plan(f);
     assert_int_equal(plan->n_degraded, 1);

@@ -177,6 +177,7 @@ static struct fake *fake_new(void)
                                .gid = getgid(),
                                .submitter_uid = getuid(),
                                .submitter_gid = getgid(),
+                               .binds = {.any = true},
                                .ops = f->ops};
     f->fs = (struct jb_rootfs){
         .api = &f->api, .plan = &f->plan, .stage = f->stage, .scratch_fd = -1, .root_fd = -1};
@@ -353,6 +354,25 @@ static void missing_sources_are_named(void **state)
               .kind = JB_OP_BIND, .source = "/nonexistent/x", .target = "/x", .flags = JB_OPF_AS_SUBMITTER});
     assert_int_equal(jb_rootfs_build(&f->fs, &err), -ENOENT);
     assert_contains(err.text, "/nonexistent/x: No such file or directory");
+}
+
+/* The plan has checked the path that was written; what counts is where it leads when it is opened. */
+static void binds_are_checked_where_they_lead(void **state)
+{
+    struct fake *f = *state;
+    struct jb_error err = {0};
+    jb_autofree char *secret = jb_asprintf("%s/secret", f->path);
+    jb_autofree char *link = jb_asprintf("%s/data/link", f->path);
+    const char *deny[] = {secret};
+    test_write(f->path, "secret/x", "x");
+    assert_int_equal(symlink("../secret", link), 0);
+    f->plan.binds.deny = deny;
+    f->plan.binds.n_deny = 1;
+    root_ops(f);
+    op(f, (struct jb_op){.kind = JB_OP_BIND, .source = link, .target = "/x", .flags = JB_OPF_AS_SUBMITTER});
+    assert_int_equal(jb_rootfs_build(&f->fs, &err), -EPERM);
+    assert_contains(err.text, "secret, which may not be bound: the site keeps it out of boxes");
+    assert_null(strstr(f->log.data, "clone secret"));
 }
 
 /* A hostile image puts a symlink where jobbox mounts. */
@@ -568,6 +588,7 @@ int main(void)
         with_fake(files_are_bound_over_files),
         with_fake(devices_are_not_bound),
         with_fake(missing_sources_are_named),
+        with_fake(binds_are_checked_where_they_lead),
         cmocka_unit_test(symlinks_at_system_places_are_refused),
         with_fake(places_stay_in_the_root),
         with_fake(optional_scratch_gives_way_to_a_symlink),
