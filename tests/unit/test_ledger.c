@@ -502,7 +502,8 @@ static void adopt_what_you_can(const char *path, int go, int end, int done, stru
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (jb_ledger_dir_open(fd, &dir, &err) < 0 || jb_ledger_dead(&dir, &ids, &n, &err) < 0 || n != ORPHANS)
         _exit(1);
-    (void)read(go, &c, 1); /* all start at the same moment */
+    if (read(go, &c, 1) != 1) /* all start at the same moment */
+        _exit(1);
     for (size_t i = 0; i < n; i++) {
         int box = -1;
         int lock = -1;
@@ -512,9 +513,9 @@ static void adopt_what_you_can(const char *path, int go, int end, int done, stru
         else if (r != -EAGAIN)
             _exit(1);
     }
-    (void)write(done, "x", 1);
-    (void)read(end, &c, 1); /* until the others are done too */
-    _exit(0);
+    if (write(done, "x", 1) != 1)
+        _exit(1);
+    _exit(read(end, &c, 1) != 0); /* ends when the others are done too */
 }
 
 static void test_orphans_are_adopted_once(void **state)
