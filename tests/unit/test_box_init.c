@@ -45,6 +45,7 @@ static void become_father(int control, int out, const char *const *argv)
         if (getpid() != 1 || dup2(out, 1) < 0 || dup2(out, 2) < 0 || dup2(control, JB_CONTROL_FD) < 0)
             _exit(98);
         (void)close_range(4, ~0U, 0);
+        (void)setenv("PATH", "/usr/bin:/bin", 1); /* a folder that may not be searched would be EACCES */
         if (getpid() == 1)
             (void)execv(INIT, (char *const *)argv);
         _exit(97);
