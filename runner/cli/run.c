@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <termios.h>
 #include <unistd.h>
@@ -101,6 +102,20 @@ static int report(const struct run_options *o, const json_t *record)
     return jb_record_exit_code(record);
 }
 
+/*
+ * From here on these are for the job: jb_job_run takes them. What comes when the job has ended must not take the record
+ * and the exit code away.
+ */
+static void hold_signals(void)
+{
+    static const int held[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+    sigset_t set;
+    sigemptyset(&set);
+    for (size_t i = 0; i < JB_ARRAY_LEN(held); i++)
+        sigaddset(&set, held[i]);
+    (void)sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
 static int run(const struct run_options *o, struct jb_cli_job *job)
 {
     struct jb_error err = {0};
@@ -128,6 +143,7 @@ static int run(const struct run_options *o, struct jb_cli_job *job)
         .tty = o->tty,
         .tty_fd = STDIN_FILENO,
     };
+    hold_signals();
     int r = jb_job_run(&options, &record, &failure, &warning, &err);
     if (o->tty)
         (void)tcsetattr(STDIN_FILENO, TCSANOW, &saved);

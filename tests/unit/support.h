@@ -35,17 +35,17 @@ struct test_fault {
 void test_fault_init(struct test_fault *f, unsigned at, int errnum);
 
 /* Asserts r == 0 and shows err->text when not. */
-#define assert_ok(r, err)                                                                                            \
-    do {                                                                                                             \
-        int r_ = (r);                                                                                                \
-        if (r_ < 0)                                                                                                  \
-            fail_msg("returned %d: %s", r_, (err)->text);                                                            \
+#define assert_ok(r, err)                                 \
+    do {                                                  \
+        int r_ = (r);                                     \
+        if (r_ < 0)                                       \
+            fail_msg("returned %d: %s", r_, (err)->text); \
     } while (0)
 
-#define assert_contains(text, part)                                                                                  \
-    do {                                                                                                             \
-        if (!strstr((text), (part)))                                                                                 \
-            fail_msg("\"%s\" does not contain \"%s\"", (text), (part));                                              \
+#define assert_contains(text, part)                                     \
+    do {                                                                \
+        if (!strstr((text), (part)))                                    \
+            fail_msg("\"%s\" does not contain \"%s\"", (text), (part)); \
     } while (0)
 
 #endif

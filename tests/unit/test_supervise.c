@@ -551,14 +551,19 @@ static void other_signals_are_the_jobs(void **state)
     expect_told(b, "10 ");
 }
 
-static void writes_until_killed(struct fake_init *in)
+static void writes_on(struct fake_init *in)
 {
-    started(in);
     say(in->out, "0123456789");
     say(in->err, "abcdefghij");
     wait_for_signal(in, SIGKILL);
     ended(in, SIGKILL);
     (void)hear(in);
+}
+
+static void writes_until_killed(struct fake_init *in)
+{
+    started(in);
+    writes_on(in);
 }
 
 static void output_cap_is_exact(void **state)
@@ -603,6 +608,76 @@ static void output_over_the_cap_at_the_end(void **state)
     assert_int_equal(b->outcome.stdout_bytes, 9);
     expect_output(b, "012345678");
     expect_text(b->outcome.limit, "output 9 B");
+}
+
+static void floods_when_asked_to_end(struct fake_init *in)
+{
+    started(in);
+    wait_for_signal(in, SIGCONT);
+    writes_on(in);
+}
+
+static void a_hard_limit_cuts_the_grace_short(void **state)
+{
+    struct bench *b = *state;
+    b->plan.wall_ns = 20 * MS;
+    b->plan.grace_ns = 60 * JB_NS_PER_S;
+    b->plan.output_bytes = 15;
+    run(b, floods_when_asked_to_end);
+    expect_end(b, JB_END_TIMEOUT, -1, SIGKILL); /* what came first is the reason */
+    assert_true(b->outcome.output_truncated);
+    assert_true(b->outcome.wall_ns < 30 * JB_NS_PER_S);
+    expect_told(b, "15 18 9 ");
+}
+
+static void more_limits_in_the_grace_change_nothing(void **state)
+{
+    struct bench *b = *state;
+    b->plan.wall_ns = 20 * MS;
+    b->plan.idle_ns = 60 * MS;
+    b->plan.grace_ns = 200 * MS;
+    run(b, until_kill);
+    expect_end(b, JB_END_TIMEOUT, -1, SIGKILL);
+    expect_text(b->outcome.limit, "wall_time 20ms");
+    assert_true(b->outcome.wall_ns >= 220 * MS); /* nor is the grace begun anew or cut short */
+    expect_told(b, "15 18 9 ");
+}
+
+static void vanishes_on_kill(struct fake_init *in)
+{
+    started(in);
+    wait_for_signal(in, SIGKILL);
+    _exit(0);
+}
+
+static void init_gone_after_the_kill(void **state)
+{
+    struct bench *b = *state;
+    b->plan.wall_ns = 20 * MS;
+    run(b, vanishes_on_kill);
+    expect_end(b, JB_END_TIMEOUT, -1, 0);
+    assert_false(b->outcome.has_rusage);
+}
+
+static void interrupts_when_killed(struct fake_init *in)
+{
+    started(in);
+    say(in->out, "too much");
+    wait_for_signal(in, SIGKILL);
+    (void)kill(in->supervisor, SIGINT);
+    (void)usleep(50000); /* taken, or pending, before the end: neither may matter */
+    ended(in, SIGKILL);
+    (void)hear(in);
+}
+
+static void cancel_after_the_kill_changes_nothing(void **state)
+{
+    struct bench *b = *state;
+    b->plan.output_bytes = 1;
+    run(b, interrupts_when_killed);
+    expect_end(b, JB_END_OUTPUT_LIMIT, -1, SIGKILL);
+    expect_text(b->outcome.killed_by, "jobbox");
+    expect_told(b, "9 ");
 }
 
 static void merged_error_output(void **state)
@@ -688,6 +763,10 @@ int main(void)
         with_bench(output_cap_is_exact),
         with_bench(output_up_to_the_cap_is_fine),
         with_bench(output_over_the_cap_at_the_end),
+        with_bench(a_hard_limit_cuts_the_grace_short),
+        with_bench(more_limits_in_the_grace_change_nothing),
+        with_bench(init_gone_after_the_kill),
+        with_bench(cancel_after_the_kill_changes_nothing),
         with_bench(merged_error_output),
         with_bench(output_into_files),
         with_bench(closed_output_is_not_the_end),
