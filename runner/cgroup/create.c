@@ -225,7 +225,7 @@ static const char *advice(enum jb_controller c, const char *file, int errnum)
             return table[i].text;
     if (errnum == ENOENT && strstr(file, "memsw"))
         return "this kernel does not count swap per cgroup: boot with swapaccount=1, or allow_degraded: "
-               "[swap]";
+               "[memory]";
     if (errnum == ENOENT)
         return "this kernel has no such file; leave the limit out or use a kernel that has it";
     if (errnum == EACCES || errnum == EPERM)

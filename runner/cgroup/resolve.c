@@ -164,7 +164,7 @@ static int put_swap(struct writes *w, const struct jb_cg_setting *s, const char 
     if (w->layout->no_swap_limit)
         return jb_fail(err, ENOTSUP,
                        "%s: this kernel does not count swap per cgroup, so swap cannot be limited; boot with "
-                       "swapaccount=1, or let the job do without: allow_degraded: [swap]",
+                       "swapaccount=1, or let the job do without: allow_degraded: [memory]",
                        file);
     uint64_t memory = planned(w->plan, JB_CG_MEMORY_MAX);
     if (memory == JB_UNSET)

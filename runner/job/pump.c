@@ -111,6 +111,7 @@ int jb_pump_move(struct jb_pump *pump, uint64_t *budget)
     if (pump->from >= 0 && pump->start == pump->end)
         cut = fill(pump, budget);
     if (!drain(pump)) {
+        pump->lost = true;
         pump->start = pump->end = 0;
         jb_close(&pump->from);
     }

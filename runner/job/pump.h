@@ -21,6 +21,7 @@ struct jb_pump {
     bool always_ready; /* `to` is a file: poll(2) has nothing to say about it */
     char *buffer;      /* owned */
     size_t start, end;
+    bool lost;      /* a write failed with output in hand (no space, reader gone) */
     uint64_t bytes; /* taken from `from`, what was cut off not counted */
 };
 #define JB_PUMP_INIT ((struct jb_pump){.from = -1, .to = -1})

@@ -51,10 +51,11 @@ struct attempt {
     bool claimed, streams_open, box_up, has_before;
 };
 
-static int load_machine(const struct jb_job_options *o, struct jb_machine *ret, struct jb_error *err)
+/* `cache_dirfd`: -1 where nothing may be written. */
+static int load_machine(const struct jb_job_options *o, int cache_dirfd, struct jb_machine *ret,
+                        struct jb_error *err)
 {
-    const struct jb_machine_source source = {.cache_dirfd = o->state->runtime_fd,
-                                             .reserved = &o->site->reserved_cpus};
+    const struct jb_machine_source source = {.cache_dirfd = cache_dirfd, .reserved = &o->site->reserved_cpus};
     return jb_machine_load(&source, ret, err);
 }
 
@@ -165,7 +166,7 @@ static int prepare(struct attempt *a, enum jb_job_failure *ret_failure, struct j
     if (r == -ENOTSUP || r == -EINVAL)
         *ret_failure = JB_JOB_BAD_SPEC;
     if (r == 0)
-        r = load_machine(a->o, &machine, err);
+        r = load_machine(a->o, a->o->state->runtime_fd, &machine, err);
     if (r == 0)
         r = probe_host(a->o, &a->host, err);
     if (r == 0)
@@ -522,7 +523,7 @@ int jb_job_plan(const struct jb_job_options *options, struct jb_host *host, stru
     if (r == -ENOTSUP || r == -EINVAL)
         *ret_failure = JB_JOB_BAD_SPEC;
     if (r == 0)
-        r = load_machine(options, &machine, err);
+        r = load_machine(options, -1, &machine, err);
     if (r == 0)
         r = probe_host(options, host, err);
     if (r == 0 && options->state->ledger.boxes_fd >= 0)

@@ -402,6 +402,7 @@ static void drain_output(struct loop *l)
         move_output(l, false);
     }
     l->out->output_truncated |= st->out.start < st->out.end || st->err.start < st->err.end;
+    l->out->output_truncated |= st->out.lost || st->err.lost;
 }
 
 static bool scratch_is_full(const struct loop *l)

@@ -199,6 +199,28 @@ static void allow_all(struct jb_machine *m)
         m->nodes[i].usable = m->nodes[i].memory || !known;
 }
 
+/*
+ * A guest whose memory is handed out bit by bit shows in each node what it has been given so far, and in the total what
+ * it may have. Limits are about the latter. With HWLOC_* in the environment the nodes may be those of another machine.
+ */
+static void settle_memory(struct jb_machine *m)
+{
+    long pages = sysconf(_SC_PHYS_PAGES);
+    long page = sysconf(_SC_PAGESIZE);
+    if (hwloc_is_overridden() || pages <= 0 || page <= 0 || m->memory == 0)
+        return;
+    uint64_t total = (uint64_t)pages * (uint64_t)page;
+    double factor = (double)total / (double)m->memory;
+    if (factor < 1.1) /* the kernel keeps a little of each node for itself */
+        return;
+    m->memory = 0;
+    for (size_t i = 0; i < m->n_nodes; i++) {
+        bool last = i + 1 == m->n_nodes;
+        m->nodes[i].memory = last ? total - m->memory : (uint64_t)((double)m->nodes[i].memory * factor);
+        m->memory += m->nodes[i].memory;
+    }
+}
+
 int jb_machine_load(const struct jb_machine_source *source, struct jb_machine *ret, struct jb_error *err)
 {
     struct jb_machine m = {0};
@@ -215,8 +237,10 @@ int jb_machine_load(const struct jb_machine_source *source, struct jb_machine *r
         return r;
     const struct jb_cpus *use_cpus = source->allowed_cpus;
     const struct jb_cpus *use_mems = source->allowed_mems;
-    if (host)
+    if (host) {
+        settle_memory(&m);
         allow_all(&m);
+    }
     if (host && !use_cpus) {
         r = ask_cpus(&cpus, err);
         use_cpus = &cpus;

@@ -138,7 +138,11 @@ static int add_settings(struct jb_plan *plan, const struct jb_plan_input *in)
         r = add_number(plan, JB_CTL_CPU, JB_CG_CPU_MAX, quota);
     if (r == 0)
         r = add_number(plan, JB_CTL_MEMORY, JB_CG_MEMORY_MAX, plan->memory_max);
-    if (r == 0 && plan->memory_max != JB_UNSET)
+    /* where the kernel does not count swap, the memory limit alone is what can be had, if that is said to be enough */
+    bool no_swap_limit =
+        in->host->cgroups.no_swap_limit &&
+        jb_make_degrade(plan, in, JB_DEGRADE_MEMORY, "this kernel does not limit swap: swapaccount=0");
+    if (r == 0 && plan->memory_max != JB_UNSET && !no_swap_limit)
         r = add_number(plan, JB_CTL_MEMORY, JB_CG_SWAP_MAX, plan->swap_max);
     if (r == 0)
         r = add_number(plan, JB_CTL_PIDS, JB_CG_PIDS_MAX, plan->pids_max);
