@@ -436,7 +436,7 @@ int jb_cgroup_create_with(const struct jb_cg_layout *layout, const struct jb_cg_
 {
     autocgroup struct jb_cgroup *cg = NULL;
     int r = begin_with(layout, plan, ops, fault, &cg, err);
-    if (r < 0)
+    if (r < 0 || !cg)
         return r;
     r = complete(cg, layout, plan, err);
     if (r < 0) {

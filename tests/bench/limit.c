@@ -154,8 +154,11 @@ static void note_own(struct limit *l, const char *line)
     for (int c = 0; c < N_CONTROLLERS; c++) {
         struct group *g = &l->groups[c];
         bool ours = c == UNIFIED ? names[0] == '\0' : has_word(names, controller_names[c]);
-        if (ours && g->mount[0])
-            snprintf(g->own, sizeof(g->own), "%s%s", g->mount, path + 1);
+        if (ours && g->mount[0]) {
+            char mount[sizeof(g->mount)];
+            memcpy(mount, g->mount, sizeof(mount));
+            snprintf(g->own, sizeof(g->own), "%s%s", mount, path + 1);
+        }
     }
 }
 
