@@ -19,10 +19,14 @@ int jb_cmd_run(int argc, char **argv);
 int jb_cmd_plan(int argc, char **argv);
 int jb_cmd_validate(int argc, char **argv);
 int jb_cmd_sweep(int argc, char **argv);
+int jb_cmd_explain(int argc, char **argv);
+int jb_cmd_topo(int argc, char **argv);
 
 /* "jobbox: text" on standard error. Returns `code`. */
 int jb_cli_fail(int code, const struct jb_error *err);
 int jb_cli_usage(const char *verb, const char *what);
+/* What getopt_long(3) returned for an option it does not take, with opterr 0 and ':' first in its letters. */
+int jb_cli_bad_option(const char *verb, int c, char **argv);
 
 /* Everything a verb that looks at a job needs: site, submitter, state (paths only), spec. */
 struct jb_cli_job {
@@ -37,5 +41,35 @@ struct jb_cli_job {
 int jb_cli_load(const char *config, const char *spec_path, struct jb_cli_job *ret);
 void jb_cli_job_free(struct jb_cli_job *job);
 #define jb_autojob __attribute__((cleanup(jb_cli_job_free)))
+
+/*
+ * Opens the ledger to be looked at and makes nothing. -ENOENT: nobody ever started a box here, so nobody holds
+ * anything; otherwise `err` says why it cannot be read.
+ */
+int jb_cli_peek(struct jb_state *state, struct jb_error *err);
+
+/* The options of verbs that may look at another machine, or at other boxes, than are there. */
+struct jb_cli_whatif {
+    const char *config, *topology; /* NULL: not said */
+    struct jb_strv taken;          /* owned; "0-3" or "name=0-3" */
+};
+void jb_cli_whatif_free(struct jb_cli_whatif *what);
+#define jb_autowhatif __attribute__((cleanup(jb_cli_whatif_free)))
+
+struct jb_cli_world {
+    struct jb_machine machine; /* to place on */
+    struct jb_machine whole;   /* the same with the CPUs that are not allowed: to draw */
+    struct jb_ledger ledger;   /* by id */
+    const char *source;        /* "this host", or the topology file; borrowed */
+    const char *ledger_from; /* "ledger", "taken", "empty" (what-if), "unreadable" (said on standard error) */
+};
+
+/* Without a topology or --taken: this host and its ledger. Prints what is wrong; returns 0 or the exit code. */
+int jb_cli_world_load(const struct jb_cli_whatif *what, struct jb_cli_job *job, struct jb_cli_world *ret);
+void jb_cli_world_free(struct jb_cli_world *world);
+#define jb_autoworld __attribute__((cleanup(jb_cli_world_free)))
+
+/* The login name, or the number where there is none. */
+void jb_cli_user_name(uid_t uid, char *buf, size_t len);
 
 #endif

@@ -3,7 +3,11 @@
  *
  * Owns: nothing beyond the result. Runs in: the client. Privilege: the user's.
  */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "cli/cli.h"
@@ -17,6 +21,14 @@ int jb_cli_fail(int code, const struct jb_error *err)
 int jb_cli_usage(const char *verb, const char *what)
 {
     (void)fprintf(stderr, "jobbox %s: %s; see jobbox %s --help\n", verb, what, verb);
+    return JB_EXIT_USAGE;
+}
+
+int jb_cli_bad_option(const char *verb, int c, char **argv)
+{
+    const char *text = argv[optind - 1];
+    (void)fprintf(stderr, "jobbox %s: %s%s%s; see jobbox %s --help\n", verb,
+                  c == ':' ? "" : "unknown option ", text, c == ':' ? " needs a value" : "", verb);
     return JB_EXIT_USAGE;
 }
 
@@ -44,6 +56,24 @@ int jb_cli_load(const char *config, const char *spec_path, struct jb_cli_job *re
     *ret = job;
     job = JB_CLI_JOB_INIT; /* NOLINT(clang-analyzer-deadcode.DeadStores): its cleanup reads it */
     return 0;
+}
+
+int jb_cli_peek(struct jb_state *state, struct jb_error *err)
+{
+    static const char *const names[] = {"boxes",    "alloc.lock", "ledger.0",
+                                        "ledger.1", "ledger.2",   "ledger.3"};
+    _Static_assert(JB_ARRAY_LEN(names) == JB_LEDGER_FILES + 2, "the ledger's files are named here");
+    state->runtime_fd = open(state->runtime_dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int r = state->runtime_fd < 0 ? -errno : 0;
+    for (size_t i = 0; r == 0 && i < JB_ARRAY_LEN(names); i++)
+        if (faccessat(state->runtime_fd, names[i], R_OK | W_OK, AT_EACCESS) < 0)
+            r = -errno;
+    if (r == -ENOENT)
+        return r;
+    if (r < 0)
+        return jb_fail_errno(err, r, "the ledger in %s cannot be read", state->runtime_dir);
+    r = jb_ledger_dir_open(state->runtime_fd, &state->ledger, err);
+    return r < 0 ? jb_wrap(err, "the ledger in %s cannot be read", state->runtime_dir) : 0;
 }
 
 void jb_cli_job_free(struct jb_cli_job *job)

@@ -3,6 +3,8 @@
  *
  * Owns: the process. Runs in: the client, which is the supervisor when a job is run. Privilege: the user's.
  */
+#include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 
 #include "base/cleanup.h"
@@ -16,6 +18,8 @@ static const struct {
 } verbs[] = {
     {"run", jb_cmd_run, "run a job now, here, and wait for its end"},
     {"plan", jb_cmd_plan, "print everything that running a job would do; touches nothing"},
+    {"explain", jb_cmd_explain, "say which cores a job would get now and why, or what stands in its way"},
+    {"topo", jb_cmd_topo, "draw the machine and who holds its cores"},
     {"validate", jb_cmd_validate, "check job specs"},
     {"sweep", jb_cmd_sweep, "finish boxes whose supervisor died"},
 };
@@ -48,8 +52,21 @@ static int unknown(const char *verb)
     return JB_EXIT_USAGE;
 }
 
+/* What the starter may have taken away and everything below relies on. */
+static int settle(void)
+{
+    /* a closed standard descriptor would be the next file opened, and a job's output would go into that */
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR | O_NOCTTY) != fd)
+            return -1;
+    /* ignored, it would reap our children before we know how they ended */
+    return signal(SIGCHLD, SIG_DFL) == SIG_ERR ? -1 : 0;
+}
+
 int main(int argc, char **argv)
 {
+    if (settle() < 0)
+        return JB_EXIT_NO_BOX;
     if (argc < 2) {
         help(stderr);
         return JB_EXIT_USAGE;

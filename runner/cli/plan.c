@@ -3,10 +3,8 @@
  *
  * Owns: nothing. Runs in: the client. Privilege: none; it reads the ledger where it may and touches nothing.
  */
-#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
-#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "cli/cli.h"
@@ -19,16 +17,6 @@ static const char usage[] =
     "  -c, --config FILE  site config instead of /etc/jobbox/jobbox.conf.yaml\n"
     "      --json         as JSON\n"
     "  -h, --help         this text\n";
-
-/* The ledger is only looked at: directories that are not there mean that nobody holds anything. */
-static void open_for_reading(struct jb_state *state)
-{
-    struct jb_error ignored = {0};
-    state->runtime_fd = open(state->runtime_dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (state->runtime_fd >= 0 && faccessat(state->runtime_fd, ".", W_OK, AT_EACCESS) == 0 &&
-        faccessat(state->runtime_fd, "alloc.lock", R_OK, AT_EACCESS) == 0)
-        (void)jb_ledger_dir_open(state->runtime_fd, &state->ledger, &ignored);
-}
 
 static int print(const struct jb_plan *plan, bool json)
 {
@@ -73,8 +61,9 @@ int jb_cmd_plan(int argc, char **argv)
     int code = jb_cli_load(config, argv[optind], &job);
     if (code)
         return code;
-    open_for_reading(&job.state);
     struct jb_error err = {0};
+    (void)jb_cli_peek(&job.state, &err); /* a ledger that cannot be read counts as empty */
+    jb_error_clear(&err);
     struct jb_host host = {0};
     enum jb_job_failure failure = JB_JOB_NO_BOX;
     jb_autoplan struct jb_plan *plan = NULL;

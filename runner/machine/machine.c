@@ -155,7 +155,7 @@ static void keep_siblings(struct jb_machine *m, const struct jb_pu *all, size_t 
 }
 
 static int restrict_machine(struct jb_machine *m, const struct jb_cpus *cpus, const struct jb_cpus *mems,
-                            struct jb_error *err)
+                            bool whole, struct jb_error *err)
 {
     size_t n_all = m->n_pus;
     if (n_all == 0 || !m->pus)
@@ -168,11 +168,12 @@ static int restrict_machine(struct jb_machine *m, const struct jb_cpus *cpus, co
     memcpy(all, m->pus, n_all * sizeof(*all));
     m->n_pus = 0;
     for (size_t i = 0; i < n_all; i++)
-        if (jb_cpus_has(&m->allowed, all[i].os))
+        if (whole || jb_cpus_has(&m->allowed, all[i].os))
             m->pus[m->n_pus++] = all[i];
-    if (m->n_pus == 0)
+    if (m->n_pus == 0 || jb_cpus_empty(&m->allowed))
         return jb_fail(err, ENODEV, "no CPU of this machine is online and allowed to this process");
-    keep_siblings(m, all, n_all);
+    if (!whole)
+        keep_siblings(m, all, n_all);
     m->n_cores = renumber(m, offsetof(struct jb_pu, core));
     m->n_l3s = renumber(m, offsetof(struct jb_pu, l3));
     m->n_packages = renumber(m, offsetof(struct jb_pu, package));
@@ -248,7 +249,7 @@ int jb_machine_load(const struct jb_machine_source *source, struct jb_machine *r
     if (host && !use_mems && ask_mems(&mems) == 0)
         use_mems = &mems;
     if (r == 0)
-        r = restrict_machine(&m, use_cpus ? use_cpus : &m.allowed, use_mems, err);
+        r = restrict_machine(&m, use_cpus ? use_cpus : &m.allowed, use_mems, source->whole, err);
     if (r < 0) {
         jb_machine_free(&m);
         return r;

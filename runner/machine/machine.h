@@ -59,6 +59,7 @@ struct jb_machine_source {
     const struct jb_cpus
         *allowed_mems;              /* (for a given topology, NULL means what the topology itself allows) */
     const struct jb_cpus *reserved; /* NULL: none */
+    bool whole; /* `pus` keeps those that are not allowed too (see `allowed`): to be drawn, not placed on */
 };
 
 /*
