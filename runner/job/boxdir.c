@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -59,13 +60,19 @@ static int add_line(struct jb_buf *buf, const char *key, const json_t *value, st
 
 static int append(int fd, const struct jb_buf *buf, struct jb_error *err)
 {
+    struct stat before;
     ssize_t n;
+    if (fstat(fd, &before) < 0)
+        return jb_fail_errno(err, errno, "writing " BOX_FILE " of the box");
     do
         n = write(fd, buf->data, buf->len);
     while (n < 0 && errno == EINTR);
     if (n == (ssize_t)buf->len)
         return 0;
-    return jb_fail_errno(err, n < 0 ? errno : ENOSPC, "writing " BOX_FILE " of the box");
+    int saved = n < 0 ? errno : ENOSPC;
+    if (n > 0) /* the next line must not become part of half a line */
+        (void)!ftruncate(fd, before.st_size);
+    return jb_fail_errno(err, saved, "writing " BOX_FILE " of the box");
 }
 
 int jb_boxdir_begin(int box_fd, const struct jb_plan *plan, const json_t *record, int *ret_fd,
@@ -185,6 +192,12 @@ int jb_boxdir_load(int box_fd, struct jb_boxdir_found *ret, struct jb_error *err
     const char *end;
     for (const char *line = text; r == 0 && (end = strchr(line, '\n')); line = end + 1)
         r = read_line(line, (size_t)(end - line), &found, err);
+    /* whoever died in the middle of a write left a line without an end; ours must not become part of it */
+    size_t whole = len;
+    while (whole > 0 && text[whole - 1] != '\n')
+        whole--;
+    if (r == 0 && whole < len && ftruncate(found.fd, (off_t)whole) < 0)
+        r = jb_fail_errno(err, errno, "cutting half a line off " BOX_FILE " of a box");
     if (r < 0) {
         jb_boxdir_found_free(&found);
         return r;
