@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -28,12 +29,15 @@ static int make_parent(void *ctx)
 /* A missing folder is made: a job must not be lost because nobody had made logs/. */
 static int open_output(const struct jb_plan *plan, const char *path, int *ret, struct jb_error *err)
 {
-    int flags = O_WRONLY | O_CREAT | O_TRUNC;
+    /* not to hang on a FIFO that nobody reads; the pump knows how to wait */
+    int flags = O_WRONLY | O_CREAT | O_TRUNC | O_NONBLOCK;
     int fd = jb_open_as_submitter(plan, path, flags, err);
     if (fd == -ENOENT) {
         int r = jb_as_submitter(plan, make_parent, (void *)path, err);
         fd = r < 0 ? r : jb_open_as_submitter(plan, path, flags, err);
     }
+    if (fd == -ENXIO)
+        return jb_fail(err, ENXIO, "output file %s: it is a FIFO or a device, and nobody reads it", path);
     if (fd < 0)
         return jb_fail_errno(err, fd, "output file %s", path);
     *ret = fd;
@@ -56,6 +60,19 @@ static int open_stdin(const struct jb_plan *plan, int *ret, struct jb_error *err
     return 0;
 }
 
+/*
+ * A terminal that polls writable may have room for a byte only, and a longer write waits for whoever reads it. So ours
+ * is opened once more, non-blocking for us alone. Returns the new descriptor, or -1: `own` has to do as it is.
+ */
+static int reopen_terminal(int own)
+{
+    char path[32];
+    if (own < 0 || !isatty(own))
+        return -1;
+    (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", own);
+    return open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+}
+
 /* One direction: a pipe, and a pump from it to the file or to our own descriptor. */
 static int open_direction(const struct jb_plan *plan, const struct jb_plan_stream *stream, int own, int *file,
                           struct jb_pump *pump, int *ret_job, struct jb_error *err)
@@ -66,7 +83,9 @@ static int open_direction(const struct jb_plan *plan, const struct jb_plan_strea
         r = open_output(plan, stream->path, file, err);
     if (r < 0)
         return r;
-    int to = stream->kind == JB_STREAM_FILE ? *file : stream->kind == JB_STREAM_NULL ? -1 : own;
+    if (stream->kind == JB_STREAM_INHERIT)
+        *file = reopen_terminal(own);
+    int to = *file >= 0 ? *file : stream->kind == JB_STREAM_NULL ? -1 : own;
     if (pipe2(pipe_fds, O_CLOEXEC) < 0)
         return jb_fail_errno(err, errno, "pipe");
     r = jb_pump_init(pump, pipe_fds[0], to);
@@ -131,8 +150,9 @@ int jb_streams_terminal(struct jb_streams *streams, int master_fd, int stdin_fd,
         (void)close(master_fd);
         return jb_fail_errno(err, errno, "terminal");
     }
-    streams->out_file = write_end; /* closed with the streams */
-    int r = jb_pump_init(&streams->out, master_fd, stdout_fd);
+    streams->out_file = write_end;                  /* closed with the streams */
+    streams->err_file = reopen_terminal(stdout_fd); /* likewise */
+    int r = jb_pump_init(&streams->out, master_fd, streams->err_file >= 0 ? streams->err_file : stdout_fd);
     if (r < 0) {
         (void)close(master_fd);
         return jb_fail_errno(err, r, "terminal");
