@@ -28,12 +28,14 @@ struct collect {
     json_t *list;
     size_t files;
     uint64_t bytes;
+    size_t text;        /* bytes of paths in `list` */
     size_t matched;     /* by the current artifact */
     const char *prefix; /* of the current artifact: what is left off in the destination folder */
 };
 
 static int note(struct collect *c, const char *path, const char *error)
 {
+    c->text += strlen(path) + strlen(error);
     return json_array_append_new(
                c->list, json_pack("{s:o, s:o}", "path", jb_json_text(path), "error", jb_json_text(error))) < 0
                ? -ENOMEM
@@ -167,6 +169,7 @@ static int collect_file(struct collect *c, int dir, const char *name, const char
     if (r < 0)
         return note_errno(c, path, r);
     c->files++;
+    c->text += strlen(path) + strlen(to) + sizeof(digest);
     c->bytes += (uint64_t)st.st_size;
     return json_array_append_new(c->list, json_pack("{s:o, s:o, s:I, s:s}", "path", jb_json_text(path), "to",
                                                     jb_json_text(to), "bytes", (json_int_t)st.st_size,
@@ -183,6 +186,12 @@ static int by_name(const struct dirent **a, const struct dirent **b)
 static int not_dots(const struct dirent *e)
 {
     return !jb_streq(e->d_name, ".") && !jb_streq(e->d_name, "..");
+}
+
+/* The names are the job's choice, and so is their number: the record takes so many of them. */
+static bool list_is_full(const struct collect *c)
+{
+    return c->text >= JB_ARTIFACT_TEXT_MAX;
 }
 
 static int walk(struct collect *c, int dir, const char *path, const char *pattern, unsigned depth);
@@ -230,7 +239,7 @@ static int walk(struct collect *c, int dir, const char *path, const char *patter
         return note_errno(c, path, -errno);
     int r = 0;
     for (int i = 0; i < n; i++) {
-        if (r == 0)
+        if (r == 0 && !list_is_full(c))
             r = visit(c, dir, names[i]->d_name, path, pattern, depth);
         free(names[i]);
     }
@@ -245,7 +254,7 @@ static size_t prefix_length(const char *path)
     size_t start = 0;
     for (;;) {
         size_t len = strcspn(path + start, "/");
-        size_t wild = strcspn(path + start, "*?[");
+        size_t wild = strcspn(path + start, "*?[\\"); /* an escape is one byte less in the real name */
         if (wild < len || path[start + len] == '\0')
             return start;
         start += len + 1;
@@ -267,6 +276,9 @@ static int collect_all(void *ctx)
         int r = walk(c, c->root, "", pattern, 0);
         if (r == 0 && json_array_size(c->list) == before)
             r = note(c, c->artifact->path, "nothing matches");
+        if (r == 0 && list_is_full(c))
+            return note(c, c->artifact->path,
+                        "too many names for the record; what comes after these was left");
         if (r < 0)
             return r;
     }

@@ -19,6 +19,7 @@
 #define JB_ARTIFACT_FILES_MAX 100000
 #define JB_ARTIFACT_BYTES_MAX (UINT64_C(64) << 30)
 #define JB_ARTIFACT_DEPTH_MAX 64
+#define JB_ARTIFACT_TEXT_MAX  (1U << 20) /* bytes of paths in the record; files beyond are left */
 
 /*
  * Collects everything the plan names. *ret: array of {path, to, bytes, sha256} for each file, and {path,

@@ -120,11 +120,16 @@ static int add_artifacts(struct jb_buf *buf, const json_t *record)
     {
         const char *error = json_string_value(json_object_get(item, "error"));
         const char *to = json_string_value(json_object_get(item, "to"));
+        size_t start = buf->len;
         int r = error ? jb_buf_printf(buf, "jobbox: artifact %s: %s\n",
                                       json_string_value(json_object_get(item, "path")), error)
                       : jb_buf_printf(buf, "jobbox: artifact %s\n", to ? to : "?");
         if (r < 0)
             return r;
+        /* names are the job's choice: they may neither speak to the terminal nor make lines of their own */
+        for (char *c = buf->data + start; c < buf->data + buf->len - 1; c++)
+            if ((unsigned char)*c < ' ' || *c == 0x7f)
+                *c = '?';
     }
     return 0;
 }
