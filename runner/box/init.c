@@ -230,6 +230,8 @@ int main(int argc, char **argv)
     sigset_t child;
     sigemptyset(&child);
     sigaddset(&child, SIGCHLD);
+    (void)signal(SIGCHLD,
+                 SIG_DFL); /* ignored by whoever started jobbox, it would keep the job's end from us */
     in.signals = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
     if (in.signals < 0)
         return 1;

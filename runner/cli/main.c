@@ -59,6 +59,9 @@ static int settle(void)
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
         if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR | O_NOCTTY) != fd)
             return -1;
+    /* a file that may not grow is an errno here; jobbox-init gives jobs the default back */
+    if (signal(SIGXFSZ, SIG_IGN) == SIG_ERR)
+        return -1;
     /* ignored, it would reap our children before we know how they ended */
     return signal(SIGCHLD, SIG_DFL) == SIG_ERR ? -1 : 0;
 }
