@@ -410,7 +410,9 @@ static bool scratch_is_full(const struct loop *l)
     struct statfs fs;
     if (l->s->box->scratch_fd < 0 || fstatfs(l->s->box->scratch_fd, &fs) < 0)
         return false;
-    l->out->scratch_used = (uint64_t)(fs.f_blocks - fs.f_bfree) * (uint64_t)fs.f_bsize;
+    /* on disk it is a folder of the host's file system, whose figures are not the job's */
+    if (l->s->plan->n_ops == 0 || l->s->plan->ops[0].kind != JB_OP_SCRATCH_DIR)
+        l->out->scratch_used = (uint64_t)(fs.f_blocks - fs.f_bfree) * (uint64_t)fs.f_bsize;
     return fs.f_blocks > 0 && (fs.f_bavail == 0 || (fs.f_files > 0 && fs.f_ffree == 0));
 }
 

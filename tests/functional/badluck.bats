@@ -528,3 +528,72 @@ EOF
     exits 124
     record 'end.reason == "box_error"' '"init" in end.error' 'times.wall_s < 10'
 }
+
+@test "a starter that ignores SIGCHLD does not keep the job's end from being seen" {
+    script 'exit 7' 'limits: { wall_time: 10s, grace: 1s }'
+    code=0
+    env "$MARK" --ignore-signal=CHLD "$JOBBOX" run --quiet --config "$CONF" "$T/job.yaml" </dev/null || code=$?
+    exits 7
+}
+
+@test "closed standard descriptors are not taken by files that output then goes into" {
+    script 'echo out; exit 3'
+    code=0
+    env "$MARK" "$JOBBOX" run --quiet --config "$CONF" "$T/job.yaml" <&- >&- 2>&- || code=$?
+    exits 3
+    ! grep -rqsx out "$T/run" "$T/state" || fail "output went into a file of jobbox"
+    record 'end.reason == "failed"' 'not output.truncated'
+}
+
+@test "an output FIFO that nobody reads is an error, not a wait without end" {
+    mkfifo "$T/fifo"
+    script 'echo out' "stdout: $T/fifo"
+    PATIENCE=10 run_job
+    exits 124
+    one_error "nobody reads it"
+}
+
+@test "a limit on the size of files is an error, not the death of jobbox" {
+    script 'true'
+    code=0
+    (ulimit -f 0 && exec env "$MARK" "$JOBBOX" run --quiet --config "$CONF" "$T/job.yaml") </dev/null >/dev/null 2>&1 || code=$?
+    exits 124
+}
+
+@test "a terminal that nobody reads does not hold up limits" {
+    command -v python3 >/dev/null || skip "needs python3"
+    script 'while :; do echo aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa; done' \
+        'limits: { wall_time: 1s, grace: 1s }'
+    code=0
+    env "$MARK" timeout -s KILL 30 python3 -c '
+import os, subprocess, sys
+master, slave = os.openpty()
+sys.exit(subprocess.run(sys.argv[1:], stdin=subprocess.DEVNULL, stdout=slave).returncode)
+' "$JOBBOX" run --quiet --config "$CONF" "$T/job.yaml" || code=$?
+    exits 120
+    record 'end.reason == "timeout"' 'output.truncated'
+}
+
+@test "artifacts: escapes in patterns, names for the terminal, more names than a record takes" {
+    script 'mkdir abcd s; echo x >abcd/f; echo x >"$(printf "abcd/e\\033[31m\\nz")"
+n=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
+i=0; while [ $i -lt 12000 ]; do ln -s x s/$n$i; i=$((i+1)); done' \
+        "artifacts: [ { path: 'a\\b\\c\\d/f', to: $T/got/ }, { path: 'abcd/e*', to: $T/got/ }, { path: 's/*', to: $T/got/ } ]"
+    code=0
+    jobbox run --config "$CONF" "$T/job.yaml" >"$T/out" 2>"$T/err" </dev/null || code=$?
+    exits 0
+    [ "$(cat "$T/got/abcd/f")" = x ] || fail "the escaped name came out elsewhere"
+    ! grep -q $'\033' "$T/err" || fail "an escape reached the terminal"
+    err_has 'e.\[31m.z'
+    err_has "too many names"
+    [ "$(tail -n 1 "$(last_journal)" | wc -c)" -lt 4000000 ] || fail "the record has no bound"
+}
+
+@test "the scratch of a job on disk is not the whole disk" {
+    site_config "env: { JBT_MARK: $T }" 'scratch: { backend: disk }' \
+        'resources: { scratch: { default: none }, scratch_inodes: { default: none } }'
+    script 'true'
+    run_job
+    exits 0
+    record 'used.scratch_end_bytes is None'
+}
