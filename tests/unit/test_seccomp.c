@@ -189,6 +189,8 @@ static void arguments(void **state)
     assert_int_equal(verdict(NATIVE, SYS_ioctl, 1, TIOCGWINSZ), ALLOWED);
     assert_int_equal(verdict(NATIVE, SYS_socket, 0, AF_VSOCK), REFUSED);
     assert_int_equal(verdict(NATIVE, SYS_socket, 0, AF_ALG), REFUSED);
+    assert_int_equal(verdict(NATIVE, SYS_prlimit64, 0, 1), REFUSED);
+    assert_int_equal(verdict(NATIVE, SYS_prlimit64, 0, 0), SECCOMP_RET_ALLOW);
     assert_int_equal(verdict(NATIVE, SYS_socket, 0, AF_UNIX), ALLOWED);
     assert_int_equal(verdict(NATIVE, SYS_socket, 0, AF_INET6), ALLOWED);
 }
