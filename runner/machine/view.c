@@ -184,13 +184,14 @@ static void settle(struct jb_view *v, size_t pu)
     v->count[p->state]++;
 }
 
+/* As placement counts whole cores: threads that this process may not use have to be nobody's. */
 static void count_free_cores(struct jb_view *v)
 {
     for (size_t c = 0; c < v->n_cores; c++) {
-        size_t n = 0;
+        unsigned n[JB_PU_STATE_MAX] = {0};
         for (size_t i = 0; i < v->cores[c].n_pus; i++)
-            n += v->pus[v->cores[c].first_pu + i].state == JB_PU_FREE;
-        v->free_cores += n == v->cores[c].n_pus;
+            n[v->pus[v->cores[c].first_pu + i].state]++;
+        v->free_cores += n[JB_PU_FREE] && n[JB_PU_FREE] + n[JB_PU_DISALLOWED] == v->cores[c].n_pus;
     }
 }
 

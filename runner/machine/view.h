@@ -73,7 +73,7 @@ struct jb_view {
     size_t n_boxes;
     unsigned code_len;
     unsigned count[JB_PU_STATE_MAX]; /* PUs of each state */
-    unsigned free_cores;             /* all of whose PUs are free */
+    unsigned free_cores;             /* that a job could have whole */
 };
 
 /* `ledger` is put in order of ids. Names and users are made safe for a terminal. */
