@@ -13,6 +13,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <sys/mount.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -158,12 +159,15 @@ static int make_layer(struct jb_rootfs *fs, int lower, char upper[16], char work
 }
 
 /* Through descriptors: no name can hold a character that the option string would misread. */
-static int make_overlay(struct jb_rootfs *fs, int lower, struct jb_error *err)
+static int make_overlay(struct jb_rootfs *fs, int lower,
+                        int (*furnish)(struct jb_rootfs *, struct jb_error *), struct jb_error *err)
 {
     char upper[16];
     char work[16];
     char paths[3][FD_PATH];
     int r = make_layer(fs, lower, upper, work, err);
+    if (r == 0 && furnish)
+        r = furnish(fs, err);
     if (r < 0)
         return r;
     const struct jb_mount_option options[] = {
@@ -193,12 +197,35 @@ static int root_at(struct jb_rootfs *fs, int mount_fd, struct jb_error *err)
     return attach(fs, mount_fd, at, "the box's root", err);
 }
 
+/* Directories of the upper that hide what the image has in their place. */
+static int furnish_upper(struct jb_rootfs *fs, struct jb_error *err)
+{
+    jb_autoclose int upper =
+        openat(fs->scratch_fd, "upper0", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (upper < 0)
+        return jb_fail_errno(err, errno, "preparing the scratch");
+    for (size_t i = 0; i < fs->plan->n_ops; i++) {
+        const struct jb_op *op = &fs->plan->ops[i];
+        if (!(op->flags & JB_OPF_IN_UPPER))
+            continue;
+        const char *name = op->target + 1;
+        bool owned = op->flags & JB_OPF_JOB_OWNED;
+        if (mkdirat(upper, name, 0755) < 0)
+            return jb_fail_errno(err, errno, "making %s", op->target);
+        jb_autoclose int fd = openat(upper, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0 || fchmod(fd, op->mode) < 0 || fsetxattr(fd, "trusted.overlay.opaque", "y", 1, 0) < 0 ||
+            (owned && fchown(fd, fs->plan->uid, fs->plan->gid) < 0))
+            return jb_fail_errno(err, errno, "making %s", op->target);
+    }
+    return 0;
+}
+
 static int op_root_overlay(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error *err)
 {
     jb_autoclose int lower = open_source(fs, op, err);
     if (lower < 0)
         return jb_fail_errno(err, lower, "image %s", op->source);
-    jb_autoclose int fd = make_overlay(fs, lower, err);
+    jb_autoclose int fd = make_overlay(fs, lower, furnish_upper, err);
     if (fd < 0)
         return jb_wrap(err, "overlay over %s", op->source);
     int r = root_at(fs, fd, err);
@@ -284,7 +311,7 @@ static int op_overlay(struct jb_rootfs *fs, const struct jb_op *op, struct jb_er
     jb_autoclose int at = jb_rootfs_place(fs, op->target, false, JB_WALK_STRICT, err);
     if (at < 0)
         return at;
-    jb_autoclose int fd = make_overlay(fs, lower, err);
+    jb_autoclose int fd = make_overlay(fs, lower, NULL, err);
     if (fd >= 0)
         return attach(fs, fd, at, op->target, err);
     if (!(op->flags & JB_OPF_OR_RO_BIND))
@@ -389,7 +416,9 @@ static int op_mask_dir(struct jb_rootfs *fs, const struct jb_op *op, struct jb_e
 {
     jb_autoclose int at = jb_rootfs_find(fs, op->target, JB_WALK_IN_ROOT);
     if (at < 0)
-        return op->flags & JB_OPF_OPTIONAL ? 0 : jb_fail_errno(err, at, "hiding %s", op->target);
+        return at == -ENOENT && (op->flags & JB_OPF_OPTIONAL)
+                   ? 0
+                   : jb_fail_errno(err, at, "hiding %s", op->target);
     jb_autoclose int empty = openat(fs->scratch_fd, "empty", O_PATH | O_DIRECTORY | O_CLOEXEC);
     jb_autoclose int fd = empty < 0 ? -errno : fs->api->clone(fs->api->ctx, empty, false);
     int r = fd < 0 ? fd : fs->api->setattr(fs->api->ctx, fd, ATTR_PLAIN | MOUNT_ATTR_RDONLY, false);
@@ -403,7 +432,9 @@ static int op_mask_file(struct jb_rootfs *fs, const struct jb_op *op, struct jb_
 {
     jb_autoclose int at = jb_rootfs_find(fs, op->target, JB_WALK_STRICT);
     if (at < 0)
-        return op->flags & JB_OPF_OPTIONAL ? 0 : jb_fail_errno(err, at, "hiding %s", op->target);
+        return at == -ENOENT && (op->flags & JB_OPF_OPTIONAL)
+                   ? 0
+                   : jb_fail_errno(err, at, "hiding %s", op->target);
     jb_autoclose int null = jb_rootfs_find(fs, "/dev/null", JB_WALK_STRICT);
     struct stat st;
     if (null < 0 || fstat(null, &st) < 0 || !S_ISCHR(st.st_mode))
@@ -418,7 +449,9 @@ static int op_read_only(struct jb_rootfs *fs, const struct jb_op *op, struct jb_
 {
     jb_autoclose int at = jb_rootfs_find(fs, op->target, JB_WALK_STRICT);
     if (at < 0)
-        return op->flags & JB_OPF_OPTIONAL ? 0 : jb_fail_errno(err, at, "%s in the box", op->target);
+        return at == -ENOENT && (op->flags & JB_OPF_OPTIONAL)
+                   ? 0
+                   : jb_fail_errno(err, at, "%s in the box", op->target);
     jb_autoclose int fd = fs->api->clone(fs->api->ctx, at, false);
     int r = fd < 0 ? fd
                    : fs->api->setattr(fs->api->ctx, fd, ATTR_PLAIN | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_RDONLY,

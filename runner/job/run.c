@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -30,6 +31,7 @@
 
 #define KILL_TIME    (10 * JB_NS_PER_S)
 #define DESTROY_TIME (10 * JB_NS_PER_S)
+#define DESCRIPTORS  128 /* with room: a box takes some sixty */
 
 /* Everything one attempt holds. */
 struct attempt {
@@ -59,9 +61,13 @@ static int load_machine(const struct jb_job_options *o, int cache_dirfd, struct 
     return jb_machine_load(&source, ret, err);
 }
 
-static int probe_host(const struct jb_job_options *o, struct jb_host *ret, struct jb_error *err)
+static int probe_host(const struct jb_job_options *o, bool host_image, struct jb_host *ret,
+                      struct jb_error *err)
 {
-    int r = jb_host_probe(o->submitter->privileged, ret, err);
+    const struct jb_spec *spec = o->spec;
+    bool io = spec->resources.io_read_bps != JB_UNSET || spec->resources.io_write_bps != JB_UNSET ||
+              spec->resources.io_read_iops != JB_UNSET || spec->resources.io_write_iops != JB_UNSET;
+    int r = jb_host_probe(o->submitter->privileged, io || host_image, ret, err);
     if (r < 0)
         return r;
     ret->cgroups.backend = o->site->cgroup_backend;
@@ -154,12 +160,25 @@ static int claim(struct attempt *a, const struct jb_machine *machine, const stru
     return r;
 }
 
+/* Running out in the middle would leave a box for the next start to clear away. */
+static int enough_descriptors(struct jb_error *err)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= DESCRIPTORS)
+        return 0;
+    return jb_fail(err, EMFILE, "a job needs %d open files here and the limit is %llu; raise it (ulimit -n)",
+                   DESCRIPTORS, (unsigned long long)limit.rlim_cur);
+}
+
 static int prepare(struct attempt *a, enum jb_job_failure *ret_failure, struct jb_error *err)
 {
     struct jb_machine machine = {0};
     struct jb_image image = {0};
     *ret_failure = JB_JOB_NO_BOX;
-    int r = jb_id_new(jb_wall_us(NULL), &a->id);
+    int r = enough_descriptors(err);
+    if (r < 0)
+        return r;
+    r = jb_id_new(jb_wall_us(NULL), &a->id);
     if (r < 0)
         return jb_fail_errno(err, r, "making an id");
     r = jb_image_resolve(a->o->spec, a->o->submitter->cwd, &image, err);
@@ -168,7 +187,7 @@ static int prepare(struct attempt *a, enum jb_job_failure *ret_failure, struct j
     if (r == 0)
         r = load_machine(a->o, a->o->state->runtime_fd, &machine, err);
     if (r == 0)
-        r = probe_host(a->o, &a->host, err);
+        r = probe_host(a->o, image.kind == JB_IMAGE_HOST, &a->host, err);
     if (r == 0)
         r = claim(a, &machine, &image, ret_failure, err);
     jb_machine_free(&machine);
@@ -370,7 +389,9 @@ static int read_usage(struct attempt *a, struct jb_cg_usage *ret)
         return -ENOENT;
     if (!a->outcome.has_rusage)
         (void)jb_cgroup_kill(a->cgroup, KILL_TIME, NULL);
-    int r = jb_cgroup_usage_stable(a->cgroup, 10, ret, NULL);
+    /* reaped by init, all of the job is in the counters; what was killed from outside may still be on its way */
+    int r = a->outcome.has_rusage ? jb_cgroup_usage(a->cgroup, ret, NULL)
+                                  : jb_cgroup_usage_stable(a->cgroup, 10, ret, NULL);
     if (r == 0 && a->has_before)
         subtract_setup(ret, &a->before);
     return r;
@@ -413,26 +434,31 @@ static int finish_record(struct attempt *a, struct jb_error *err)
     return r;
 }
 
+static int append_record(const struct attempt *a, const char *line, size_t len, struct jb_error *err)
+{
+    return jb_journal_append_line(a->o->state->state_fd, a->o->site->journal_sync, line, len, err);
+}
+
 /*
- * The record is completed and appended, the groups removed, the claim given back. The journal has to wait for a disk and
- * the groups for the kernel, so both are done at once; the finished record in the box's own file stands in for either.
+ * The record is completed, the groups removed, the record appended, the claim given back. From the second step on the
+ * finished record in the box's own file stands in for what may not come to its end.
  */
 static int conclude(struct attempt *a, struct jb_error *warning, struct jb_error *err)
 {
-    struct jb_journal_writer writer;
     jb_autofree char *line = NULL;
     size_t len = 0;
     int r = finish_record(a, err);
     if (r == 0)
         r = jb_record_line(a->record, &line, &len, err);
-    if (r == 0)
-        r = jb_boxdir_save_finished(a->file_fd, line, len, err);
     if (r < 0)
         return r;
-    jb_journal_begin(&writer, a->o->state->state_fd, a->o->site->journal_sync, line, len);
-    r = tear_down(a, err);
-    int written = jb_journal_end(&writer, r == 0 ? err : NULL);
-    r = r < 0 ? r : written;
+    int saved = jb_boxdir_save_finished(a->file_fd, line, len, err);
+    if (saved < 0) /* no copy to fall back on: the journal first */
+        r = append_record(a, line, len, err);
+    if (r == 0)
+        r = tear_down(a, err);
+    if (r == 0 && saved == 0)
+        r = append_record(a, line, len, err);
     if (r < 0)
         return r; /* the box's directory stays, with its record: the next start tries again */
     (void)jb_sinks_emit(a->o->site, a->record, warning);
@@ -525,7 +551,7 @@ int jb_job_plan(const struct jb_job_options *options, struct jb_host *host, stru
     if (r == 0)
         r = load_machine(options, -1, &machine, err);
     if (r == 0)
-        r = probe_host(options, host, err);
+        r = probe_host(options, image.kind == JB_IMAGE_HOST, host, err);
     if (r == 0 && options->state->ledger.boxes_fd >= 0)
         r = jb_ledger_read(&options->state->ledger, &ledger, err);
     if (r == 0)

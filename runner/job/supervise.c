@@ -455,8 +455,9 @@ static void start_watching(struct loop *l, struct jb_error *err)
         jb_error_clear(err);
     l->oom_events = events & EPOLLPRI ? POLLPRI : POLLIN;
     l->started = now(l);
+    l->wall_deadline = after(l->started, l->s->plan->wall_ns); /* again from STARTED on */
     l->idle_deadline = after(l->started, l->s->plan->idle_ns);
-    if (l->s->plan->cpu_ns != JB_UNSET)
+    if (l->s->plan->cpu_ns != JB_UNSET && l->s->cgroup)
         check_cpu_time(l, l->started);
 }
 

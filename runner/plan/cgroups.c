@@ -40,6 +40,27 @@ static void wanted(const struct jb_plan *plan, const struct jb_spec *spec, bool 
     ret[JB_CTL_IO] = wants_io(spec);
 }
 
+/* The limit on CPU time is kept by looking at a counter of the box; without one it would not be kept at all. */
+static int cpu_time_counted(struct jb_plan *plan, const struct jb_plan_input *in, struct jb_error *err)
+{
+    static const enum jb_controller counters[] = {JB_CTL_UNIFIED, JB_CTL_CPUACCT};
+    const struct jb_cg_layout *layout = &in->host->cgroups;
+    char where[512];
+    if (plan->cpu_ns == JB_UNSET)
+        return 0;
+    for (size_t i = 0; i < JB_ARRAY_LEN(counters); i++)
+        if (layout->ctl[counters[i]].version != 0 && layout->ctl[counters[i]].writable)
+            return 0;
+    if (jb_make_degrade(plan, in, JB_DEGRADE_CPU,
+                        "no group that counts CPU time can be made: cpu_time is not kept"))
+        return 0;
+    return jb_fail(err, EACCES,
+                   "%s: no cgroup that counts CPU time can be made here. Start jobbox where its cgroup can "
+                   "be written, or "
+                   "say that the job may do without: allow_degraded: [cpu]",
+                   jb_spec_where(in->spec, JB_KEY_CPU_TIME, where, sizeof(where)));
+}
+
 /* Says everything that is missing in one go, with the words that would allow it. */
 static int choose_controllers(struct jb_plan *plan, const struct jb_plan_input *in, struct jb_error *err)
 {
@@ -69,6 +90,9 @@ static int choose_controllers(struct jb_plan *plan, const struct jb_plan_input *
             "%s. Start jobbox where its cgroup can be written, or say that the job may do without: "
             "allow_degraded: [%s]",
             missing.data, names.data);
+    int r = cpu_time_counted(plan, in, err);
+    if (r < 0)
+        return r;
     /* a controller with nothing to limit is not worth its group unless it counts something */
     plan->cgroup.use[JB_CTL_CPU] = plan->cgroup.use[JB_CTL_CPU] && want[JB_CTL_CPU];
     if (layout->no_io_counts && !want[JB_CTL_IO])

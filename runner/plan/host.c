@@ -20,27 +20,24 @@
 #include "base/kfile.h"
 
 /*
- * What of /proc a job has no business with. Files are covered by /dev/null, directories by an empty one; the
- * last group stays visible but cannot be written: for uid 0 many of them check the uid, not a capability.
+ * What of /proc and /sys a job has no business with. Files are covered by /dev/null, directories by an empty one. The
+ * last two lists are for jobs that are uid 0 on the host: they check the uid, not a capability, so anybody else is kept
+ * out by their modes. What is read-only there stays visible.
  */
-static const char *const proc_mask_files[] = {"/proc/kcore",       "/proc/keys",          "/proc/timer_list",
-                                              "/proc/sched_debug", "/proc/latency_stats", "/proc/kpagecount",
-                                              "/proc/kpageflags",  "/proc/kpagecgroup"};
-static const char *const proc_mask_dirs[] = {"/proc/acpi", "/proc/scsi", "/sys/firmware",
-                                             "/sys/devices/virtual/powercap"};
-static const char *const proc_readonly[] = {"/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus",
+static const char *const mask_files[] = {"/proc/keys", "/proc/sched_debug"};
+static const char *const mask_dirs[] = {"/proc/acpi", "/proc/scsi", "/sys/firmware",
+                                        "/sys/devices/virtual/powercap"};
+static const char *const root_mask_files[] = {"/proc/kcore",      "/proc/timer_list", "/proc/latency_stats",
+                                              "/proc/kpagecount", "/proc/kpageflags", "/proc/kpagecgroup"};
+static const char *const root_readonly[] = {"/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus",
                                             "/proc/fs",  "/proc/mtrr"};
 
-static int existing(const char *const *paths, size_t n, struct jb_strv *ret)
+static int add_all(const char *const *paths, size_t n, struct jb_strv *ret)
 {
-    for (size_t i = 0; i < n; i++) {
-        if (access(paths[i], F_OK) < 0)
-            continue;
-        int r = jb_strv_add(ret, paths[i]);
-        if (r < 0)
-            return r;
-    }
-    return 0;
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < n; i++)
+        r = jb_strv_add(ret, paths[i]);
+    return r;
 }
 
 static int by_text(const void *a, const void *b)
@@ -105,7 +102,7 @@ static void whole_disks(struct jb_mounts *mounts)
     jb_kdir_close(&dev);
 }
 
-int jb_host_probe(bool privileged, struct jb_host *ret, struct jb_error *err)
+int jb_host_probe(bool privileged, bool want_mounts, struct jb_host *ret, struct jb_error *err)
 {
     struct jb_host host = {0};
     struct utsname uts;
@@ -121,7 +118,8 @@ int jb_host_probe(bool privileged, struct jb_host *ret, struct jb_error *err)
     if (jb_kread_line(&proc, "sys/kernel/random/boot_id", line, sizeof(line)) == 0)
         (void)snprintf(host.boot_id, sizeof(host.boot_id), "%s", line);
     jb_kdir_close(&proc);
-    r = jb_mounts_read(&host.mounts, err);
+    if (want_mounts)
+        r = jb_mounts_read(&host.mounts, err);
     if (r == 0)
         r = jb_cg_layout_probe(NULL, &host.cgroups, err);
     if (r < 0) {
@@ -129,11 +127,13 @@ int jb_host_probe(bool privileged, struct jb_host *ret, struct jb_error *err)
         return r;
     }
     whole_disks(&host.mounts);
-    r = existing(proc_mask_files, JB_ARRAY_LEN(proc_mask_files), &host.mask_files);
+    r = add_all(mask_files, JB_ARRAY_LEN(mask_files), &host.mask_files);
     if (r == 0)
-        r = existing(proc_mask_dirs, JB_ARRAY_LEN(proc_mask_dirs), &host.mask_dirs);
-    if (r == 0)
-        r = existing(proc_readonly, JB_ARRAY_LEN(proc_readonly), &host.readonly_paths);
+        r = add_all(mask_dirs, JB_ARRAY_LEN(mask_dirs), &host.mask_dirs);
+    if (r == 0 && privileged)
+        r = add_all(root_mask_files, JB_ARRAY_LEN(root_mask_files), &host.root_mask_files);
+    if (r == 0 && privileged)
+        r = add_all(root_readonly, JB_ARRAY_LEN(root_readonly), &host.readonly_paths);
     if (r == 0 && !privileged)
         r = read_root(&host);
     if (r < 0) {
@@ -152,6 +152,7 @@ void jb_host_free(struct jb_host *host)
     jb_strv_free(&host->root_links);
     jb_strv_free(&host->mask_files);
     jb_strv_free(&host->mask_dirs);
+    jb_strv_free(&host->root_mask_files);
     jb_strv_free(&host->readonly_paths);
     *host = (struct jb_host){0};
 }

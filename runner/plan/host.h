@@ -24,11 +24,14 @@ struct jb_host {
     struct jb_cg_layout cgroups;
     struct jb_strv
         root_dirs; /* names in / that are directories, sorted (for composing a root without privilege) */
-    struct jb_strv root_links;                            /* "name=target": symlinks in /, sorted */
-    struct jb_strv mask_files, mask_dirs, readonly_paths; /* of /proc: those of our lists that exist here */
+    struct jb_strv root_links;                      /* "name=target": symlinks in /, sorted */
+    struct jb_strv mask_files, mask_dirs;           /* of /proc and /sys; not every kernel has each */
+    struct jb_strv root_mask_files, readonly_paths; /* which only uid 0 could read, or write */
+    /* of /proc: those of our lists that exist here */
 };
 
-int jb_host_probe(bool privileged, struct jb_host *ret, struct jb_error *err);
+/* `want_mounts`: the mount table is needed (image: host, I/O limits); it is the dearest part. */
+int jb_host_probe(bool privileged, bool want_mounts, struct jb_host *ret, struct jb_error *err);
 void jb_host_free(struct jb_host *host);
 
 struct jb_submitter {

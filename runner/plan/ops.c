@@ -187,10 +187,20 @@ static int root(struct jb_plan *plan, const struct jb_plan_input *in)
     return r;
 }
 
+/*
+ * As root an overlay can have directories of its upper that show nothing of the image below: as good as a mount of
+ * their own, and cheaper. In a user namespace older kernels cannot mark them.
+ */
+static unsigned fresh_flags(const struct jb_plan *plan)
+{
+    return plan->userns ? 0U : JB_OPF_IN_UPPER;
+}
+
 static int system_mounts(struct jb_plan *plan, const struct jb_plan_input *in)
 {
     /* a /sys of the box's own shows its network namespace; with the host's network only a bind is allowed */
     bool host_sys = plan->userns && plan->network == JB_NETWORK_HOST;
+    unsigned fresh = fresh_flags(plan);
     const struct jb_op ops[] = {
         {.kind = JB_OP_PROC, .target = "/proc"},
         {.kind = host_sys ? JB_OP_BIND : JB_OP_SYSFS,
@@ -198,15 +208,18 @@ static int system_mounts(struct jb_plan *plan, const struct jb_plan_input *in)
          .source = "/sys",
          .target = "/sys"},
         {.kind = JB_OP_DEV, .target = "/dev", .bytes = plan->memory_max},
-        {.kind = JB_OP_SCRATCH_BIND, .target = "/tmp", .mode = 01777},
+        {.kind = JB_OP_SCRATCH_BIND, .flags = fresh, .target = "/tmp", .mode = 01777},
         {.kind = JB_OP_SCRATCH_BIND, .flags = JB_OPF_OPTIONAL, .target = "/var/tmp", .mode = 01777},
-        {.kind = JB_OP_SCRATCH_BIND, .target = "/run", .mode = 0755},
+        {.kind = JB_OP_SCRATCH_BIND, .flags = fresh, .target = "/run", .mode = 0755},
     };
     int r = 0;
     for (size_t i = 0; r == 0 && i < JB_ARRAY_LEN(ops); i++)
         r = add(plan, ops[i]);
-    if (r == 0)
+    bool host_root = !plan->userns && plan->uid == 0;
+    if (r == 0 && host_root)
         r = add_all(plan, JB_OP_READONLY, JB_OPF_OPTIONAL, &in->host->readonly_paths);
+    if (r == 0 && host_root)
+        r = add_all(plan, JB_OP_MASK_FILE, JB_OPF_OPTIONAL, &in->host->root_mask_files);
     if (r == 0)
         r = add_all(plan, JB_OP_MASK_FILE, JB_OPF_OPTIONAL, &in->host->mask_files);
     if (r == 0)
@@ -295,7 +308,7 @@ int jb_make_ops(struct jb_plan *plan, const struct jb_plan_input *in, struct jb_
     plan->workdir = in->spec->workdir ? jb_arena_strdup(&plan->arena, in->spec->workdir) : JB_WORKDIR;
     if (!in->spec->workdir) /* always fresh and empty, whatever the image has there */
         r = add(plan, (struct jb_op){.kind = JB_OP_SCRATCH_BIND,
-                                     .flags = JB_OPF_JOB_OWNED,
+                                     .flags = JB_OPF_JOB_OWNED | fresh_flags(plan),
                                      .target = JB_WORKDIR,
                                      .mode = 0755});
     if (r < 0)

@@ -54,6 +54,8 @@ enum jb_op_flags {
     JB_OPF_OR_RO_BIND = 1 << 3, /* overlay: where the kernel refuses this lower, show it read-only instead */
     JB_OPF_AS_SUBMITTER = 1 << 4, /* the source path comes from the submitter: opened with his credentials */
     JB_OPF_JOB_OWNED = 1 << 5,    /* scratch-bind: belongs to the job */
+    JB_OPF_IN_UPPER =
+        1 << 6, /* scratch-bind: a directory of the root\'s upper instead, which hides the image\'s */
 };
 
 struct jb_op {

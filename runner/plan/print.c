@@ -31,6 +31,7 @@ static const struct {
     {JB_OPF_OR_RO_BIND, "or-read-only"},
     {JB_OPF_AS_SUBMITTER, "as-submitter"},
     {JB_OPF_JOB_OWNED, "of-the-job"},
+    {JB_OPF_IN_UPPER, "in-upper"},
 };
 
 static json_t *namespaces_json(const struct jb_plan *plan)

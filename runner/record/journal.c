@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -81,7 +80,8 @@ static int append_locked(int fd, const char *line, size_t len, enum jb_sync sync
     return r;
 }
 
-static int append_line(int state_fd, enum jb_sync sync, const char *line, size_t len, struct jb_error *err)
+int jb_journal_append_line(int state_fd, enum jb_sync sync, const char *line, size_t len,
+                           struct jb_error *err)
 {
     char name[32];
     month_name(jb_wall_us(NULL), 0, name, sizeof(name));
@@ -99,38 +99,7 @@ int jb_journal_append(int state_fd, enum jb_sync sync, const json_t *record, str
     jb_autofree char *line = NULL;
     size_t len;
     int r = jb_record_line(record, &line, &len, err);
-    return r < 0 ? r : append_line(state_fd, sync, line, len, err);
-}
-
-static void *write_one(void *arg)
-{
-    struct jb_journal_writer *w = arg;
-    w->result = append_line(w->state_fd, w->sync, w->line, w->len, &w->err);
-    return NULL;
-}
-
-void jb_journal_begin(struct jb_journal_writer *writer, int state_fd, enum jb_sync sync, const char *line,
-                      size_t len)
-{
-    sigset_t all;
-    sigset_t old;
-    *writer = (struct jb_journal_writer){.state_fd = state_fd, .sync = sync, .line = line, .len = len};
-    sigfillset(&all);
-    (void)pthread_sigmask(SIG_SETMASK, &all, &old);
-    writer->running = pthread_create(&writer->thread, NULL, write_one, writer) == 0;
-    (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
-    if (!writer->running)
-        (void)write_one(writer);
-}
-
-int jb_journal_end(struct jb_journal_writer *writer, struct jb_error *err)
-{
-    if (writer->running)
-        (void)pthread_join(writer->thread, NULL);
-    writer->running = false;
-    if (writer->result < 0 && err)
-        *err = writer->err;
-    return writer->result;
+    return r < 0 ? r : jb_journal_append_line(state_fd, sync, line, len, err);
 }
 
 static int file_has(int fd, const char *id)

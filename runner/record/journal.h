@@ -10,7 +10,6 @@
 #define JB_RECORD_JOURNAL_H
 
 #include <jansson.h>
-#include <pthread.h>
 #include <stdbool.h>
 
 #include "base/error.h"
@@ -23,23 +22,9 @@
  */
 int jb_journal_append(int state_fd, enum jb_sync sync, const json_t *record, struct jb_error *err);
 
-/*
- * The same in a thread of its own, for a line that jb_record_line made; `line` must stay until jb_journal_end, which
- * waits and returns what append would have. Where no thread can be had, begin does it all.
- */
-struct jb_journal_writer {
-    pthread_t thread;
-    bool running;
-    int state_fd;
-    enum jb_sync sync;
-    const char *line;
-    size_t len;
-    int result;
-    struct jb_error err;
-};
-void jb_journal_begin(struct jb_journal_writer *writer, int state_fd, enum jb_sync sync, const char *line,
-                      size_t len);
-int jb_journal_end(struct jb_journal_writer *writer, struct jb_error *err);
+/* The same for a line that jb_record_line made. */
+int jb_journal_append_line(int state_fd, enum jb_sync sync, const char *line, size_t len,
+                           struct jb_error *err);
 
 /* 1 when a record with this id is in the journal of this month or the one before, 0 when not. */
 int jb_journal_has(int state_fd, const char *id, struct jb_error *err);

@@ -110,24 +110,6 @@ static void one_line_a_record(void **state)
     assert_int_equal(jb_journal_has(d->fd, "C", &err), 0);
 }
 
-static void in_a_thread(void **state)
-{
-    const struct dir *d = *state;
-    struct jb_error err = {0};
-    struct jb_journal_writer writer;
-    jb_autofree char *line = NULL;
-    size_t len = 0;
-    json_t *r = record("A", 3);
-    assert_ok(jb_record_line(r, &line, &len, &err), &err);
-    json_decref(r);
-    jb_journal_begin(&writer, d->fd, JB_SYNC_NEVER, line, len);
-    assert_ok(jb_journal_end(&writer, &err), &err);
-    assert_int_equal(jb_journal_has(d->fd, "A", &err), 1);
-    jb_journal_begin(&writer, -1, JB_SYNC_NEVER, line, len);
-    assert_int_equal(jb_journal_end(&writer, &err), -EBADF);
-    assert_contains(err.text, "writing the record to journal/");
-}
-
 static void torn_lines_are_closed_and_do_not_count(void **state)
 {
     const struct dir *d = *state;
@@ -286,10 +268,13 @@ static void sinks_get_the_line(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        with_dir(one_line_a_record),         with_dir(in_a_thread),
-        with_dir(labels_do_not_count),       with_dir(torn_lines_are_closed_and_do_not_count),
-        with_dir(symlinks_are_not_followed), with_dir(several_writers_lose_nothing),
-        with_dir(sinks_get_the_line),        with_dir(what_does_not_fit_is_cut_back),
+        with_dir(one_line_a_record),
+        with_dir(labels_do_not_count),
+        with_dir(torn_lines_are_closed_and_do_not_count),
+        with_dir(symlinks_are_not_followed),
+        with_dir(several_writers_lose_nothing),
+        with_dir(sinks_get_the_line),
+        with_dir(what_does_not_fit_is_cut_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
