@@ -58,8 +58,7 @@ static int make_nodes(struct jb_rootfs *fs, int dev, struct jb_error *err)
             int r = bind_node(fs, dev, i, err);
             if (r < 0)
                 return r;
-        } else if (mknodat(dev, nodes[i].name, S_IFCHR | 0666, makedev(nodes[i].major, nodes[i].minor)) < 0 ||
-                   fchmodat(dev, nodes[i].name, 0666, 0) < 0) {
+        } else if (mknodat(dev, nodes[i].name, S_IFCHR | 0666, makedev(nodes[i].major, nodes[i].minor)) < 0) {
             return jb_fail_errno(err, errno, "/dev/%s in the box", nodes[i].name);
         }
     }

@@ -170,12 +170,24 @@ static bool has_capabilities(void)
     return (effective & needed) == needed;
 }
 
+/* Most accounts that run jobs by hand are in the file; to ask the name service means sockets, plugins and a cache daemon. */
+static bool find_in_file(uid_t uid, struct passwd *pw, char *buf, size_t len)
+{
+    jb_autofile FILE *file = fopen("/etc/passwd", "re");
+    struct passwd *found = NULL;
+    while (file && fgetpwent_r(file, pw, buf, len, &found) == 0)
+        if (found->pw_uid == uid)
+            return true;
+    return false;
+}
+
 static int look_up_user(struct jb_submitter *s)
 {
     char buf[4096];
     struct passwd pw;
     struct passwd *found = NULL;
-    if (getpwuid_r(s->uid, &pw, buf, sizeof(buf), &found) == 0 && found) {
+    if (find_in_file(s->uid, &pw, buf, sizeof(buf)) ||
+        (getpwuid_r(s->uid, &pw, buf, sizeof(buf), &found) == 0 && found)) {
         s->user = strdup(pw.pw_name);
         s->home = strdup(pw.pw_dir && pw.pw_dir[0] == '/' ? pw.pw_dir : "/");
     } else {
