@@ -84,7 +84,16 @@ struct jb_isolation {
     uint32_t uid, gid;         /* real ids, as this namespace sees them */
     struct jb_cpus cpus, mems; /* allowed lists */
 };
-int jb_box_isolation(const struct jb_box *box, struct jb_isolation *ret, struct jb_error *err);
+
+/* The supervisor's own namespaces, to tell the box's from; they can be read while the box is built. */
+#define JB_NAMESPACES 7
+struct jb_own_namespaces {
+    uint64_t ids[JB_NAMESPACES];
+};
+int jb_own_namespaces(struct jb_own_namespaces *ret, struct jb_error *err);
+
+int jb_box_isolation(const struct jb_box *box, const struct jb_own_namespaces *ours, struct jb_isolation *ret,
+                     struct jb_error *err);
 
 /* Compares with the plan; -EIO naming the first thing that is weaker than planned. */
 int jb_isolation_verify(const struct jb_plan *plan, const struct jb_isolation *got, struct jb_error *err);

@@ -111,7 +111,5 @@ int jb_rootfs_dev(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error 
         r = mount_below(fs, dev, "pts", "devpts", pts_options, fs->plan->userns ? 2 : 3, err);
     if (r == 0)
         r = mount_below(fs, dev, "shm", "tmpfs", shm_options, op->bytes == JB_UNSET ? 1 : 2, err);
-    if (r == 0)
-        r = mount_below(fs, dev, "mqueue", "mqueue", NULL, 0, err);
     return r;
 }

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <sched.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -67,24 +68,39 @@ static int status_cpus(const char *status, const char *name, struct jb_cpus *ret
     return r < 0 ? r : jb_cpus_parse(text, ret);
 }
 
-/* A namespace is the box's own when it is another one than ours. */
-static int read_namespaces(const struct jb_kdir *dir, struct jb_isolation *got)
+static const struct {
+    const char *name;
+    size_t own; /* offset of the flag */
+} namespaces[] = {
+    {"ns/user", offsetof(struct jb_isolation, userns)},   {"ns/mnt", offsetof(struct jb_isolation, mount)},
+    {"ns/pid", offsetof(struct jb_isolation, pid)},       {"ns/ipc", offsetof(struct jb_isolation, ipc)},
+    {"ns/uts", offsetof(struct jb_isolation, uts)},       {"ns/net", offsetof(struct jb_isolation, net)},
+    {"ns/cgroup", offsetof(struct jb_isolation, cgroup)},
+};
+_Static_assert(JB_ARRAY_LEN(namespaces) == JB_NAMESPACES,
+               "as many namespaces as struct jb_own_namespaces has room for");
+
+int jb_own_namespaces(struct jb_own_namespaces *ret, struct jb_error *err)
 {
-    const struct {
-        const char *name;
-        bool *own;
-    } spaces[] = {
-        {"ns/user", &got->userns},   {"ns/mnt", &got->mount}, {"ns/pid", &got->pid},
-        {"ns/ipc", &got->ipc},       {"ns/uts", &got->uts},   {"ns/net", &got->net},
-        {"ns/cgroup", &got->cgroup},
-    };
     jb_autoclose int self = open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    for (size_t i = 0; i < JB_ARRAY_LEN(spaces); i++) {
-        struct stat ours;
-        struct stat theirs;
-        if (fstatat(dir->fd, spaces[i].name, &theirs, 0) < 0 || fstatat(self, spaces[i].name, &ours, 0) < 0)
+    for (size_t i = 0; i < JB_ARRAY_LEN(namespaces); i++) {
+        struct stat st;
+        if (fstatat(self, namespaces[i].name, &st, 0) < 0)
+            return jb_fail_errno(err, errno, "/proc/self/%s", namespaces[i].name);
+        ret->ids[i] = st.st_ino;
+    }
+    return 0;
+}
+
+/* A namespace is the box's own when it is another one than ours. */
+static int read_namespaces(const struct jb_kdir *dir, const struct jb_own_namespaces *ours,
+                           struct jb_isolation *got)
+{
+    for (size_t i = 0; i < JB_ARRAY_LEN(namespaces); i++) {
+        struct stat st;
+        if (fstatat(dir->fd, namespaces[i].name, &st, 0) < 0)
             return -errno;
-        *spaces[i].own = ours.st_ino != theirs.st_ino || ours.st_dev != theirs.st_dev;
+        *(bool *)((char *)got + namespaces[i].own) = st.st_ino != ours->ids[i];
     }
     return 0;
 }
@@ -131,7 +147,8 @@ static int read_status(const char *status, struct jb_isolation *got)
     return r < 0 ? r : status_cpus(status, "Mems_allowed_list", &got->mems);
 }
 
-int jb_box_isolation(const struct jb_box *box, struct jb_isolation *ret, struct jb_error *err)
+int jb_box_isolation(const struct jb_box *box, const struct jb_own_namespaces *ours, struct jb_isolation *ret,
+                     struct jb_error *err)
 {
     struct jb_isolation got = {0};
     struct jb_kdir dir = {.fd = -1};
@@ -145,7 +162,7 @@ int jb_box_isolation(const struct jb_box *box, struct jb_isolation *ret, struct 
     if (r == 0)
         r = read_status(status, &got);
     if (r == 0)
-        r = read_namespaces(&dir, &got);
+        r = read_namespaces(&dir, ours, &got);
     read_root(&dir, &got);
     jb_kdir_close(&dir);
     if (r < 0)

@@ -257,7 +257,10 @@ static int remove_group(const struct jb_cgroup *cg, const struct jb_cg_group *g,
                         struct jb_error *err)
 {
     struct removal rm = {.ops = jb_cg_group_ops(cg, g), .group = g};
-    int r;
+    /* most jobs make no groups of their own: there is nothing to look for below */
+    int r = rm.ops->remove(rm.group, &g->parent, cg->name);
+    if (r == 0 || r == -ENOENT)
+        return 0;
     for (uint64_t pause = NAP_FIRST_NS;; nap(&pause, deadline)) {
         rm.busy = 0;
         r = jb_cg_walk(&g->parent, cg->name, remove_one, &rm);

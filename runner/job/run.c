@@ -218,8 +218,9 @@ static int verify(struct attempt *a, struct jb_error *err)
 {
     struct jb_isolation isolation;
     struct jb_cg_readback readback;
-    int r = 0;
-    if (a->cgroup)
+    struct jb_own_namespaces ours;
+    int r = jb_own_namespaces(&ours, err);
+    if (r == 0 && a->cgroup)
         r = jb_cgroup_readback(a->cgroup, &readback, err);
     if (r == 0 && a->cgroup)
         r = jb_cgroup_verify(&a->plan->cgroup, &readback, err);
@@ -228,7 +229,7 @@ static int verify(struct attempt *a, struct jb_error *err)
         a->box_up = r == 0;
     }
     if (r == 0)
-        r = jb_box_isolation(&a->box, &isolation, err);
+        r = jb_box_isolation(&a->box, &ours, &isolation, err);
     if (r == 0)
         r = jb_isolation_verify(a->plan, &isolation, err);
     if (r == 0)

@@ -30,7 +30,7 @@ static const char *const mask_dirs[] = {"/proc/acpi", "/proc/scsi", "/sys/firmwa
 static const char *const root_mask_files[] = {"/proc/kcore",      "/proc/timer_list", "/proc/latency_stats",
                                               "/proc/kpagecount", "/proc/kpageflags", "/proc/kpagecgroup"};
 static const char *const root_readonly[] = {"/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus",
-                                            "/proc/fs",  "/proc/mtrr"};
+                                            "/proc/fs"};
 
 static int add_all(const char *const *paths, size_t n, struct jb_strv *ret)
 {

@@ -38,7 +38,7 @@ enum jb_op_kind {
     JB_OP_FILE,          /* target gets `text`: mode; owned by the job */
     JB_OP_PROC,
     JB_OP_SYSFS,
-    JB_OP_DEV,       /* tmpfs with null zero full random urandom tty, pts, ptmx, shm, mqueue, fd links */
+    JB_OP_DEV,       /* tmpfs with null zero full random urandom tty, pts, ptmx, shm, fd links */
     JB_OP_MASK_FILE, /* /dev/null over target */
     JB_OP_MASK_DIR,  /* an empty read-only directory over target */
     JB_OP_READONLY,  /* target remounted read-only in place */

@@ -245,7 +245,6 @@ echo x >/dev/null; head -c 3 /dev/zero | od -An -tx1; readlink /dev/fd; touch /d
     exits 0
     out_is "fd
 full
-mqueue
 null
 ptmx
 pts

@@ -269,8 +269,6 @@ static void sequence(void **state)
         "attach m4 -> image/dev/pts\n"
         "make tmpfs mode=1777\n"
         "attach m5 -> image/dev/shm\n"
-        "make mqueue\n"
-        "attach m6 -> image/dev/mqueue\n"
         "clone stage/dir0\n"
         "attach stage/dir0 -> image/tmp\n"
         "clone stage/empty\n"
@@ -283,7 +281,7 @@ static void sequence(void **state)
         "setattr data ro [recursive]\n"
         "attach data -> image/data/sets\n"
         "make tmpfs mode=1777 size=4096\n"
-        "attach m7 -> image/fast\n"
+        "attach m6 -> image/fast\n"
         "pivot image\n",
     };
     for (size_t i = 0; i < JB_ARRAY_LEN(parts); i++)
