@@ -23,11 +23,10 @@
 
 /* As fork(2), into new namespaces and, where there is a descriptor for it, into the v2 group at once. */
 /* NOLINTNEXTLINE(readability-non-const-parameter): the kernel writes to ret_pidfd */
-static pid_t clone_box(const struct jb_plan *plan, int cgroup_fd, bool has_network, int *ret_pidfd)
+static pid_t clone_box(const struct jb_plan *plan, int cgroup_fd, int *ret_pidfd)
 {
-    unsigned later = CLONE_NEWCGROUP | (has_network ? CLONE_NEWNET : 0U);
     struct clone_args args = {
-        .flags = (plan->namespaces & ~later) | CLONE_PIDFD,
+        .flags = (plan->namespaces & ~(unsigned)CLONE_NEWCGROUP) | CLONE_PIDFD,
         .pidfd = (uint64_t)(uintptr_t)ret_pidfd,
         .exit_signal = SIGCHLD,
     };
@@ -87,7 +86,7 @@ int jb_box_launch(const struct jb_box_parts *parts, struct jb_box *ret, struct j
     box.control = pair[0];
     jb_autoclose int theirs = pair[1];
     int cgroup_fd = parts->cgroup ? jb_cgroup_v2_fd(parts->cgroup) : -1;
-    box.pid = clone_box(parts->plan, cgroup_fd, parts->netns_fd >= 0, &box.pidfd);
+    box.pid = clone_box(parts->plan, cgroup_fd, &box.pidfd);
     if (box.pid == 0) {
         const struct jb_build build = {.parts = parts, .control = theirs, .init_fd = init_fd};
         jb_build_run(&build);

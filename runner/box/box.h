@@ -39,8 +39,7 @@ struct jb_box_parts {
     const char
         *dir; /* absolute path of a directory of this box alone, a mount point that only the box sees */
     const struct jb_cgroup
-        *cgroup;  /* begun: its v2 leaf is entered at once, the rest with jb_box_join; NULL: none */
-    int netns_fd; /* a network namespace for it; -1: it makes its own if the plan says so */
+        *cgroup; /* begun: its v2 leaf is entered at once, the rest with jb_box_join; NULL: none */
     int lock_fd; /* closed in the box at once: the lock must go with the supervisor, not with its children; -1: none */
     struct jb_box_io io;
 };

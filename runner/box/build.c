@@ -13,12 +13,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <net/if.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -26,7 +29,6 @@
 #include "base/fd.h"
 #include "box/identity.h"
 #include "box/message.h"
-#include "box/netns.h"
 #include "box/rootfs.h"
 
 static _Noreturn void give_up(const struct jb_build *b, const struct jb_error *err)
@@ -91,16 +93,15 @@ static int join_cgroups(const struct jb_build *b, struct jb_error *err)
     return 0;
 }
 
-static int enter_network(const struct jb_build *b, struct jb_error *err)
+static int loopback_up(const struct jb_plan *plan, struct jb_error *err)
 {
-    if (!(b->parts->plan->namespaces & CLONE_NEWNET))
+    if (!(plan->namespaces & CLONE_NEWNET))
         return 0;
-    if (b->parts->netns_fd >= 0) /* its loopback is up already */
-        return setns(b->parts->netns_fd, CLONE_NEWNET) < 0
-                   ? jb_fail_errno(err, errno, "entering the box's network")
-                   : 0;
-    int r = jb_netns_loopback_up();
-    return r < 0 ? jb_fail_errno(err, r, "bringing up the box's loopback interface") : 0;
+    jb_autoclose int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    struct ifreq request = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
+    if (fd < 0 || ioctl(fd, SIOCSIFFLAGS, &request) < 0)
+        return jb_fail_errno(err, errno, "bringing up the box's loopback interface");
+    return 0;
 }
 
 /*
@@ -177,7 +178,7 @@ static int prepare(const struct jb_build *b, int *ret_init, struct jb_error *err
     if (r == 0 && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
         r = jb_fail_errno(err, errno, "PR_SET_DUMPABLE");
     if (r == 0)
-        r = enter_network(b, err);
+        r = loopback_up(b->parts->plan, err);
     (void)umask(0);
     if (r == 0)
         r = build_root(b, err);

@@ -20,7 +20,6 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/fd.h"
-#include "box/netns.h"
 #include "job/artifacts.h"
 #include "job/boxdir.h"
 #include "job/job.h"
@@ -42,7 +41,6 @@ struct attempt {
     int box_fd, lock_fd, file_fd; /* directory, ledger slot, box.jsonl */
     char *box_dir;
     struct jb_cgroup *cgroup;
-    struct jb_netns netns;
     struct jb_box box;
     struct jb_streams streams;
     json_t *record;
@@ -243,7 +241,6 @@ static int launch(struct attempt *a, struct jb_error *err)
         .plan = a->plan,
         .dir = a->box_dir,
         .cgroup = a->cgroup,
-        .netns_fd = jb_netns_end(&a->netns),
         .lock_fd = a->lock_fd,
         .io = a->streams.job,
     };
@@ -475,7 +472,6 @@ static void give_back(struct attempt *a)
 
 static void attempt_free(struct attempt *a)
 {
-    jb_netns_close(&a->netns);
     if (a->streams_open)
         jb_streams_close(&a->streams);
     jb_cgroup_free(a->cgroup);
@@ -494,8 +490,7 @@ static void attempt_free(struct attempt *a)
 int jb_job_run(const struct jb_job_options *options, json_t **ret_record, enum jb_job_failure *ret_failure,
                struct jb_error *warning, struct jb_error *err)
 {
-    struct attempt a = {
-        .o = options, .box_fd = -1, .lock_fd = -1, .file_fd = -1, .box = JB_BOX_INIT, .netns = JB_NETNS_INIT};
+    struct attempt a = {.o = options, .box_fd = -1, .lock_fd = -1, .file_fd = -1, .box = JB_BOX_INIT};
     struct jb_error failure = {0};
     json_t *artifacts = NULL;
     sigset_t old;
@@ -507,8 +502,6 @@ int jb_job_run(const struct jb_job_options *options, json_t **ret_record, enum j
         *ret_failure = JB_JOB_NO_BOX;
         return signal_fd;
     }
-    if (options->submitter->privileged && options->spec->network == JB_NETWORK_NONE)
-        jb_netns_begin(&a.netns);
     int r = prepare(&a, ret_failure, err);
     if (r < 0) {
         give_back(&a);
