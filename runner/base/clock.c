@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "base/crashpoint.h"
 #include "base/units.h"
 
 uint64_t jb_mono_ns(const struct jb_clock *clock)
@@ -25,7 +26,11 @@ uint64_t jb_wall_us(const struct jb_clock *clock)
         return clock->wall_us(clock->ctx);
     struct timespec ts;
     (void)clock_gettime(CLOCK_REALTIME, &ts);
-    return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+    uint64_t us = (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+#ifdef JB_CRASH_POINTS
+    us += (uint64_t)jb_crash_clock_us();
+#endif
+    return us;
 }
 
 /* Gregorian calendar, counted in eras of 400 years that begin on 1 March, so that leap days come last. */

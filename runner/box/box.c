@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/crashpoint.h"
 #include "base/fd.h"
 #include "box/build.h"
 #include "box/message.h"
@@ -96,6 +97,7 @@ int jb_box_launch(const struct jb_box_parts *parts, struct jb_box *ret, struct j
         jb_close(&box.control);
         return clone_failed(parts->plan, saved, err);
     }
+    JB_CRASH_POINT(box_cloned);
     *ret = box;
     return 0;
 }
@@ -110,6 +112,7 @@ int jb_box_join(const struct jb_box *box, const struct jb_cgroup *cgroup, struct
     for (size_t i = 0; i < n; i++)
         msg.text[i] = (char)which[i];
     int r = jb_msg_send(box->control, &msg, n, fds, n);
+    JB_CRASH_POINT(groups_handed);
     return r < 0 && r != -EPIPE ? jb_fail_errno(err, r, "handing the cgroups to the box") : 0;
 }
 

@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/crashpoint.h"
 #include "base/fd.h"
 #include "box/identity.h"
 #include "box/message.h"
@@ -87,9 +88,11 @@ static int join_cgroups(const struct jb_build *b, struct jb_error *err)
             return jb_fail_errno(err, errno, "joining the box's %s cgroup",
                                  jb_controller_name((enum jb_controller)msg.text[i]));
         (void)close(fds[i]);
+        JB_CRASH_POINT(group_joined);
     }
     if ((b->parts->plan->namespaces & CLONE_NEWCGROUP) && unshare(CLONE_NEWCGROUP) < 0)
         return jb_fail_errno(err, errno, "making a cgroup namespace");
+    JB_CRASH_POINT(groups_joined);
     return 0;
 }
 
@@ -141,6 +144,7 @@ static int build_root(const struct jb_build *b, struct jb_error *err)
     struct jb_msg msg = {.type = JB_MSG_SCRATCH};
     if (r == 0)
         (void)jb_msg_send(b->control, &msg, 0, &fs.scratch_fd, 1);
+    JB_CRASH_POINT(scratch_told);
     jb_close(&fs.scratch_fd);
     jb_close(&fs.root_fd);
     return r;
@@ -169,16 +173,20 @@ static int arrange_fds(const struct jb_build *b, int *ret_init, struct jb_error 
 
 static int prepare(const struct jb_build *b, int *ret_init, struct jb_error *err)
 {
+    JB_CRASH_POINT(first_born);
     if (b->parts->lock_fd >= 0)
         (void)close(b->parts->lock_fd);
     if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
         return jb_fail_errno(err, errno, "asking to die with the supervisor");
+    JB_CRASH_POINT(first_tied);
     int r = map_ids(b->parts->plan, err);
+    JB_CRASH_POINT(ids_mapped);
     /* not before: it takes /proc/self/uid_map away from us */
     if (r == 0 && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
         r = jb_fail_errno(err, errno, "PR_SET_DUMPABLE");
     if (r == 0)
         r = loopback_up(b->parts->plan, err);
+    JB_CRASH_POINT(loopback_up);
     (void)umask(0);
     if (r == 0)
         r = build_root(b, err);
@@ -187,13 +195,20 @@ static int prepare(const struct jb_build *b, int *ret_init, struct jb_error *err
         r = join_cgroups(b, err);
     if (r == 0)
         r = pin(b->parts->plan, err);
+    JB_CRASH_POINT(pinned);
     if (r == 0)
         r = limit_cores(err);
+    JB_CRASH_POINT(cores_limited);
     if (r == 0)
         r = arrange_fds(b, ret_init, err);
+    JB_CRASH_POINT(fds_arranged);
     if (r == 0)
         r = jb_become_job(b->parts->plan, err);
-    return r < 0 ? r : enter_workdir(b->parts->plan, err);
+    JB_CRASH_POINT(job_become);
+    if (r == 0)
+        r = enter_workdir(b->parts->plan, err);
+    JB_CRASH_POINT(workdir_entered);
+    return r;
 }
 
 _Noreturn void jb_build_run(const struct jb_build *build)

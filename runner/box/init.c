@@ -31,6 +31,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/crashpoint.h"
 #include "box/proto.h"
 
 #ifndef TIOCGPTPEER
@@ -221,6 +222,7 @@ int main(int argc, char **argv)
     sigset_t all;
     if (argc < 3)
         return 125;
+    JB_CRASH_POINT(init_begun);
     /* the job must not trace the process that reaps it */
     (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
     (void)prctl(PR_SET_NAME, "jobbox-init", 0, 0, 0);
@@ -242,12 +244,16 @@ int main(int argc, char **argv)
         return 1;
     }
     tell(&msg, in.master);
+    JB_CRASH_POINT(ready_told);
     if (listen_one(&msg) != JB_MSG_GO)
         return 1;
+    JB_CRASH_POINT(go_heard);
     int32_t errnum = start(&in, argv + 2);
+    JB_CRASH_POINT(job_started);
     msg = (struct jb_msg){
         .type = errnum ? JB_MSG_EXEC_FAILED : JB_MSG_STARTED, .errnum = errnum, .mono_ns = now_ns()};
     tell(&msg, -1);
+    JB_CRASH_POINT(started_told);
     for (int fd = 0; fd < 3;
          fd++) /* the supervisor sees end of file when the last of the job's own copies goes */
         close(fd);
@@ -256,9 +262,13 @@ int main(int argc, char **argv)
     else /* not even a fork */
         in.status = 126 << 8;
     uint64_t ended_ns = now_ns();
+    JB_CRASH_POINT(job_ended);
     kill_rest();
+    JB_CRASH_POINT(rest_killed);
     tell_end(&in, ended_ns);
+    JB_CRASH_POINT(end_told);
     while (listen_one(&msg) != 0 && msg.type != JB_MSG_QUIT) {
     }
+    JB_CRASH_POINT(quit_heard);
     return 0;
 }

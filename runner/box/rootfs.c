@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/crashpoint.h"
 #include "base/fd.h"
 #include "box/identity.h"
 
@@ -493,8 +494,10 @@ int jb_rootfs_build(struct jb_rootfs *fs, struct jb_error *err)
     int r = fs->api->make_private(fs->api->ctx);
     if (r < 0)
         return jb_fail_errno(err, r, "making the mounts private");
+    JB_CRASH_POINT(mounts_private);
     for (size_t i = 0; i < fs->plan->n_ops; i++) {
         r = run[fs->plan->ops[i].kind](fs, &fs->plan->ops[i], err);
+        JB_CRASH_POINT(op_done);
         if (r < 0)
             return r;
     }

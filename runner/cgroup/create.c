@@ -1,18 +1,17 @@
 /*
- * create.c - makes the groups of a box and fills them, or opens those that were made earlier; joins them.
+ * create.c - makes the groups of a box and fills them, or opens those that were made earlier.
  *
- * Owns: the struct jb_cgroup. Runs in: the supervisor; join in the box's first process. Privilege: write
- * access to the starter's own cgroups.
+ * Owns: the struct jb_cgroup. Runs in: the supervisor. Privilege: write access to the starter's own cgroups.
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/crashpoint.h"
 #include "cgroup/internal.h"
 
 const struct jb_cg_ops *jb_cg_group_ops(const struct jb_cgroup *cg, const struct jb_cg_group *group)
@@ -196,10 +195,12 @@ static int make_group(struct jb_cgroup *cg, struct jb_cg_group *g, const struct 
         (void)jb_wrap(err, "%s", jb_cg_group_text(cg, g, text, sizeof(text)));
         return r;
     }
+    JB_CRASH_POINT(group_made);
     r = open_group(g, cg->name, true);
-    return r < 0 ? jb_fail_errno(err, r, "opening the new group %s",
-                                 jb_cg_group_text(cg, g, text, sizeof(text)))
-                 : 0;
+    if (r < 0)
+        return jb_fail_errno(err, r, "opening the new group %s", jb_cg_group_text(cg, g, text, sizeof(text)));
+    JB_CRASH_POINT(group_opened);
+    return 0;
 }
 
 /* What to do about the errnos that kernels answer a value with. */
@@ -241,6 +242,7 @@ static int write_values(const struct jb_cgroup *cg, const struct jb_cg_write *wr
         const struct jb_cg_group *g = cg->of[w->controller];
         const char *value = w->long_value ? w->long_value : w->value;
         int r = jb_cg_group_ops(cg, g)->set(g, cg->name, w->controller, w->file, value);
+        JB_CRASH_POINT(value_written);
         if (r == 0 || (r == -ENOENT && w->optional))
             continue;
         char text[512];
@@ -389,6 +391,7 @@ static int complete(struct jb_cgroup *cg, const struct jb_cg_layout *layout, con
             r = make_group(cg, &cg->groups[i], cg->fault, err);
     if (r == 0)
         r = fill_cpuset(cg, writes.items, writes.len, err);
+    JB_CRASH_POINT(cpuset_filled);
     if (r == 0)
         r = write_values(cg, writes.items, writes.len, err);
     return r < 0 ? explain_cpuset(cg, r, err) : 0;
@@ -549,52 +552,4 @@ int jb_cgroup_v2_fd(const struct jb_cgroup *cg)
 {
     const struct jb_cg_group *g = jb_cg_v2(cg);
     return g ? g->dir.fd : -1;
-}
-
-/* All CPUs wished; the kernel keeps those of the cpuset. */
-static int reset_affinity(void)
-{
-    unsigned long all[JB_CPUS_MAX / (8 * sizeof(unsigned long))];
-    memset(all, 0xff, sizeof(all));
-    return sched_setaffinity(0, sizeof(all), (const cpu_set_t *)(const void *)all) < 0 ? -errno : 0;
-}
-
-static enum jb_controller first_of(const struct jb_cg_group *g)
-{
-    return (enum jb_controller)__builtin_ctz(g->controllers);
-}
-
-size_t jb_cgroup_join_fds(const struct jb_cgroup *cg, bool also_v2, int fds[JB_CTL_MAX],
-                          enum jb_controller which[JB_CTL_MAX])
-{
-    size_t n = 0;
-    for (size_t i = 0; i < cg->n_groups; i++) {
-        if (cg->groups[i].version == 2 && !also_v2)
-            continue;
-        which[n] = first_of(&cg->groups[i]);
-        fds[n++] = cg->groups[i].join_fd;
-    }
-    return n;
-}
-
-int jb_cgroup_join_self(const struct jb_cgroup *cg, bool also_v2, enum jb_controller *ret_which)
-{
-    for (size_t i = 0; i < cg->n_groups; i++) {
-        const struct jb_cg_group *g = &cg->groups[i];
-        if (g->version == 2 && !also_v2)
-            continue;
-        *ret_which = first_of(g);
-        if (g->join_fd < 0)
-            return -EBADF;
-        ssize_t n;
-        do
-            n = write(g->join_fd, "0", 1);
-        while (n < 0 && errno == EINTR);
-        if (n < 0)
-            return -errno;
-    }
-    if (!cg->of[JB_CTL_CPUSET])
-        return 0;
-    *ret_which = JB_CTL_CPUSET;
-    return reset_affinity();
 }

@@ -22,6 +22,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/crashpoint.h"
 #include "base/units.h"
 #include "cgroup/internal.h"
 
@@ -169,6 +170,7 @@ int jb_cgroup_kill(const struct jb_cgroup *cg, uint64_t timeout_ns, struct jb_er
     uint64_t deadline = jb_mono_ns(NULL) + timeout_ns;
     const struct jb_cg_group *v2 = jb_cg_v2(cg);
     int r = v2 ? jb_kwrite(&v2->dir, "cgroup.kill", "1") : -ENOENT;
+    JB_CRASH_POINT(group_killed);
     if (r == 0) {
         r = wait_unpopulated(v2, deadline);
         if (r < 0 && r != -ETIMEDOUT)
@@ -181,8 +183,10 @@ int jb_cgroup_kill(const struct jb_cgroup *cg, uint64_t timeout_ns, struct jb_er
         r = strike_all(cg, &found);
         if (r < 0)
             return jb_fail_errno(err, r, "%s: looking for the box's processes", cg->name);
-        if (found.seen == 0)
+        if (found.seen == 0) {
+            JB_CRASH_POINT(groups_empty);
             return 0;
+        }
         if (left(deadline) == 0)
             break;
         nap(&pause, deadline);
@@ -288,8 +292,10 @@ int jb_cgroup_destroy(struct jb_cgroup *cg, uint64_t timeout_ns, struct jb_error
         if (g->parent.fd < 0)
             continue;
         int r = remove_group(cg, g, deadline, failed ? NULL : err);
+        JB_CRASH_POINT(group_removed);
         if (r < 0 && !failed)
             failed = r;
     }
+    JB_CRASH_POINT(groups_removed);
     return failed;
 }

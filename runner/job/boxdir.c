@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/crashpoint.h"
 #include "base/fd.h"
 #include "base/json.h"
 #include "base/str.h"
@@ -90,7 +91,9 @@ int jb_boxdir_begin(int box_fd, const struct jb_plan *plan, const json_t *record
         openat(box_fd, BOX_FILE, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
         return jb_fail_errno(err, errno, "making " BOX_FILE " of the box");
+    JB_CRASH_POINT(box_file_made);
     r = append(fd, &buf, err);
+    JB_CRASH_POINT(box_file_begun);
     if (r == 0)
         *ret_fd = jb_take_fd(&fd);
     return r;

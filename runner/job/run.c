@@ -19,6 +19,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/crashpoint.h"
 #include "base/fd.h"
 #include "job/artifacts.h"
 #include "job/boxdir.h"
@@ -145,6 +146,7 @@ static int claim(struct attempt *a, const struct jb_machine *machine, const stru
     int r = jb_ledger_lock(dir, err);
     if (r < 0)
         return r;
+    JB_CRASH_POINT(alloc_locked);
     r = jb_ledger_read(dir, &ledger, err);
     if (r == 0)
         r = make_plan(a->o, machine, &ledger, &a->host, image, &a->id, &a->plan, ret_failure, err);
@@ -154,6 +156,7 @@ static int claim(struct attempt *a, const struct jb_machine *machine, const stru
         a->claimed = r == 0;
     }
     jb_ledger_unlock(dir);
+    JB_CRASH_POINT(claimed);
     jb_ledger_free(&ledger);
     return r;
 }
@@ -222,14 +225,17 @@ static int verify(struct attempt *a, struct jb_error *err)
         r = jb_cgroup_readback(a->cgroup, &readback, err);
     if (r == 0 && a->cgroup)
         r = jb_cgroup_verify(&a->plan->cgroup, &readback, err);
+    JB_CRASH_POINT(groups_verified);
     if (r == 0) {
         r = jb_box_await(&a->box, err);
         a->box_up = r == 0;
     }
+    JB_CRASH_POINT(box_ready);
     if (r == 0)
         r = jb_box_isolation(&a->box, &ours, &isolation, err);
     if (r == 0)
         r = jb_isolation_verify(a->plan, &isolation, err);
+    JB_CRASH_POINT(box_verified);
     if (r == 0)
         r = jb_record_isolation(a->record, a->plan, &isolation, a->cgroup ? &readback : NULL, err);
     return r;
@@ -254,7 +260,9 @@ static int build(struct attempt *a, struct jb_error *err)
     if (r < 0)
         return r;
     a->streams_open = true;
+    JB_CRASH_POINT(streams_opened);
     r = make_scratch_dir(a, err);
+    JB_CRASH_POINT(scratch_made);
     if (r == 0 && !a->plan->no_cgroups)
         r = jb_cgroup_begin(&a->host.cgroups, &a->plan->cgroup, &a->cgroup, err);
     if (r == 0)
@@ -340,8 +348,10 @@ static void run_box(struct attempt *a, int signal_fd, json_t **ret_artifacts, st
     };
     uint64_t setup_ns = jb_mono_ns(NULL) - a->begun_ns;
     int r = jb_supervise_go(&s, err);
+    JB_CRASH_POINT(go_told);
     if (r == 0) /* what was read back; the job need not wait for it */
         r = save_record(a, err);
+    JB_CRASH_POINT(draft_saved);
     if (r == 0)
         r = jb_supervise(&s, &a->outcome, err);
     if (r < 0) {
@@ -354,6 +364,7 @@ static void run_box(struct attempt *a, int signal_fd, json_t **ret_artifacts, st
     if (jb_artifacts_collect(a->plan, &a->box, ret_artifacts, err) < 0)
         *ret_artifacts = json_pack("[{s:n, s:s}]", "path", "error", err->text);
     a->outcome.artifacts = *ret_artifacts;
+    JB_CRASH_POINT(artifacts_collected);
 }
 
 /* Everything of the job is dead; jobbox-init leaves, and the kernel takes its namespaces apart, while we go on. */
@@ -411,6 +422,7 @@ static int tear_down(struct attempt *a, struct jb_error *err)
     }
     if (r == 0 && a->plan && a->plan->ops[0].kind == JB_OP_SCRATCH_DIR)
         r = jb_boxdir_remove_scratch(a->o->state->state_fd, &a->id, err);
+    JB_CRASH_POINT(scratch_removed);
     return r;
 }
 
@@ -420,13 +432,16 @@ static int finish_record(struct attempt *a, struct jb_error *err)
     struct jb_cg_usage usage = {0};
     uint64_t begun = jb_mono_ns(NULL);
     dismiss(a);
+    JB_CRASH_POINT(quit_told);
     bool has_usage = read_usage(a, &usage) == 0;
+    JB_CRASH_POINT(usage_read);
     int r = jb_record_finish(a->record, &a->outcome, has_usage ? &usage : NULL, err);
     if (has_usage)
         jb_cg_usage_free(&usage);
     if (a->box_up)
         jb_box_close(&a->box);
     a->box_up = false;
+    JB_CRASH_POINT(box_reaped);
     if (r == 0 && jb_record_destroyed(a->record, jb_wall_us(NULL), jb_mono_ns(NULL) - begun) < 0)
         r = jb_fail_errno(err, ENOMEM, "record");
     return r;
@@ -451,6 +466,7 @@ static int conclude(struct attempt *a, struct jb_error *warning, struct jb_error
     if (r < 0)
         return r;
     int saved = jb_boxdir_save_finished(a->file_fd, line, len, err);
+    JB_CRASH_POINT(finished_saved);
     if (saved < 0) /* no copy to fall back on: the journal first */
         r = append_record(a, line, len, err);
     if (r == 0)
@@ -460,6 +476,7 @@ static int conclude(struct attempt *a, struct jb_error *warning, struct jb_error
     if (r < 0)
         return r; /* the box's directory stays, with its record: the next start tries again */
     (void)jb_sinks_emit(a->o->site, a->record, warning);
+    JB_CRASH_POINT(sinks_served);
     return jb_ledger_release(&a->o->state->ledger, &a->id, err);
 }
 
@@ -502,6 +519,7 @@ int jb_job_run(const struct jb_job_options *options, json_t **ret_record, enum j
         *ret_failure = JB_JOB_NO_BOX;
         return signal_fd;
     }
+    JB_CRASH_POINT(run_begun);
     int r = prepare(&a, ret_failure, err);
     if (r < 0) {
         give_back(&a);

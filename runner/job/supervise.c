@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/crashpoint.h"
 #include "base/str.h"
 
 enum state { RUNNING, GRACE, KILLED, DESTROYED, ENDED, STATE_MAX };
@@ -310,6 +311,7 @@ static void on_message(struct loop *l)
         l->out->started_us = jb_wall_us(l->s->clock);
         l->wall_deadline = after(l->started, l->s->plan->wall_ns);
         resize_terminal(l);
+        JB_CRASH_POINT(start_heard);
         break;
     case JB_MSG_EXEC_FAILED:
         l->out->exit_code = msg.errnum == ENOENT ? 127 : 126;
@@ -318,6 +320,7 @@ static void on_message(struct loop *l)
         break;
     case JB_MSG_ENDED:
         on_ended(l, &msg);
+        JB_CRASH_POINT(end_heard);
         break;
     default:
         break;
@@ -509,6 +512,7 @@ int jb_supervise(struct jb_supervise *s, struct jb_outcome *ret, struct jb_error
             check_deadlines(&l);
     }
     drain_output(&l);
+    JB_CRASH_POINT(output_drained);
     conclude(&l);
     jb_close(&l.oom_fd);
     keep_texts(&l, &out);

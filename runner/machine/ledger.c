@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/crashpoint.h"
 #include "base/fd.h"
 #include "base/str.h"
 #include "base/units.h"
@@ -285,9 +286,12 @@ int jb_ledger_claim(const struct jb_ledger_dir *dir, const struct jb_holding *ho
         return jb_fail(err, r, "box %s: the ledger is full: %d boxes live at once", id, JB_SLOTS_MAX);
     if (r < 0)
         return jb_fail_errno(err, r, "box %s: taking a slot of the ledger", id);
+    JB_CRASH_POINT(slot_taken);
     r = fill(dir, g, holding);
+    JB_CRASH_POINT(slot_filled);
     if (r == 0 && mkdirat(dir->boxes_fd, id, 0700) < 0)
         r = -errno;
+    JB_CRASH_POINT(folder_made);
     jb_autoclose int box_fd = -1;
     if (r == 0) {
         box_fd = open_box(dir, &holding->id);
@@ -320,15 +324,18 @@ int jb_ledger_release(const struct jb_ledger_dir *dir, const struct jb_id *id, s
     int r = 0;
     if (renameat(dir->boxes_fd, id->text, dir->boxes_fd, trash) < 0 && errno != ENOENT)
         r = -errno;
+    JB_CRASH_POINT(folder_renamed);
     if (r == 0)
         r = jb_remove_tree(dir->boxes_fd, trash);
     if (r < 0)
         return jb_fail_errno(err, r, "box %s: removing its folder", id->text);
+    JB_CRASH_POINT(folder_removed);
     r = jb_slots_read(dir, &slots);
     if (r == 0) {
         int g = jb_slots_find(&slots, id);
         r = g < 0 ? 0 : jb_slot_store(dir, (size_t)g, &(struct jb_slot){0});
     }
+    JB_CRASH_POINT(slot_emptied);
     return r < 0 ? jb_fail_errno(err, r, "box %s: leaving the ledger", id->text) : 0;
 }
 

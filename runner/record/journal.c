@@ -15,6 +15,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/crashpoint.h"
 #include "base/fd.h"
 #include "base/units.h"
 #include "record/record.h"
@@ -56,6 +57,7 @@ static int ends_in_newline(int fd, off_t size)
 static int append_locked(int fd, const char *line, size_t len, enum jb_sync sync)
 {
     struct stat st;
+    JB_CRASH_POINT(journal_locked);
     if (fstat(fd, &st) < 0)
         return -errno;
     int whole = ends_in_newline(fd, st.st_size);
@@ -73,10 +75,12 @@ static int append_locked(int fd, const char *line, size_t len, enum jb_sync sync
         n = write(fd, start, size);
     while (n < 0 && errno == EINTR);
     int r = n < 0 ? -errno : (size_t)n < size ? -ENOSPC : 0;
+    JB_CRASH_POINT(journal_written);
     if (r == 0 && sync == JB_SYNC_ALWAYS && fdatasync(fd) < 0)
         return -errno; /* the line is there, but nobody can say that it will stay */
     if (r < 0)
         (void)!ftruncate(fd, st.st_size);
+    JB_CRASH_POINT(journal_synced);
     return r;
 }
 
