@@ -146,6 +146,12 @@ int jb_lock_wait(int fd)
     return lock(fd, F_OFD_SETLKW, &fl);
 }
 
+void jb_unlock(int fd)
+{
+    struct flock fl = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
+    (void)lock(fd, F_OFD_SETLK, &fl);
+}
+
 int jb_lock_held(int fd)
 {
     struct flock fl = {.l_type = F_WRLCK, .l_whence = SEEK_SET};

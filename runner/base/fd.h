@@ -69,6 +69,7 @@ int jb_open_owned_dir(int dirfd, const char *path, uid_t uid, int *ret_fd, struc
 /* An open file description lock on the whole file. -EAGAIN when somebody else holds it. */
 int jb_lock_try(int fd);
 int jb_lock_wait(int fd);
+void jb_unlock(int fd);
 /* 1 when another description holds a lock that conflicts with ours, 0 when free, -errno. */
 int jb_lock_held(int fd);
 

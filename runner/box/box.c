@@ -76,12 +76,7 @@ static int await_ready(struct jb_box *box, struct jb_error *err)
 int jb_box_launch(const struct jb_box_parts *parts, struct jb_box *ret, struct jb_error *err)
 {
     int pair[2];
-    jb_autoclose int init_fd = -1;
     struct jb_box box = JB_BOX_INIT;
-    int r = jb_sealed_memfd("jobbox-init", jb_init_image, (size_t)(jb_init_image_end - jb_init_image), true,
-                            &init_fd);
-    if (r < 0)
-        return jb_fail_errno(err, r, "jobbox-init");
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
         return jb_fail_errno(err, errno, "socketpair");
     box.control = pair[0];
@@ -89,7 +84,7 @@ int jb_box_launch(const struct jb_box_parts *parts, struct jb_box *ret, struct j
     int cgroup_fd = parts->cgroup ? jb_cgroup_v2_fd(parts->cgroup) : -1;
     box.pid = clone_box(parts->plan, cgroup_fd, &box.pidfd);
     if (box.pid == 0) {
-        const struct jb_build build = {.parts = parts, .control = theirs, .init_fd = init_fd};
+        const struct jb_build build = {.parts = parts, .control = theirs};
         jb_build_run(&build);
     }
     if (box.pid < 0) {
@@ -104,14 +99,20 @@ int jb_box_launch(const struct jb_box_parts *parts, struct jb_box *ret, struct j
 
 int jb_box_join(const struct jb_box *box, const struct jb_cgroup *cgroup, struct jb_error *err)
 {
-    int fds[JB_CTL_MAX];
+    int fds[JB_CTL_MAX + 1];
     enum jb_controller which[JB_CTL_MAX];
     struct jb_msg msg = {.type = JB_MSG_JOIN};
-    size_t n = jb_cgroup_join_fds(cgroup, false, fds, which);
+    jb_autoclose int init_fd = -1;
+    int r = jb_sealed_memfd("jobbox-init", jb_init_image, (size_t)(jb_init_image_end - jb_init_image), true,
+                            &init_fd);
+    if (r < 0)
+        return jb_fail_errno(err, r, "jobbox-init");
+    size_t n = cgroup ? jb_cgroup_join_fds(cgroup, false, fds, which) : 0;
+    fds[n] = init_fd;
     msg.value = (int32_t)n;
     for (size_t i = 0; i < n; i++)
         msg.text[i] = (char)which[i];
-    int r = jb_msg_send(box->control, &msg, n, fds, n);
+    r = jb_msg_send(box->control, &msg, n, fds, n + 1);
     JB_CRASH_POINT(groups_handed);
     return r < 0 && r != -EPIPE ? jb_fail_errno(err, r, "handing the cgroups to the box") : 0;
 }

@@ -41,6 +41,7 @@ struct jb_box_parts {
     const struct jb_cgroup
         *cgroup; /* begun: its v2 leaf is entered at once, the rest with jb_box_join; NULL: none */
     int lock_fd; /* closed in the box at once: the lock must go with the supervisor, not with its children; -1: none */
+    bool waits; /* jobbox-init stays after ENDED, until QUIT, so that the box can be looked into */
     struct jb_box_io io;
 };
 
@@ -48,8 +49,8 @@ struct jb_box_parts {
 int jb_box_launch(const struct jb_box_parts *parts, struct jb_box *ret, struct jb_error *err);
 
 /*
- * The groups of the box are complete: its first process joins them when its file system stands. To be called once after
- * launch when there is a cgroup. A box that died meanwhile is no error here; jb_box_await says why.
+ * What the first process waits for when its file system stands: the groups, complete now, to join (NULL: none), and
+ * jobbox-init. To be called once after launch. A box that died meanwhile is no error here; jb_box_await says why.
  */
 int jb_box_join(const struct jb_box *box, const struct jb_cgroup *cgroup, struct jb_error *err);
 
@@ -69,7 +70,7 @@ int jb_box_listen(struct jb_box *box, struct jb_msg *ret);
 /* Kills jobbox-init, and with it every process of the PID namespace; waits for it. */
 void jb_box_kill(struct jb_box *box);
 
-/* Waits for jobbox-init after QUIT or kill; closes everything. */
+/* Waits for jobbox-init to leave (after ENDED, or QUIT where it waits, or kill); closes everything. */
 void jb_box_close(struct jb_box *box);
 
 /* What isolation is in force, read from the kernel while jobbox-init stands at READY. */

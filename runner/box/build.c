@@ -76,13 +76,14 @@ static int pin(const struct jb_plan *plan, struct jb_error *err)
  * The supervisor makes the groups while we build the file system. Each is joined by writing "0" to its `tasks` file:
  * a single-threaded process moving itself needs no lock that has to wait for all CPUs.
  */
-static int join_cgroups(const struct jb_build *b, struct jb_error *err)
+static int join_cgroups(struct jb_build *b, struct jb_error *err)
 {
     struct jb_msg msg;
     int fds[JB_MSG_FDS];
     size_t n = 0;
-    if (b->parts->cgroup && (jb_msg_receive(b->control, &msg, fds, &n) != 1 || msg.type != JB_MSG_JOIN))
+    if (jb_msg_receive(b->control, &msg, fds, &n) != 1 || msg.type != JB_MSG_JOIN || n == 0)
         return jb_fail(err, EPIPE, "the supervisor is gone");
+    b->init_fd = fds[--n];
     for (size_t i = 0; i < n; i++) {
         if (write(fds[i], "0", 1) != 1)
             return jb_fail_errno(err, errno, "joining the box's %s cgroup",
@@ -171,7 +172,7 @@ static int arrange_fds(const struct jb_build *b, int *ret_init, struct jb_error 
     return 0;
 }
 
-static int prepare(const struct jb_build *b, int *ret_init, struct jb_error *err)
+static int prepare(struct jb_build *b, int *ret_init, struct jb_error *err)
 {
     JB_CRASH_POINT(first_born);
     if (b->parts->lock_fd >= 0)
@@ -216,7 +217,11 @@ _Noreturn void jb_build_run(const struct jb_build *build)
     struct jb_build b = *build;
     struct jb_error err = {0};
     int init = -1;
-    char mode[] = {b.parts->plan->tty ? JB_INIT_TTY : JB_INIT_NONE, '\0'};
+    char options[] = JB_INIT_LETTERS;
+    if (!b.parts->plan->tty)
+        options[JB_INIT_TTY] = '-';
+    if (!b.parts->waits)
+        options[JB_INIT_WAITS] = '-';
     if (prepare(&b, &init, &err) < 0) {
         struct stat st;
         if (fstat(JB_CONTROL_FD, &st) == 0 && S_ISSOCK(st.st_mode) && init >= 0)
@@ -232,7 +237,7 @@ _Noreturn void jb_build_run(const struct jb_build *build)
     jb_autofree char **argv = calloc(b.parts->plan->argv.len + 3, sizeof(*argv));
     if (argv) {
         argv[0] = (char *)"jobbox-init";
-        argv[1] = mode;
+        argv[1] = options;
         memcpy(argv + 2, b.parts->plan->argv.items, b.parts->plan->argv.len * sizeof(*argv));
         (void)execveat(init, "", argv, b.parts->plan->env.items, AT_EMPTY_PATH);
     }

@@ -11,7 +11,7 @@
 struct jb_build {
     const struct jb_box_parts *parts;
     int control; /* the box's end of the message socket */
-    int init_fd; /* jobbox-init, to be executed */
+    int init_fd; /* jobbox-init, to be executed; it comes with JOIN */
 };
 
 /* Never returns: executes jobbox-init, or says JB_MSG_FAILED and exits. */

@@ -8,7 +8,8 @@
  * READY, waits for GO, starts the job in a session of its own and says STARTED. From then on it reaps
  * whatever dies, and passes on signals that the supervisor asks for. When the job's main process has ended it
  * kills everything else in the PID namespace, reaps it all, says ENDED with the resource usage of the lot,
- * and leaves when told QUIT. If the supervisor is gone it leaves at once, and the kernel kills the namespace.
+ * and leaves: at once, or when told QUIT if somebody wants to look into the box. If the supervisor is gone it
+ * leaves too, and the kernel kills the namespace.
  *
  * A separate static program without libjobbox: what a job can reach through /proc/1 is this and nothing else.
  */
@@ -96,7 +97,13 @@ static int open_terminal(void)
     return master;
 }
 
-static _Noreturn void become_job(struct init *in, char **argv, int report)
+static bool asked(const char *options, enum jb_init_option option)
+{
+    return strlen(options) > (size_t)option && options[option] == JB_INIT_LETTERS[option];
+}
+
+/* Runs in the vforked child: what it leaves in *ret_errnum the parent sees. */
+static _Noreturn void become_job(const struct init *in, char **argv, volatile int32_t *ret_errnum)
 {
     sigset_t none;
     sigemptyset(&none);
@@ -113,30 +120,20 @@ static _Noreturn void become_job(struct init *in, char **argv, int report)
     }
     sigprocmask(SIG_SETMASK, &none, NULL);
     execvp(argv[0], argv);
-    int32_t errnum = errno;
-    (void)!write(report, &errnum, sizeof(errnum));
-    _exit(errnum == ENOENT ? 127 : 126);
+    *ret_errnum = errno;
+    _exit(errno == ENOENT ? 127 : 126);
 }
 
 /* 0 when the job runs; else the errno that execve gave. */
 static int32_t start(struct init *in, char **argv)
 {
-    int report[2];
-    if (pipe2(report, O_CLOEXEC) < 0)
-        return errno;
-    in->job = vfork(); /* the child only makes calls and execs; no page tables are copied */
-    if (in->job < 0)
-        return errno;
-    if (in->job == 0)
-        become_job(in, argv, report[1]);
-    close(report[1]);
-    int32_t errnum = 0;
-    ssize_t n;
-    do
-        n = read(report[0], &errnum, sizeof(errnum));
-    while (n < 0 && errno == EINTR);
-    close(report[0]);
-    return n == (ssize_t)sizeof(errnum) ? errnum : 0;
+    volatile int32_t errnum = 0;
+    /* the child only makes calls and execs, or fails, before we go on: nothing is copied */
+    pid_t pid = vfork();
+    if (pid == 0)
+        become_job(in, argv, &errnum);
+    in->job = pid;
+    return pid < 0 ? errno : errnum;
 }
 
 static void reap(struct init *in)
@@ -237,7 +234,7 @@ int main(int argc, char **argv)
     in.signals = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
     if (in.signals < 0)
         return 1;
-    if (argv[1][0] == JB_INIT_TTY && (in.master = open_terminal()) < 0) {
+    if (asked(argv[1], JB_INIT_TTY) && (in.master = open_terminal()) < 0) {
         msg.type = JB_MSG_EXEC_FAILED;
         msg.errnum = errno;
         tell(&msg, -1);
@@ -267,7 +264,7 @@ int main(int argc, char **argv)
     JB_CRASH_POINT(rest_killed);
     tell_end(&in, ended_ns);
     JB_CRASH_POINT(end_told);
-    while (listen_one(&msg) != 0 && msg.type != JB_MSG_QUIT) {
+    while (asked(argv[1], JB_INIT_WAITS) && listen_one(&msg) != 0 && msg.type != JB_MSG_QUIT) {
     }
     JB_CRASH_POINT(quit_heard);
     return 0;

@@ -14,7 +14,7 @@
 
 #define JB_CONTROL_FD 3
 #define JB_MSG_TEXT   1024
-#define JB_MSG_FDS    8 /* descriptors a message may carry */
+#define JB_MSG_FDS    16 /* descriptors a message may carry */
 
 enum jb_msg_type {
     /* from the box */
@@ -26,10 +26,11 @@ enum jb_msg_type {
     JB_MSG_ENDED,       /* the job's main process ended and everything else was killed: status, rusage */
     /* to the box */
     JB_MSG_GO = 64,
-    JB_MSG_JOIN, /* while it is built: carries `value` descriptors to write "0" to; text: their controllers, a byte each */
+    JB_MSG_JOIN, /* while it is built: carries `value` descriptors to write "0" to (text: their controllers, a byte
+                    each), and behind them jobbox-init itself */
     JB_MSG_SIGNAL, /* value: signal number for every process of the job */
     JB_MSG_WINCH,  /* rows and columns for the job's terminal */
-    JB_MSG_QUIT,   /* jobbox-init may leave; the box falls apart */
+    JB_MSG_QUIT,   /* jobbox-init may leave, where it was told to wait for this; the box falls apart */
 };
 
 struct jb_msg {
@@ -47,8 +48,12 @@ struct jb_msg {
 /* Bytes of a message without text. */
 #define JB_MSG_HEAD ((unsigned)__builtin_offsetof(struct jb_msg, text))
 
-/* argv[1] of jobbox-init: letters. */
-#define JB_INIT_TTY  't' /* give the job a terminal */
-#define JB_INIT_NONE '-' /* nothing */
+/* argv[1] of jobbox-init: one letter for each of these, in this order. */
+enum jb_init_option {
+    JB_INIT_TTY,   /* 't': give the job a terminal */
+    JB_INIT_WAITS, /* 'w': stay after ENDED until QUIT: somebody wants to look into the box */
+    JB_INIT_OPTIONS,
+};
+#define JB_INIT_LETTERS "tw" /* '-' in a place: no */
 
 #endif

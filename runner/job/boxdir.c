@@ -76,15 +76,12 @@ static int append(int fd, const struct jb_buf *buf, struct jb_error *err)
     return jb_fail_errno(err, saved, "writing " BOX_FILE " of the box");
 }
 
-int jb_boxdir_begin(int box_fd, const struct jb_plan *plan, const json_t *record, int *ret_fd,
-                    struct jb_error *err)
+int jb_boxdir_begin(int box_fd, const struct jb_plan *plan, int *ret_fd, struct jb_error *err)
 {
     jb_autobuf struct jb_buf buf = {0};
     json_t *recovery = make_recovery(plan);
     int r = recovery ? add_line(&buf, "plan", recovery, err) : jb_fail_errno(err, ENOMEM, BOX_FILE);
     json_decref(recovery);
-    if (r == 0)
-        r = add_line(&buf, "record", record, err);
     if (r < 0)
         return r;
     jb_autoclose int fd =
@@ -164,6 +161,7 @@ static int read_line(const char *line, size_t len, struct jb_boxdir_found *found
     json_t *record = json_object_get(object, "record");
     json_t *finished = json_object_get(object, "finished");
     int r = plan ? read_groups(plan, found) : 0;
+    found->planned |= plan != NULL;
     if (r < 0)
         (void)jb_fail(err, EBADMSG, BOX_FILE " of a box: its plan makes no sense");
     found->finished |= finished != NULL;

@@ -5,7 +5,8 @@
  * Privilege: root, or none with a user namespace.
  *
  * Order. What can be refused is refused before anything is made. The claim comes first, with the plan on
- * disk, so that whatever is made afterwards can be found and removed by somebody else. Teardown runs the
+ * disk, so that whatever is made afterwards can be found and removed by somebody else. The record follows while the
+ * box is being built; the job waits for it. Teardown runs the
  * other way; the record is on disk before it starts and in the journal before the claim is given back.
  */
 #include <errno.h>
@@ -199,8 +200,7 @@ static int prepare(struct attempt *a, enum jb_job_failure *ret_failure, struct j
     a->box_dir = jb_asprintf("%s/boxes/%s", a->o->state->runtime_dir, a->id.text);
     if (!a->box_dir)
         return jb_fail_errno(err, ENOMEM, "box");
-    r = jb_record_draft(a->plan, &a->origin, &a->record, err);
-    return r < 0 ? r : jb_boxdir_begin(a->box_fd, a->plan, a->record, &a->file_fd, err);
+    return jb_boxdir_begin(a->box_fd, a->plan, &a->file_fd, err);
 }
 
 static int make_scratch_dir(const struct attempt *a, struct jb_error *err)
@@ -212,6 +212,21 @@ static int make_scratch_dir(const struct attempt *a, struct jb_error *err)
     if (r == 0 && mkdirat(dir, a->id.text, 0755) < 0)
         r = -errno;
     return r < 0 ? jb_fail_errno(err, r, "making scratch/%s", a->id.text) : 0;
+}
+
+static int save_record(const struct attempt *a, struct jb_error *err)
+{
+    jb_autofree char *line = NULL;
+    size_t len;
+    int r = jb_record_line(a->record, &line, &len, err);
+    return r < 0 ? r : jb_boxdir_save_record(a->file_fd, line, len, err);
+}
+
+/* From here on the attempt has a record, whatever dies. */
+static int draft(struct attempt *a, struct jb_error *err)
+{
+    int r = a->record ? 0 : jb_record_draft(a->plan, &a->origin, &a->record, err);
+    return r < 0 ? r : save_record(a, err);
 }
 
 /* What the kernel says of the box, against the plan. The groups are asked while the box is still being built. */
@@ -248,6 +263,7 @@ static int launch(struct attempt *a, struct jb_error *err)
         .dir = a->box_dir,
         .cgroup = a->cgroup,
         .lock_fd = a->lock_fd,
+        .waits = a->plan->n_artifacts > 0,
         .io = a->streams.job,
     };
     return jb_box_launch(&parts, &a->box, err);
@@ -272,11 +288,12 @@ static int build(struct attempt *a, struct jb_error *err)
     a->box_up = true;
     if (a->cgroup)
         r = jb_cgroup_complete(a->cgroup, &a->host.cgroups, &a->plan->cgroup, err);
-    if (r == 0 && a->cgroup)
+    if (r == 0)
         r = jb_box_join(&a->box, a->cgroup, err);
-    if (r < 0)
-        return r;
-    r = verify(a, err);
+    if (r == 0)
+        r = draft(a, err);
+    if (r == 0)
+        r = verify(a, err);
     if (r < 0)
         return r;
     jb_streams_handed_over(&a->streams);
@@ -326,14 +343,6 @@ static void note_failure(struct attempt *a, const char *text)
     };
 }
 
-static int save_record(const struct attempt *a, struct jb_error *err)
-{
-    jb_autofree char *line = NULL;
-    size_t len;
-    int r = jb_record_line(a->record, &line, &len, err);
-    return r < 0 ? r : jb_boxdir_save_record(a->file_fd, line, len, err);
-}
-
 /* Runs the built box to its end, and takes out what was asked for. */
 static void run_box(struct attempt *a, int signal_fd, json_t **ret_artifacts, struct jb_error *err)
 {
@@ -371,8 +380,12 @@ static void run_box(struct attempt *a, int signal_fd, json_t **ret_artifacts, st
 static void dismiss(struct attempt *a)
 {
     struct jb_msg quit = {.type = JB_MSG_QUIT};
-    if (a->box_up && (!a->outcome.has_rusage || jb_box_tell(&a->box, &quit) < 0))
+    if (!a->box_up)
+        return;
+    if (!a->outcome.has_rusage)
         jb_box_kill(&a->box);
+    else if (a->plan->n_artifacts > 0)
+        (void)jb_box_tell(&a->box, &quit);
 }
 
 /* What building the box cost before GO is not the job's. */
@@ -435,7 +448,9 @@ static int finish_record(struct attempt *a, struct jb_error *err)
     JB_CRASH_POINT(quit_told);
     bool has_usage = read_usage(a, &usage) == 0;
     JB_CRASH_POINT(usage_read);
-    int r = jb_record_finish(a->record, &a->outcome, has_usage ? &usage : NULL, err);
+    int r = a->record ? 0 : jb_record_draft(a->plan, &a->origin, &a->record, err);
+    if (r == 0)
+        r = jb_record_finish(a->record, &a->outcome, has_usage ? &usage : NULL, err);
     if (has_usage)
         jb_cg_usage_free(&usage);
     if (a->box_up)
@@ -447,14 +462,9 @@ static int finish_record(struct attempt *a, struct jb_error *err)
     return r;
 }
 
-static int append_record(const struct attempt *a, const char *line, size_t len, struct jb_error *err)
-{
-    return jb_journal_append_line(a->o->state->state_fd, a->o->site->journal_sync, line, len, err);
-}
-
 /*
- * The record is completed, the groups removed, the record appended, the claim given back. From the second step on the
- * finished record in the box's own file stands in for what may not come to its end.
+ * The record is completed and appended, the groups removed while it goes to the disk, the claim given back. The finished
+ * record in the box's own file stands in for what may not come to its end.
  */
 static int conclude(struct attempt *a, struct jb_error *warning, struct jb_error *err)
 {
@@ -465,16 +475,19 @@ static int conclude(struct attempt *a, struct jb_error *warning, struct jb_error
         r = jb_record_line(a->record, &line, &len, err);
     if (r < 0)
         return r;
-    int saved = jb_boxdir_save_finished(a->file_fd, line, len, err);
+    jb_autoclose int journal = -1;
+    enum jb_sync sync = a->o->site->journal_sync;
+    struct jb_error other = {0};
+    int saved = jb_boxdir_save_finished(a->file_fd, line, len, &other);
     JB_CRASH_POINT(finished_saved);
-    if (saved < 0) /* no copy to fall back on: the journal first */
-        r = append_record(a, line, len, err);
+    r = jb_journal_write(a->o->state->state_fd, sync, line, len, &journal, err);
+    if (r < 0 && saved < 0)
+        return r; /* the figures are nowhere but in the groups: whoever comes next reads them again */
+    int left = tear_down(a, r < 0 ? &other : err);
     if (r == 0)
-        r = tear_down(a, err);
-    if (r == 0 && saved == 0)
-        r = append_record(a, line, len, err);
-    if (r < 0)
-        return r; /* the box's directory stays, with its record: the next start tries again */
+        r = jb_journal_sync(journal, sync, left < 0 ? &other : err);
+    if (r < 0 || left < 0)
+        return r < 0 ? r : left; /* the box's directory stays, with its record: the next start tries again */
     (void)jb_sinks_emit(a->o->site, a->record, warning);
     JB_CRASH_POINT(sinks_served);
     return jb_ledger_release(&a->o->state->ledger, &a->id, err);

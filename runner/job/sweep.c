@@ -73,6 +73,34 @@ static int save_finished(const struct jb_boxdir_found *found, struct jb_error *e
     return r < 0 ? r : jb_boxdir_save_finished(found->fd, line, len, err);
 }
 
+/* What the box made outside of its directory goes; its record, when there is one, is finished. */
+static int destroy_box(struct jb_state *state, const struct jb_id *id, struct jb_boxdir_found *found,
+                       struct jb_cg_usage *ret_usage, bool *ret_has_usage, struct jb_error *err)
+{
+    int r = finish_cgroups(found, ret_usage, ret_has_usage, err);
+    if (r == 0 && found->record && !found->finished) {
+        r = finish_record(found, *ret_has_usage ? ret_usage : NULL, err);
+        if (r == 0) /* so that the next try does not lose what was read before the groups went */
+            r = save_finished(found, err);
+    }
+    if (r == 0 && found->scratch_on_disk)
+        r = jb_boxdir_remove_scratch(state->state_fd, id, err);
+    return r;
+}
+
+static int publish(const struct jb_state *state, const struct jb_site *site, const struct jb_id *id,
+                   json_t *record, struct jb_error *err)
+{
+    (void)jb_record_destroyed(record, jb_wall_us(NULL), JB_UNSET);
+    int r = jb_journal_has(state->state_fd, id->text, err);
+    if (r != 0)
+        return r;
+    r = jb_journal_append(state->state_fd, site->journal_sync, record, err);
+    if (r == 0)
+        (void)jb_sinks_emit(site, record, NULL);
+    return r;
+}
+
 static int finish_box(struct jb_state *state, const struct jb_site *site, const struct jb_id *id, int box_fd,
                       struct jb_error *err)
 {
@@ -80,25 +108,10 @@ static int finish_box(struct jb_state *state, const struct jb_site *site, const 
     struct jb_cg_usage usage = {0};
     bool has_usage = false;
     int r = jb_boxdir_load(box_fd, &found, err);
-    if (r == 0 && found.record) {
-        r = finish_cgroups(&found, &usage, &has_usage, err);
-        if (r == 0 && !found.finished) {
-            r = finish_record(&found, has_usage ? &usage : NULL, err);
-            if (r == 0) /* so that the next try does not lose what was read before the groups went */
-                r = save_finished(&found, err);
-        }
-        if (r == 0 && found.scratch_on_disk)
-            r = jb_boxdir_remove_scratch(state->state_fd, id, err);
-        if (r == 0)
-            (void)jb_record_destroyed(found.record, jb_wall_us(NULL), JB_UNSET);
-        if (r == 0)
-            r = jb_journal_has(state->state_fd, id->text, err);
-        if (r == 0) {
-            r = jb_journal_append(state->state_fd, site->journal_sync, found.record, err);
-            if (r == 0)
-                (void)jb_sinks_emit(site, found.record, NULL);
-        }
-    }
+    if (r == 0 && found.planned)
+        r = destroy_box(state, id, &found, &usage, &has_usage, err);
+    if (r == 0 && found.record)
+        r = publish(state, site, id, found.record, err);
     if (has_usage)
         jb_cg_usage_free(&usage);
     jb_boxdir_found_free(&found);

@@ -54,7 +54,7 @@ static int ends_in_newline(int fd, off_t size)
     return n < 0 ? -errno : n == 1 && last == '\n';
 }
 
-static int append_locked(int fd, const char *line, size_t len, enum jb_sync sync)
+static int append_locked(int fd, const char *line, size_t len, off_t *ret_start)
 {
     struct stat st;
     JB_CRASH_POINT(journal_locked);
@@ -76,17 +76,17 @@ static int append_locked(int fd, const char *line, size_t len, enum jb_sync sync
     while (n < 0 && errno == EINTR);
     int r = n < 0 ? -errno : (size_t)n < size ? -ENOSPC : 0;
     JB_CRASH_POINT(journal_written);
-    if (r == 0 && sync == JB_SYNC_ALWAYS && fdatasync(fd) < 0)
-        return -errno; /* the line is there, but nobody can say that it will stay */
     if (r < 0)
         (void)!ftruncate(fd, st.st_size);
-    JB_CRASH_POINT(journal_synced);
+    else
+        *ret_start = st.st_size;
     return r;
 }
 
-int jb_journal_append_line(int state_fd, enum jb_sync sync, const char *line, size_t len,
-                           struct jb_error *err)
+int jb_journal_write(int state_fd, enum jb_sync sync, const char *line, size_t len, int *ret_fd,
+                     struct jb_error *err)
 {
+    off_t start = 0;
     char name[32];
     month_name(jb_wall_us(NULL), 0, name, sizeof(name));
     jb_autoclose int fd = -1;
@@ -94,8 +94,23 @@ int jb_journal_append_line(int state_fd, enum jb_sync sync, const char *line, si
     if (r == 0)
         r = jb_lock_wait(fd);
     if (r == 0)
-        r = append_locked(fd, line, len, sync);
-    return r < 0 ? jb_fail_errno(err, r, "writing the record to journal/%s", name) : 0;
+        r = append_locked(fd, line, len, &start);
+    if (r < 0)
+        return jb_fail_errno(err, r, "writing the record to journal/%s", name);
+    jb_unlock(fd); /* the next one need not wait for our disk */
+    if (sync == JB_SYNC_ALWAYS)
+        (void)sync_file_range(fd, start, 0, SYNC_FILE_RANGE_WRITE);
+    *ret_fd = jb_take_fd(&fd);
+    return 0;
+}
+
+int jb_journal_sync(int fd, enum jb_sync sync, struct jb_error *err)
+{
+    if (sync == JB_SYNC_ALWAYS && fdatasync(fd) < 0)
+        return jb_fail_errno(err, errno,
+                             "putting the record on the disk; whether it stays there nobody can say");
+    JB_CRASH_POINT(journal_synced);
+    return 0;
 }
 
 int jb_journal_append(int state_fd, enum jb_sync sync, const json_t *record, struct jb_error *err)
@@ -103,7 +118,10 @@ int jb_journal_append(int state_fd, enum jb_sync sync, const json_t *record, str
     jb_autofree char *line = NULL;
     size_t len;
     int r = jb_record_line(record, &line, &len, err);
-    return r < 0 ? r : jb_journal_append_line(state_fd, sync, line, len, err);
+    jb_autoclose int fd = -1;
+    if (r == 0)
+        r = jb_journal_write(state_fd, sync, line, len, &fd, err);
+    return r < 0 ? r : jb_journal_sync(fd, sync, err);
 }
 
 static int file_has(int fd, const char *id)

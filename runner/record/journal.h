@@ -22,9 +22,13 @@
  */
 int jb_journal_append(int state_fd, enum jb_sync sync, const json_t *record, struct jb_error *err);
 
-/* The same for a line that jb_record_line made. */
-int jb_journal_append_line(int state_fd, enum jb_sync sync, const char *line, size_t len,
-                           struct jb_error *err);
+/*
+ * The same in two steps, for a line that jb_record_line made, so that something else can be done while the disk works:
+ * the line is in the file, and on its way; then it is on the disk. *ret_fd: the caller's, for the second step.
+ */
+int jb_journal_write(int state_fd, enum jb_sync sync, const char *line, size_t len, int *ret_fd,
+                     struct jb_error *err);
+int jb_journal_sync(int fd, enum jb_sync sync, struct jb_error *err);
 
 /* 1 when a record with this id is in the journal of this month or the one before, 0 when not. */
 int jb_journal_has(int state_fd, const char *id, struct jb_error *err);

@@ -140,7 +140,7 @@ static int goes_well(struct run *r)
 
 static int run_script(const char *script)
 {
-    const char *const argv[] = {"jobbox-init", "-", "/bin/sh", "-c", script, NULL};
+    const char *const argv[] = {"jobbox-init", "-w", "/bin/sh", "-c", script, NULL};
     struct run r = start(argv);
     return goes_well(&r);
 }
@@ -159,11 +159,24 @@ static void the_jobs_end_is_told(void **state)
                      SIGTERM); /* no signal stays blocked */
 }
 
+static void leaves_at_once_unless_told_to_wait(void **state)
+{
+    (void)state;
+    const char *const argv[] = {"jobbox-init", "--", "/bin/sh", "-c", "exit 4", NULL};
+    struct run r = start(argv);
+    hear(&r, JB_MSG_READY);
+    tell(&r, JB_MSG_GO, 0);
+    hear(&r, JB_MSG_STARTED);
+    hear(&r, JB_MSG_ENDED);
+    assert_int_equal(WEXITSTATUS(r.msg.value), 4);
+    assert_int_equal(wait_end(&r), 0);
+}
+
 static void usage_is_told(void **state)
 {
     (void)state;
     const char *const argv[] = {
-        "jobbox-init", "-", "/bin/sh", "-c", "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done", NULL};
+        "jobbox-init", "-w", "/bin/sh", "-c", "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done", NULL};
     struct run r = start(argv);
     hear(&r, JB_MSG_READY);
     tell(&r, JB_MSG_GO, 0);
@@ -187,7 +200,7 @@ static void what_cannot_be_executed(void **state)
                  {"no-such-program-in-path", ENOENT, 127},
                  {"/etc", EACCES, 126}};
     for (size_t i = 0; i < JB_ARRAY_LEN(cases); i++) {
-        const char *const argv[] = {"jobbox-init", "-", cases[i].program, NULL};
+        const char *const argv[] = {"jobbox-init", "-w", cases[i].program, NULL};
         struct run r = start(argv);
         hear(&r, JB_MSG_READY);
         tell(&r, JB_MSG_GO, 0);
@@ -205,7 +218,7 @@ static void the_rest_is_killed_first(void **state)
 {
     (void)state;
     const char *const argv[] = {
-        "jobbox-init", "-", "/bin/sh", "-c", "trap '' TERM HUP; (setsid sleep 1000 &) & sleep 1000 & exit 4",
+        "jobbox-init", "-w", "/bin/sh", "-c", "trap '' TERM HUP; (setsid sleep 1000 &) & sleep 1000 & exit 4",
         NULL};
     struct run r = start(argv);
     char byte;
@@ -226,7 +239,7 @@ static void signals_reach_the_job(void **state)
 {
     (void)state;
     const char *const argv[] = {
-        "jobbox-init", "-", "/bin/sh", "-c", "trap 'exit 9' TERM; echo set; while :; do sleep 0.05; done",
+        "jobbox-init", "-w", "/bin/sh", "-c", "trap 'exit 9' TERM; echo set; while :; do sleep 0.05; done",
         NULL};
     struct run r = start(argv);
     char text[8];
@@ -245,7 +258,7 @@ static void signals_reach_the_job(void **state)
 static void kill_reaches_everything(void **state)
 {
     (void)state;
-    const char *const argv[] = {"jobbox-init", "-", "/bin/sh", "-c", "sleep 1000 & echo up; wait", NULL};
+    const char *const argv[] = {"jobbox-init", "-w", "/bin/sh", "-c", "sleep 1000 & echo up; wait", NULL};
     struct run r = start(argv);
     char text[8];
     hear(&r, JB_MSG_READY);
@@ -263,7 +276,7 @@ static void kill_reaches_everything(void **state)
 static void it_leaves_with_its_supervisor(void **state)
 {
     (void)state;
-    const char *const argv[] = {"jobbox-init", "-", "/bin/sh", "-c", "echo up; sleep 1000", NULL};
+    const char *const argv[] = {"jobbox-init", "-w", "/bin/sh", "-c", "echo up; sleep 1000", NULL};
     struct run r = start(argv);
     char text[8];
     hear(&r, JB_MSG_READY);
@@ -290,7 +303,7 @@ static void the_job_does_not_hold_the_control_socket(void **state)
 static void without_a_command_it_is_a_usage_error(void **state)
 {
     (void)state;
-    const char *const argv[] = {"jobbox-init", "-", NULL};
+    const char *const argv[] = {"jobbox-init", "-w", NULL};
     struct run r = start(argv);
     assert_int_equal(wait_end(&r), 125);
 }
@@ -300,6 +313,7 @@ int main(void)
     (void)signal(SIGPIPE, SIG_IGN);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_jobs_end_is_told),
+        cmocka_unit_test(leaves_at_once_unless_told_to_wait),
         cmocka_unit_test(usage_is_told),
         cmocka_unit_test(what_cannot_be_executed),
         cmocka_unit_test(the_rest_is_killed_first),

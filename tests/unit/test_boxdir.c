@@ -10,6 +10,7 @@
 
 #include "base/fd.h"
 #include "job/boxdir.h"
+#include "record/record.h"
 
 struct box {
     struct fixture *f;
@@ -63,12 +64,36 @@ static void nothing_there(void **state)
     jb_boxdir_found_free(&found);
 }
 
+static void begin(struct box *b)
+{
+    struct jb_error err = {0};
+    jb_autofree char *line = NULL;
+    size_t len;
+    assert_ok(jb_boxdir_begin(b->fd, b->plan, &b->file, &err), &err);
+    assert_ok(jb_record_line(b->draft, &line, &len, &err), &err);
+    assert_ok(jb_boxdir_save_record(b->file, line, len, &err), &err);
+}
+
+/* Things to remove, and no record to leave. */
+static void a_plan_alone_is_found(void **state)
+{
+    struct box *b = *state;
+    struct jb_error err = {0};
+    struct jb_boxdir_found found;
+    assert_ok(jb_boxdir_begin(b->fd, b->plan, &b->file, &err), &err);
+    assert_ok(jb_boxdir_load(b->fd, &found, &err), &err);
+    assert_true(found.planned);
+    assert_null(found.record);
+    assert_string_equal(found.cgroup.name, b->plan->cgroup.name);
+    jb_boxdir_found_free(&found);
+}
+
 static void what_was_begun_is_found(void **state)
 {
     struct box *b = *state;
     struct jb_error err = {0};
     struct jb_boxdir_found found;
-    assert_ok(jb_boxdir_begin(b->fd, b->plan, b->draft, &b->file, &err), &err);
+    begin(b);
     assert_ok(jb_boxdir_load(b->fd, &found, &err), &err);
     assert_string_equal(state_of(&found), "draft");
     assert_false(found.finished);
@@ -86,7 +111,7 @@ static void what_was_begun_is_found(void **state)
     jb_boxdir_found_free(&found);
     /* a second attempt in the same directory is none of ours */
     int again = -1;
-    assert_int_equal(jb_boxdir_begin(b->fd, b->plan, b->draft, &again, &err), -EEXIST);
+    assert_int_equal(jb_boxdir_begin(b->fd, b->plan, &again, &err), -EEXIST);
     assert_int_equal(again, -1);
 }
 
@@ -97,7 +122,7 @@ static void the_last_word_counts(void **state)
     struct jb_boxdir_found found;
     const char *later = "{\"state\":\"isolated\"}\n";
     const char *last = "{\"state\":\"finished\"}\n";
-    assert_ok(jb_boxdir_begin(b->fd, b->plan, b->draft, &b->file, &err), &err);
+    begin(b);
     assert_ok(jb_boxdir_save_record(b->file, later, strlen(later), &err), &err);
     assert_ok(jb_boxdir_load(b->fd, &found, &err), &err);
     assert_string_equal(state_of(&found), "isolated");
@@ -119,7 +144,7 @@ static void torn_at_any_byte(void **state)
     jb_autofree char *text = NULL;
     size_t len = 0;
     const char *last = "{\"state\":\"finished\"}\n";
-    assert_ok(jb_boxdir_begin(b->fd, b->plan, b->draft, &b->file, &err), &err);
+    begin(b);
     assert_ok(jb_boxdir_save_finished(b->file, last, strlen(last), &err), &err);
     assert_int_equal(jb_read_at(b->fd, "box.jsonl", 1 << 20, &text, &len), 0);
     const char *first_end = strchr(text, '\n');
@@ -198,8 +223,13 @@ static void scratch_is_removed_by_id(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        with_box(nothing_there),    with_box(what_was_begun_is_found), with_box(the_last_word_counts),
-        with_box(torn_at_any_byte), with_box(nonsense_is_an_error),    with_box(scratch_is_removed_by_id),
+        with_box(nothing_there),
+        with_box(a_plan_alone_is_found),
+        with_box(what_was_begun_is_found),
+        with_box(the_last_word_counts),
+        with_box(torn_at_any_byte),
+        with_box(nonsense_is_an_error),
+        with_box(scratch_is_removed_by_id),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
