@@ -104,7 +104,7 @@ EOF
     exits 0
     [ "$(cut -d= -f1 out | sort | tr '\n' ' ')" = "HOME JOBBOX_CPUS JOBBOX_CPU_LIST JOBBOX_ID JOBBOX_MEMORY_BYTES \
 JOBBOX_NAME LOGNAME OMP_NUM_THREADS OMP_PLACES PATH SHELL TMPDIR USER " ] || fail "other variables"
-    out_has '^JOBBOX_CPUS=1$'
+    out_has "^JOBBOX_CPUS=$(threads_of_core)\$"
     out_has '^JOBBOX_NAME=clean$'
     out_has '^JOBBOX_MEMORY_BYTES=67108864$'
     out_has '^TMPDIR=/tmp$'

@@ -31,7 +31,8 @@ file_teardown()
 
 # --- what a test needs -------------------------------------------------------------------------------------------
 
-# The directory of this process's own group of one v1 controller, or of the v2 tree ("unified").
+# The directory below which boxes get their group of one v1 controller, or of the v2 tree ("unified"): this process's
+# own group, or JBT_CGROUP_PARENT, where these processes sit in a child of what was delegated to them.
 own_cgroup()
 {
     local id controllers path line
@@ -43,6 +44,7 @@ own_cgroup()
         else
             continue
         fi
+        path=${JBT_CGROUP_PARENT:-$path}
         [ -z "$line" ] || echo "${line}${path%/}"
     done </proc/self/cgroup
 }
@@ -52,18 +54,25 @@ needs_root()
     [ "$(id -u)" -eq 0 ] || skip "needs root"
 }
 
-# Root, and a cgroup that can be written: the ordinary case on a cluster node.
+# Root, and a cgroup that can be written: the ordinary case on a cluster node. Looked at once for a file of tests.
 needs_cgroups()
 {
     needs_root
+    [ -e "$FILE_DIR/cgroups.why" ] || cgroups_missing >"$FILE_DIR/cgroups.why"
+    [ ! -s "$FILE_DIR/cgroups.why" ] || skip "$(<"$FILE_DIR/cgroups.why")"
+}
+
+# What cannot be had of the cgroups that boxes need; nothing when all can.
+cgroups_missing()
+{
     local dir controller
     for controller in cpuset memory pids; do
         dir=$(own_cgroup $controller)
         if [ -z "$dir" ]; then
             dir=$(own_cgroup unified)
-            grep -qsw $controller "$dir/cgroup.controllers" || skip "needs the $controller controller"
+            grep -qsw $controller "$dir/cgroup.controllers" || { echo "needs the $controller controller" && return; }
         fi
-        mkdir "$dir/jbt-probe.$$" 2>/dev/null || skip "needs a $controller cgroup that can be written: $dir"
+        mkdir "$dir/jbt-probe.$$" 2>/dev/null || { echo "needs a $controller cgroup that can be written: $dir" && return; }
         rmdir "$dir/jbt-probe.$$"
     done
 }
@@ -78,6 +87,17 @@ needs_cpus()
     [ "$(nproc)" -ge "$1" ] || skip "needs $1 CPUs, there are $(nproc)"
 }
 
+# How many CPUs a whole core is here: the first one's siblings.
+threads_of_core()
+{
+    local list part n=0
+    list=$(cat /sys/devices/system/cpu/cpu0/topology/thread_siblings_list)
+    for part in ${list//,/ }; do
+        n=$((n + ${part#*-} - ${part%-*} + 1))
+    done
+    echo "$n"
+}
+
 slow()
 {
     [ "${JOBBOX_TEST_SLOW:-0}" = 1 ] || skip "takes long; JOBBOX_TEST_SLOW=1 runs it"
@@ -89,7 +109,7 @@ slow()
 site_config()
 {
     {
-        printf 'paths: { runtime: %s/run, state: %s/state }\n' "$T" "$T"
+        printf 'paths: { runtime: %s/run, state: %s/state, cgroup_parent: %s }\n' "$T" "$T" "${JBT_CGROUP_PARENT:-auto}"
         printf '%s\n' "$@"
     } >"$CONF"
     chmod 644 "$CONF"
@@ -108,6 +128,8 @@ test_setup()
     chmod 755 "$T"
     cd "$T" || return 1
     site_config "env: { JBT_MARK: $T }"
+    [ -e "$FILE_DIR/cgroups.own" ] || own_cgroups >"$FILE_DIR/cgroups.own"
+    mapfile -t CGROUP_DIRS <"$FILE_DIR/cgroups.own"
     test_cgroups >"$T/cgroups.before"
 }
 
@@ -121,10 +143,10 @@ test_teardown()
     [ -z "${T-}" ] || [ ! -d "$T" ] || nothing_left
 }
 
-# All groups named as jobbox names them below our own ones.
-test_cgroups()
+# Our own groups in all hierarchies, one a line.
+own_cgroups()
 {
-    local id controllers path controller dir
+    local id controllers path controller
     {
         while IFS=: read -r id controllers path; do
             for controller in ${controllers//,/ }; do
@@ -132,9 +154,13 @@ test_cgroups()
             done
         done </proc/self/cgroup
         own_cgroup unified
-    } | sort -u | while read -r dir; do
-        find "$dir" -type d -name 'jobbox-*' -prune 2>/dev/null || true
-    done | sort -u
+    } | sort -u
+}
+
+# All groups named as jobbox names them below our own ones. One process: forks are what a slow machine is slow at.
+test_cgroups()
+{
+    [ ${#CGROUP_DIRS[@]} -eq 0 ] || find "${CGROUP_DIRS[@]}" -type d -name 'jobbox-*' -prune 2>/dev/null || true
 }
 
 # Pids with the mark of this test.
@@ -168,7 +194,9 @@ new_cgroups()
 {
     local dir id
     for _ in 1 2 3 4 5 6; do
-        test_cgroups | comm -13 "$T/cgroups.before" - | while read -r dir; do
+        test_cgroups >"$T/cgroups.now"
+        [ -s "$T/cgroups.now" ] || return 0
+        grep -vxF -f "$T/cgroups.before" "$T/cgroups.now" | while read -r dir; do
             foreign_cgroup "$dir" || echo "$dir"
         done >"$T/cgroups.new"
         [ -s "$T/cgroups.new" ] || return 0
