@@ -50,6 +50,7 @@ struct attempt {
     uint64_t begun_ns;
     struct jb_origin origin;
     struct jb_cg_usage before; /* CPU time that building the box took */
+    struct jb_scope scope;     /* where this process went to make room for the box */
     bool claimed, streams_open, box_up, has_before;
 };
 
@@ -61,8 +62,30 @@ static int load_machine(const struct jb_job_options *o, int cache_dirfd, struct 
     return jb_machine_load(&source, ret, err);
 }
 
-static int probe_host(const struct jb_job_options *o, bool host_image, struct jb_host *ret,
-                      struct jb_error *err)
+/* Where the box's groups are made: the site's parent, else where systemd or a delegation lets us. */
+static int find_place(const struct jb_job_options *o, const struct jb_id *id, struct jb_cg_layout *layout,
+                      struct jb_scope *scope, struct jb_error *err)
+{
+    layout->backend = o->site->cgroups.backend;
+    if (o->site->paths.cgroup_parent)
+        return jb_cg_layout_reparent(layout, o->site->paths.cgroup_parent, err);
+    jb_autofree char *name = jb_asprintf("jobbox-%s", id->text);
+    jb_autofree char *description = jb_asprintf("jobbox: %s", o->spec->name ? o->spec->name : "job");
+    if (!name || !description)
+        return jb_fail_errno(err, ENOMEM, "scope");
+    const struct jb_scope_wish wish = {
+        .use = o->site->cgroups.systemd,
+        .slice = o->site->cgroups.slice,
+        .name = name,
+        .description = description,
+        .uid = o->submitter->uid,
+    };
+    return scope ? jb_scope_enter(&wish, layout, scope, err) : jb_scope_predict(&wish, layout, err);
+}
+
+/* `scope` NULL: nothing may be changed. */
+static int probe_host(const struct jb_job_options *o, const struct jb_id *id, bool host_image,
+                      struct jb_scope *scope, struct jb_host *ret, struct jb_error *err)
 {
     const struct jb_spec *spec = o->spec;
     bool io = spec->resources.io_read_bps != JB_UNSET || spec->resources.io_write_bps != JB_UNSET ||
@@ -70,9 +93,7 @@ static int probe_host(const struct jb_job_options *o, bool host_image, struct jb
     int r = jb_host_probe(o->submitter->privileged, io || host_image, ret, err);
     if (r < 0)
         return r;
-    ret->cgroups.backend = o->site->cgroup_backend;
-    if (o->site->paths.cgroup_parent)
-        r = jb_cg_layout_reparent(&ret->cgroups, o->site->paths.cgroup_parent, err);
+    r = find_place(o, id, &ret->cgroups, scope, err);
     if (r < 0)
         jb_host_free(ret);
     return r;
@@ -189,7 +210,7 @@ static int prepare(struct attempt *a, enum jb_job_failure *ret_failure, struct j
     if (r == 0)
         r = load_machine(a->o, a->o->state->runtime_fd, &machine, err);
     if (r == 0)
-        r = probe_host(a->o, image.kind == JB_IMAGE_HOST, &a->host, err);
+        r = probe_host(a->o, &a->id, image.kind == JB_IMAGE_HOST, &a->scope, &a->host, err);
     if (r == 0)
         r = claim(a, &machine, &image, ret_failure, err);
     jb_machine_free(&machine);
@@ -515,6 +536,7 @@ static void attempt_free(struct attempt *a)
     free(a->outcome.killed_by);
     jb_plan_free(a->plan);
     jb_host_free(&a->host);
+    jb_scope_leave(&a->scope);
 }
 
 int jb_job_run(const struct jb_job_options *options, json_t **ret_record, enum jb_job_failure *ret_failure,
@@ -576,7 +598,7 @@ int jb_job_plan(const struct jb_job_options *options, struct jb_host *host, stru
     if (r == 0)
         r = load_machine(options, -1, &machine, err);
     if (r == 0)
-        r = probe_host(options, image.kind == JB_IMAGE_HOST, host, err);
+        r = probe_host(options, &id, image.kind == JB_IMAGE_HOST, NULL, host, err);
     if (r == 0 && options->state->ledger.boxes_fd >= 0)
         r = jb_ledger_read(&options->state->ledger, &ledger, err);
     if (r == 0)

@@ -68,6 +68,7 @@ static int choose_controllers(struct jb_plan *plan, const struct jb_plan_input *
     bool want[JB_CTL_MAX] = {false};
     jb_autobuf struct jb_buf missing = {0};
     jb_autobuf struct jb_buf names = {0};
+    const char *why = NULL; /* of what was added last: one reason often holds for all */
     wanted(plan, in->spec, want);
     for (size_t i = 0; i < JB_ARRAY_LEN(limiting); i++) {
         enum jb_controller c = limiting[i].controller;
@@ -76,8 +77,11 @@ static int choose_controllers(struct jb_plan *plan, const struct jb_plan_input *
         plan->cgroup.use[c] = can;
         if (can || !want[c] || jb_make_degrade(plan, in, limiting[i].degradable, ctl->why))
             continue;
-        int r =
-            jb_buf_printf(&missing, "%scannot %s: %s", missing.len ? "; " : "", limiting[i].limit, ctl->why);
+        bool same = why && jb_streq(why, ctl->why);
+        int r = why && !same ? jb_buf_printf(&missing, ": %s; ", why) : 0;
+        if (r == 0)
+            r = jb_buf_printf(&missing, "%s %s", same ? "," : "cannot", limiting[i].limit);
+        why = ctl->why;
         if (r == 0)
             r = jb_buf_printf(&names, "%s%s", names.len ? ", " : "",
                               jb_degradable_name(limiting[i].degradable));
@@ -87,9 +91,9 @@ static int choose_controllers(struct jb_plan *plan, const struct jb_plan_input *
     if (missing.len)
         return jb_fail(
             err, EACCES,
-            "%s. Start jobbox where its cgroup can be written, or say that the job may do without: "
+            "%s: %s. Start jobbox where its cgroup can be written, or say that the job may do without: "
             "allow_degraded: [%s]",
-            missing.data, names.data);
+            missing.data, why, names.data);
     int r = cpu_time_counted(plan, in, err);
     if (r < 0)
         return r;

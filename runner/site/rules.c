@@ -65,6 +65,33 @@ void jb_rule_auto_path(struct jb_reading *rd, const struct jb_at *at, const stru
     *slot = NULL;
 }
 
+/* As systemd.slice(5) has it: dashes stand for the slices above, so there are none at the ends and no two in a row. */
+static bool is_slice(const char *name)
+{
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:_.-";
+    size_t len = strlen(name);
+    size_t stem = len - (sizeof(".slice") - 1);
+    return len > sizeof(".slice") - 1 && len < 256 && jb_streq(name + stem, ".slice") &&
+           strspn(name, allowed) == len && name[0] != '-' && name[0] != '.' && name[stem - 1] != '-' &&
+           !strstr(name, "--");
+}
+
+void jb_rule_slice(struct jb_reading *rd, const struct jb_at *at, const struct jb_node *node,
+                   const struct jb_field *field, void *target)
+{
+    char **slot = jb_slot(field, target);
+    if (!jb_want(rd, at, node, JB_NODE_SCALAR, "auto, or the name of a slice such as batch.slice"))
+        return;
+    free(*slot);
+    *slot = NULL;
+    if (jb_streq(node->text, "auto"))
+        return;
+    if (is_slice(node->text))
+        jb_set_text(rd, slot, node->text);
+    else
+        jb_complain(rd, node->pos, at, "is not the name of a slice; write one such as batch.slice, or auto");
+}
+
 static void add_rule(struct jb_reading *rd, struct jb_site *site, struct jb_bind_rule rule)
 {
     struct jb_bind_rule *grown = realloc(site->binds.allow, (site->binds.n_allow + 1) * sizeof(*grown));

@@ -28,6 +28,11 @@ static const char *const cgroup_words[] = {
     [JB_CG_BACKEND_DIRECT] = "direct",
     [JB_CG_BACKEND_LIBCGROUP] = "libcgroup",
 };
+static const char *const systemd_words[] = {
+    [JB_SYSTEMD_AUTO] = "auto",
+    [JB_SYSTEMD_NEVER] = "never",
+    [JB_SYSTEMD_REQUIRE] = "require",
+};
 static const char *const sync_words[] = {[JB_SYNC_ALWAYS] = "always", [JB_SYNC_NEVER] = "never"};
 
 static const struct jb_field paths_fields[] = {
@@ -58,7 +63,9 @@ static const struct jb_field scratch_fields[] = {
 };
 
 static const struct jb_field cgroups_fields[] = {
-    FIELD("backend", jb_read_enum, cgroup_backend, WORDS(cgroup_words)),
+    FIELD("backend", jb_read_enum, cgroups.backend, WORDS(cgroup_words)),
+    FIELD("systemd", jb_read_enum, cgroups.systemd, WORDS(systemd_words)),
+    FIELD("slice", jb_rule_slice, cgroups.slice),
 };
 
 static const struct jb_field binds_fields[] = {
@@ -87,7 +94,7 @@ static const struct jb_field site_fields[] = {
     FIELD("limits", jb_read_map, wall_time, NESTED(limits_fields)),
     FIELD("reserved_cpus", jb_read_cpus, reserved_cpus),
     FIELD("scratch", jb_read_map, scratch_backend, NESTED(scratch_fields)),
-    FIELD("cgroups", jb_read_map, cgroup_backend, NESTED(cgroups_fields)),
+    FIELD("cgroups", jb_read_map, cgroups, NESTED(cgroups_fields)),
     FIELD("binds", jb_read_map, binds, NESTED(binds_fields)),
     FIELD("host_image", jb_read_map, host_image, NESTED(host_image_fields)),
     FIELD("policy", jb_read_map, policy, NESTED(policy_fields)),
@@ -105,6 +112,7 @@ void jb_site_free(struct jb_site *site)
     free(site->paths.runtime);
     free(site->paths.state);
     free(site->paths.cgroup_parent);
+    free(site->cgroups.slice);
     for (size_t i = 0; i < site->binds.n_allow; i++)
         free(site->binds.allow[i].path);
     free(site->binds.allow);

@@ -9,7 +9,7 @@
 #ifndef JB_SITE_SITE_H
 #define JB_SITE_SITE_H
 
-#include "cgroup/layout.h"
+#include "cgroup/scope.h"
 #include "spec/spec.h"
 
 enum jb_scratch_backend { JB_SCRATCH_TMPFS, JB_SCRATCH_DISK, JB_SCRATCH_MAX };
@@ -56,7 +56,11 @@ struct jb_site {
 
     struct jb_cpus reserved_cpus; /* never granted */
     enum jb_scratch_backend scratch_backend;
-    enum jb_cg_backend cgroup_backend; /* how groups are made and filled; default direct */
+    struct {
+        enum jb_cg_backend backend;  /* how groups are made and filled; default direct */
+        enum jb_systemd_use systemd; /* whether its manager is asked for a scope; default auto */
+        char *slice;                 /* the scope's; NULL: the one that the starter is in */
+    } cgroups;
 
     struct {
         struct jb_bind_rule *allow; /* for submitters who are not root; n == 0 and !any: none allowed */

@@ -68,6 +68,9 @@ static void same_site(const struct jb_site *a, const struct jb_site *b)
         assert_memory_equal(bounds[i][0], bounds[i][1], sizeof(struct jb_bound));
     assert_true(jb_cpus_equal(&a->reserved_cpus, &b->reserved_cpus));
     assert_int_equal(a->scratch_backend, b->scratch_backend);
+    assert_int_equal(a->cgroups.backend, b->cgroups.backend);
+    assert_int_equal(a->cgroups.systemd, b->cgroups.systemd);
+    same_text(a->cgroups.slice, b->cgroups.slice);
     assert_int_equal(a->binds.n_allow, b->binds.n_allow);
     assert_int_equal(a->binds.any, b->binds.any);
     same_list(&a->binds.deny, &b->binds.deny);
@@ -103,6 +106,7 @@ static void test_documented_defaults(void **state)
                                          "binds: { x: 1 }\n",
                                          "policy: { x: 1 }\n",
                                          "scratch: { x: 1 }\n",
+                                         "cgroups: { x: 1 }\n",
                                          "host_image: { x: 1 }\n",
                                          "journal: { x: 1 }\n"};
     size_t len = 0;
@@ -163,6 +167,36 @@ static void test_over_the_defaults(void **state)
     assert_int_equal(s->sinks[1].kind, JB_SINK_PROGRAM);
     assert_string_equal(s->sinks[1].argv.items[1], "--json");
     assert_int_equal(s->journal_sync, JB_SYNC_NEVER);
+}
+
+static int parse_text(const char *text, struct jb_site **ret, struct jb_diags *diags)
+{
+    return jb_site_parse("x", text, strlen(text), ret, diags);
+}
+
+static void test_systemd(void **state)
+{
+    static const char *const bad[] = {
+        "cgroups: { slice: batch }\n",         "cgroups: { slice: .slice }\n",
+        "cgroups: { slice: /a.slice }\n",      "cgroups: { slice: a--b.slice }\n",
+        "cgroups: { slice: -a.slice }\n",      "cgroups: { slice: a-.slice }\n",
+        "cgroups: { slice: \"a b.slice\" }\n", "cgroups: { slice: [] }\n",
+        "cgroups: { systemd: yes }\n",
+    };
+    (void)state;
+    for (size_t i = 0; i < JB_ARRAY_LEN(bad); i++) {
+        struct jb_site *none = NULL;
+        struct jb_diags diags = {0};
+        if (parse_text(bad[i], &none, &diags) != -EINVAL)
+            fail_msg("%s was taken", bad[i]);
+        assert_int_equal(diags.len, 1);
+        jb_diags_free(&diags);
+    }
+    struct jb_diags diags = {0};
+    jb_autosite struct jb_site *s = NULL;
+    assert_int_equal(parse_text("cgroups: { systemd: require, slice: a-b.slice }\n", &s, &diags), 0);
+    assert_int_equal(s->cgroups.systemd, JB_SYSTEMD_REQUIRE);
+    assert_string_equal(s->cgroups.slice, "a-b.slice");
 }
 
 static void test_nothing_said(void **state)
@@ -271,9 +305,13 @@ static void test_load_owner(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_documented_defaults), cmocka_unit_test(test_over_the_defaults),
-        cmocka_unit_test(test_nothing_said),        cmocka_unit_test(test_bad),
-        cmocka_unit_test(test_load_named),          cmocka_unit_test(test_load_owner),
+        cmocka_unit_test(test_documented_defaults),
+        cmocka_unit_test(test_over_the_defaults),
+        cmocka_unit_test(test_systemd),
+        cmocka_unit_test(test_nothing_said),
+        cmocka_unit_test(test_bad),
+        cmocka_unit_test(test_load_named),
+        cmocka_unit_test(test_load_owner),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,586 @@
+/*
+ * scope.c - decides where boxes may be made on a host that systemd manages, or below a delegated group, and goes there.
+ *
+ * Owns: the leaf that it made. Runs in: the supervisor. Privilege: the starter's. What is decided is read first;
+ * nothing is written before all of it is known.
+ */
+#include "cgroup/scope.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/str.h"
+#include "base/units.h"
+#include "cgroup/internal.h"
+
+#define LEAF "supervisor"
+
+/* Where this process sits in the tree that systemd tracks it by. */
+struct seat {
+    const char *mount, *own; /* borrowed from the layout */
+    char *unit;              /* the innermost unit on the way to own, below mount; NULL: none */
+    bool managed;            /* systemd's, and not delegated */
+    bool real_root;          /* of the whole v2 tree */
+    bool alone;              /* no process but this one */
+    bool writable;           /* children can be made and controllers passed on */
+    char *above;             /* own's parent, when boxes may be made there; NULL: not */
+};
+
+static void seat_free(struct seat *s)
+{
+    free(s->unit);
+    free(s->above);
+}
+
+enum verdict {
+    STAY,
+    STEP_DOWN,
+    GO_ABOVE,
+    ASK,
+};
+
+/* systemd marks the directories of delegated units; only root sees the older of the two marks. */
+static bool has_mark(const char *path)
+{
+    static const char *const names[] = {"user.delegate", "trusted.delegate"};
+    char value[2];
+    for (size_t i = 0; i < JB_ARRAY_LEN(names); i++)
+        if (getxattr(path, names[i], value, sizeof(value)) == 1 && value[0] == '1')
+            return true;
+    return false;
+}
+
+bool jb_scope_booted(const struct jb_scope_wish *wish)
+{
+    return access(wish->booted ? wish->booted : "/run/systemd/system", F_OK) == 0;
+}
+
+static bool is_unit(const char *name, size_t len, const char *suffix)
+{
+    size_t n = strlen(suffix);
+    return len > n && memcmp(name + len - n, suffix, n) == 0;
+}
+
+/* The path up to the innermost component that has one of the suffixes; NULL: none has. */
+static char *innermost(const char *path, const char *const *suffixes, size_t n)
+{
+    size_t end = 0;
+    for (const char *p = path; *p;) {
+        p += *p == '/';
+        size_t len = strcspn(p, "/");
+        for (size_t i = 0; i < n; i++)
+            if (is_unit(p, len, suffixes[i]))
+                end = (size_t)(p - path) + len;
+        p += len;
+    }
+    return end ? strndup(path, end) : NULL;
+}
+
+static char *innermost_unit(const char *path)
+{
+    static const char *const units[] = {".service", ".scope", ".slice", ".socket", ".mount", ".swap"};
+    return innermost(path, units, JB_ARRAY_LEN(units));
+}
+
+static char *innermost_slice(const char *path)
+{
+    static const char *const slices[] = {".slice"};
+    return innermost(path, slices, 1);
+}
+
+/* NULL stays NULL. */
+static char *copy_of(const char *text)
+{
+    return text ? strdup(text) : NULL;
+}
+
+static char *full_path(const struct seat *s, const char *below)
+{
+    return jb_asprintf("%s%s", s->mount, jb_streq(below, "/") ? "" : below);
+}
+
+/* 0, 1 (this process alone) or 2: more. */
+static int count_processes(const char *path, pid_t self)
+{
+    char text[64];
+    jb_autofree char *file = jb_asprintf("%s/cgroup.procs", path);
+    jb_autoclose int fd = file ? open(file, O_RDONLY | O_CLOEXEC) : -1;
+    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+    if (n <= 0)
+        return n < 0 ? 2 : 0;
+    text[n] = '\0';
+    char *end;
+    long pid = strtol(text, &end, 10);
+    return pid == (long)self && *end == '\n' && end[1] == '\0' ? 1 : 2;
+}
+
+static bool can_write(const char *path)
+{
+    static const char *const files[] = {"", "/cgroup.procs", "/cgroup.subtree_control"};
+    for (size_t i = 0; i < JB_ARRAY_LEN(files); i++) {
+        jb_autofree char *file = jb_asprintf("%s%s", path, files[i]);
+        if (!file || faccessat(AT_FDCWD, file, W_OK, AT_EACCESS) < 0)
+            return false;
+    }
+    return true;
+}
+
+static bool is_real_root(const char *path)
+{
+    jb_autofree char *type = jb_asprintf("%s/cgroup.type", path);
+    return type && access(type, F_OK) < 0 && errno == ENOENT;
+}
+
+/* The first file of the group that limits anything; NULL: none does. The number of processes is not among them: every
+ * unit has such a limit, and the scope gets the same. */
+static const char *limit_of(const char *path)
+{
+    static const struct {
+        const char *file, *none; /* how the text begins without a limit */
+    } files[] = {
+        {"memory.max", "max"}, {"memory.high", "max"}, {"memory.swap.max", "max"},
+        {"cpu.max", "max"},    {"cpuset.cpus", ""},    {"cpuset.mems", ""},
+        {"io.max", ""},
+    };
+    struct jb_kdir dir;
+    const char *found = NULL;
+    if (jb_kdir_open(path, &dir) < 0)
+        return "cgroup";
+    for (size_t i = 0; !found && i < JB_ARRAY_LEN(files); i++) {
+        char line[256];
+        int r = jb_kread_line(&dir, files[i].file, line, sizeof(line));
+        if (r == -ENAMETOOLONG ||
+            (r == 0 && *line && (!*files[i].none || !jb_starts_with(line, files[i].none))))
+            found = files[i].file;
+    }
+    jb_kdir_close(&dir);
+    return found;
+}
+
+static char *parent_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return !slash || !slash[1] ? NULL : slash == path ? strdup("/") : strndup(path, (size_t)(slash - path));
+}
+
+/* The parent of own is where a manager that puts its processes into a subgroup wants further groups. */
+static int look_above(const struct jb_scope_wish *wish, struct seat *s)
+{
+    jb_autofree char *above = parent_of(s->own);
+    if (!above || (s->unit && strlen(above) < strlen(s->unit)))
+        return 0;
+    jb_autofree char *own_path = full_path(s, s->own);
+    jb_autofree char *path = full_path(s, above);
+    if (!own_path || !path)
+        return -ENOMEM;
+    if (!is_real_root(path) && count_processes(path, wish->pid) == 0 && can_write(path) &&
+        !limit_of(own_path))
+        s->above = jb_take_ptr(above);
+    return 0;
+}
+
+static int look(const struct jb_scope_wish *wish, const struct jb_cg_layout *layout, struct seat *ret)
+{
+    const struct jb_cg_controller *tree = &layout->ctl[JB_CTL_UNIFIED];
+    struct seat s = {.mount = tree->mount, .own = tree->own};
+    bool (*delegated)(const char *) = wish->is_delegated ? wish->is_delegated : has_mark;
+    bool booted = jb_scope_booted(wish);
+    if (tree->version != 2 || !tree->own) { /* v1 alone: its groups bear no mark */
+        s.managed = booted;
+        *ret = s;
+        return 0;
+    }
+    jb_autofree char *path = full_path(&s, s.own);
+    if (!path)
+        return -ENOMEM;
+    s.unit = innermost_unit(s.own);
+    jb_autofree char *unit_path = s.unit ? full_path(&s, s.unit) : NULL;
+    s.managed = booted && !(unit_path && delegated(unit_path));
+    s.real_root = is_real_root(path);
+    s.alone = count_processes(path, wish->pid) == 1;
+    s.writable = can_write(path);
+    int r = s.managed ? 0 : look_above(wish, &s);
+    if (r < 0) {
+        seat_free(&s);
+        return r;
+    }
+    *ret = s;
+    return 0;
+}
+
+static enum verdict judge(const struct jb_cg_layout *layout, const struct seat *s, bool booted)
+{
+    if (s->managed)
+        return ASK;
+    if (!layout->unified_only || s->real_root) /* where processes do not stand against it */
+        return STAY;
+    if (s->alone && s->writable)
+        return STEP_DOWN;
+    if (s->above)
+        return GO_ABOVE;
+    return booted ? ASK : STAY;
+}
+
+/* "a-b.slice" is the unit; "/a.slice/a-b.slice" is where it lies. */
+static char *slice_path(const char *slice)
+{
+    jb_autobuf struct jb_buf path = {0};
+    for (const char *dash = strchr(slice, '-'); dash; dash = strchr(dash + 1, '-'))
+        if (jb_buf_printf(&path, "/%.*s.slice", (int)(dash - slice), slice) < 0)
+            return NULL;
+    return jb_buf_printf(&path, "/%s", slice) < 0 ? NULL : jb_take_ptr(path.data);
+}
+
+/* Where the scope will be: its slice as the request names it (NULL: not named), and the whole path of the slice. */
+struct target {
+    char *manager; /* the manager's own group: "" for the system's */
+    char *slice;
+    char *path;
+};
+
+static void target_free(struct target *t)
+{
+    free(t->manager);
+    free(t->slice);
+    free(t->path);
+}
+
+static int choose_target(const struct jb_scope_wish *wish, const struct seat *s, struct target *ret)
+{
+    struct target t __attribute__((cleanup(target_free))) = {0};
+    t.manager = wish->uid == 0 ? strdup("")
+                               : jb_asprintf("/user.slice/user-%u.slice/user@%u.service", (unsigned)wish->uid,
+                                             (unsigned)wish->uid);
+    if (!t.manager)
+        return -ENOMEM;
+    jb_autofree char *inner = s->own ? innermost_slice(s->own) : NULL;
+    if (wish->slice)
+        t.slice = strdup(wish->slice);
+    else if (inner && jb_path_beneath(inner, *t.manager ? t.manager : "/") && !jb_streq(inner, t.manager))
+        t.slice = strdup(strrchr(inner, '/') + 1);
+    jb_autofree char *below = slice_path(t.slice ? t.slice : wish->uid == 0 ? "system.slice" : "app.slice");
+    t.path = below ? jb_asprintf("%s%s", t.manager, below) : NULL;
+    if (!t.path || (wish->slice && !t.slice))
+        return -ENOMEM;
+    *ret = t;
+    t = (struct target){0}; /* NOLINT(clang-analyzer-deadcode.DeadStores): its cleanup reads it */
+    return 0;
+}
+
+/* What would no longer hold in the scope. A slice that the site names is its decision. */
+static const char *limit_left(const struct jb_scope_wish *wish, const struct seat *s, const struct target *t,
+                              char *where, size_t len)
+{
+    jb_autofree char *at = !wish->slice && s->own ? strdup(s->own) : NULL;
+    while (at && !jb_streq(at, "/") && !jb_path_beneath(t->path, at)) {
+        jb_autofree char *path = full_path(s, at);
+        const char *limit = path ? limit_of(path) : "cgroup";
+        if (limit) {
+            (void)snprintf(where, len, "%s", at);
+            return limit;
+        }
+        char *up = parent_of(at);
+        free(at);
+        at = up;
+    }
+    return NULL;
+}
+
+/* The limit of processes of the unit that is left goes along. */
+static uint64_t tasks_max(const struct seat *s)
+{
+    uint64_t n = JB_UNSET;
+    jb_autofree char *path = s->unit ? full_path(s, s->unit) : NULL;
+    struct jb_kdir dir;
+    if (!path || jb_kdir_open(path, &dir) < 0)
+        return JB_UNSET;
+    if (jb_kread_u64(&dir, "pids.max", &n) < 0)
+        n = JB_UNSET;
+    jb_kdir_close(&dir);
+    return n;
+}
+
+/* No group is made anywhere, and every refusal says why. */
+static void forbid(struct jb_cg_layout *layout, const char *why)
+{
+    for (size_t c = 0; c < JB_CTL_MAX; c++) {
+        struct jb_cg_controller *ctl = &layout->ctl[c];
+        if (ctl->version == 0)
+            continue;
+        ctl->writable = false;
+        (void)snprintf(ctl->why, sizeof(ctl->why), "%s", why);
+    }
+}
+
+/* Without a scope: what to do now depends on how much the site wants one. */
+static int no_scope(const struct jb_scope_wish *wish, const struct seat *s, struct jb_cg_layout *layout,
+                    const char *reason, struct jb_error *err)
+{
+    char why[sizeof(layout->ctl[0].why)];
+    (void)snprintf(why, sizeof(why), "systemd manages cgroup %.80s: %s", s->own ? s->own : "/", reason);
+    if (wish->use == JB_SYSTEMD_REQUIRE)
+        return jb_fail(err, EACCES, "%s; the site asks for a scope (cgroups.systemd: require)", why);
+    if (s->managed)
+        forbid(layout, why);
+    return 0;
+}
+
+static int step_down(struct jb_cg_layout *layout, const char *mount, const char *own, struct jb_scope *ret,
+                     struct jb_error *err)
+{
+    struct jb_scope scope = {.home = jb_asprintf("%s%s", mount, jb_streq(own, "/") ? "" : own)};
+    scope.leaf = scope.home ? jb_asprintf("%s/" LEAF, scope.home) : NULL;
+    jb_autofree char *parent = strdup(own); /* the layout's own goes away under it */
+    struct jb_kdir leaf = {.fd = -1};
+    int r = scope.leaf && parent ? 0 : -ENOMEM;
+    if (r == 0 && mkdir(scope.leaf, 0755) < 0 && errno != EEXIST)
+        r = -errno;
+    if (r == 0)
+        r = jb_kdir_open(scope.leaf, &leaf);
+    if (r == 0)
+        r = jb_kwrite(&leaf, "cgroup.procs", "0");
+    jb_kdir_close(&leaf);
+    if (r < 0) {
+        (void)jb_fail_errno(err, r, "moving jobbox into %s, to make room for boxes beside it",
+                            scope.leaf ? scope.leaf : own);
+        if (scope.leaf)
+            (void)rmdir(scope.leaf);
+        free(scope.home);
+        free(scope.leaf);
+        return r;
+    }
+    *ret = scope;
+    return jb_cg_layout_reparent(layout, parent, err);
+}
+
+/* A user's manager can pass on only what the system's manager passed on to it. */
+static void mend_texts(const struct jb_scope_wish *wish, struct jb_cg_layout *layout)
+{
+    for (size_t c = 0; wish->uid != 0 && c < JB_CTL_UNIFIED; c++) {
+        struct jb_cg_controller *ctl = &layout->ctl[c];
+        if (ctl->version == 0 && c != JB_CTL_CPUACCT)
+            (void)snprintf(
+                ctl->why, sizeof(ctl->why),
+                "the user's systemd manager is not given the %s controller; as root: put '[Service]' and "
+                "'Delegate=cpu cpuset io memory pids' into " JB_SCOPE_DROP_IN
+                ", run systemctl daemon-reload, log in anew",
+                jb_controller_name((enum jb_controller)c));
+    }
+}
+
+/* Asked, given and seen from here: the kernel must say that this process is in the scope. */
+static int settle_in_scope(const struct jb_scope_wish *wish, const char *unit, struct jb_cg_layout *layout,
+                           struct jb_error *err)
+{
+    struct jb_cg_layout now = {0};
+    int r = jb_cg_layout_probe(wish->procfs, &now, err);
+    if (r < 0)
+        return r;
+    now.backend = layout->backend;
+    jb_cg_layout_free(layout);
+    *layout = now;
+    const struct jb_cg_controller *tree = &layout->ctl[JB_CTL_UNIFIED];
+    const char *name = tree->own ? strrchr(tree->own, '/') : NULL;
+    if (tree->version == 2 && (!name || !jb_streq(name + 1, unit)))
+        return jb_fail(err, EIO, "systemd says that %s was started, but this process is in cgroup %s", unit,
+                       tree->own ? tree->own : "(none)");
+    if (!layout->unified_only)
+        return 0;
+    jb_autofree char *mount = copy_of(tree->mount);
+    jb_autofree char *own = copy_of(tree->own);
+    struct jb_scope scope = {0};
+    r = mount && own ? step_down(layout, mount, own, &scope, err) : jb_fail_errno(err, ENOMEM, "scope");
+    if (r == 0)
+        mend_texts(wish, layout);
+    free(scope.home); /* nothing to undo: systemd removes the scope and what is in it */
+    free(scope.leaf);
+    return r;
+}
+
+/* What stands against asking; fills `target`. -ENOMEM, or 0 with `why` empty when nothing does. */
+static int may_ask(const struct jb_scope_wish *wish, const struct seat *s, struct target *target, char *why,
+                   size_t len)
+{
+    char where[128];
+    int r = choose_target(wish, s, target);
+    if (r < 0)
+        return r;
+    *why = '\0';
+    const char *limit = limit_left(wish, s, target, where, sizeof(where));
+    if (wish->use == JB_SYSTEMD_NEVER)
+        (void)snprintf(why, len,
+                       "and the site config says never to ask it for a scope (cgroups.systemd); name a "
+                       "delegated cgroup_parent");
+    else if (limit)
+        (void)snprintf(why, len,
+                       "a scope of its own would leave %s of %.60s behind; give that unit Delegate=yes",
+                       limit, where);
+    return 0;
+}
+
+static int ask(const struct jb_scope_wish *wish, const struct seat *s, struct jb_cg_layout *layout,
+               struct jb_error *err)
+{
+    struct target target __attribute__((cleanup(target_free))) = {0};
+    const struct jb_bus *bus = wish->bus ? wish->bus : &jb_bus_systemd;
+    struct jb_error refused = {0};
+    char why[160];
+    int r = may_ask(wish, s, &target, why, sizeof(why));
+    if (r < 0)
+        return jb_fail_errno(err, r, "scope");
+    if (*why)
+        return no_scope(wish, s, layout, why, err);
+    jb_autofree char *unit = jb_asprintf("%s.scope", wish->name);
+    if (!unit)
+        return jb_fail_errno(err, ENOMEM, "scope");
+    const struct jb_scope_request request = {
+        .unit = unit,
+        .slice = target.slice,
+        .description = wish->description,
+        .uid = wish->uid,
+        .tasks_max = tasks_max(s),
+    };
+    if (bus->start_scope(bus->ctx, &request, &refused) < 0) {
+        (void)snprintf(why, sizeof(why), "it gave no scope: %.140s", refused.text);
+        return no_scope(wish, s, layout, why, err);
+    }
+    return settle_in_scope(wish, unit, layout, err);
+}
+
+static struct jb_scope_wish with_defaults(const struct jb_scope_wish *wish)
+{
+    struct jb_scope_wish w = *wish;
+    w.pid = wish->pid ? wish->pid : getpid();
+    return w;
+}
+
+/* The layout of a scope that is not there: its controllers are those that its manager has. */
+static int imagine_scope(const struct jb_scope_wish *wish, const struct seat *s, struct jb_cg_layout *layout,
+                         struct jb_error *err)
+{
+    struct target target __attribute__((cleanup(target_free))) = {0};
+    char why[160];
+    int r = may_ask(wish, s, &target, why, sizeof(why));
+    if (r == 0 && *why)
+        return no_scope(wish, s, layout, why, err);
+    jb_autofree char *path = r == 0 ? jb_asprintf("%s/%s.scope", target.path, wish->name) : NULL;
+    if (!path)
+        return jb_fail_errno(err, ENOMEM, "scope");
+    if (layout->unified_only) {
+        r = jb_cg_layout_reparent(layout, *target.manager ? target.manager : "/", err);
+        if (r < 0)
+            return r;
+        mend_texts(wish, layout);
+    }
+    for (size_t c = 0; c < JB_CTL_MAX; c++) {
+        struct jb_cg_controller *ctl = &layout->ctl[c];
+        if (ctl->version == 0 ||
+            (c == JB_CTL_CPUSET && ctl->version == 1)) /* systemd makes no cpusets of v1 */
+            continue;
+        free(ctl->own);
+        ctl->own = strdup(path);
+        ctl->writable = true;
+        ctl->why[0] = '\0';
+        if (!ctl->own)
+            return jb_fail_errno(err, ENOMEM, "scope");
+    }
+    return 0;
+}
+
+/* The leaf takes this process away from where the boxes will be: nothing else stood in the way. */
+static void imagine_step_down(struct jb_cg_layout *layout)
+{
+    for (size_t c = 0; c < JB_CTL_UNIFIED; c++) {
+        struct jb_cg_controller *ctl = &layout->ctl[c];
+        if (ctl->version != 2)
+            continue;
+        ctl->writable = true;
+        ctl->why[0] = '\0';
+    }
+}
+
+/* `ret` NULL: nothing is changed, and the layout says what would be. */
+static int settle(const struct jb_scope_wish *wish, struct jb_cg_layout *layout, struct jb_scope *ret,
+                  struct jb_error *err)
+{
+    bool booted = jb_scope_booted(wish);
+    struct seat s __attribute__((cleanup(seat_free))) = {0};
+    if (wish->use == JB_SYSTEMD_REQUIRE && !booted)
+        return jb_fail(
+            err, ENOTSUP,
+            "the site asks for a scope of systemd (cgroups.systemd: require), and systemd is not the "
+            "service manager here");
+    if (!layout->unified_only &&
+        !booted) /* processes do not stand in the way, and nobody else makes groups */
+        return 0;
+    jb_autofree char *mount = copy_of(layout->ctl[JB_CTL_UNIFIED].mount);
+    jb_autofree char *own = copy_of(layout->ctl[JB_CTL_UNIFIED].own);
+    int r = look(wish, layout, &s);
+    if (r < 0)
+        return jb_fail_errno(err, r, "looking at the own cgroup");
+    s.mount = mount; /* what follows replaces the layout's */
+    s.own = own;
+    switch (judge(layout, &s, booted)) {
+    case STEP_DOWN:
+        if (ret)
+            return step_down(layout, mount, own, ret, err);
+        imagine_step_down(layout);
+        break;
+    case GO_ABOVE:
+        return jb_cg_layout_reparent(layout, s.above, err);
+    case ASK:
+        return ret ? ask(wish, &s, layout, err) : imagine_scope(wish, &s, layout, err);
+    case STAY:
+        break;
+    }
+    return 0;
+}
+
+int jb_scope_enter(const struct jb_scope_wish *wish, struct jb_cg_layout *layout, struct jb_scope *ret,
+                   struct jb_error *err)
+{
+    struct jb_scope_wish w = with_defaults(wish);
+    *ret = (struct jb_scope){0};
+    return settle(&w, layout, ret, err);
+}
+
+int jb_scope_predict(const struct jb_scope_wish *wish, struct jb_cg_layout *layout, struct jb_error *err)
+{
+    struct jb_scope_wish w = with_defaults(wish);
+    return settle(&w, layout, NULL, err);
+}
+
+/* The controllers that were passed on to boxes stand against going back. */
+static void pass_nothing_on(const struct jb_kdir *home)
+{
+    char line[256];
+    if (jb_kread_line(home, "cgroup.subtree_control", line, sizeof(line)) < 0)
+        return;
+    char *save = NULL;
+    for (char *word = strtok_r(line, " ", &save); word; word = strtok_r(NULL, " ", &save)) {
+        char text[64];
+        (void)snprintf(text, sizeof(text), "-%s", word);
+        (void)jb_kwrite(home, "cgroup.subtree_control", text);
+    }
+}
+
+void jb_scope_leave(struct jb_scope *scope)
+{
+    struct jb_kdir home;
+    if (scope->home && jb_kdir_open(scope->home, &home) == 0) {
+        pass_nothing_on(&home);
+        if (jb_kwrite(&home, "cgroup.procs", "0") == 0)
+            (void)rmdir(scope->leaf);
+        jb_kdir_close(&home);
+    }
+    free(scope->home);
+    free(scope->leaf);
+    *scope = (struct jb_scope){0};
+}
