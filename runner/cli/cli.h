@@ -51,6 +51,7 @@ int jb_cli_peek(struct jb_state *state, struct jb_error *err);
 /* The options of verbs that may look at another machine, or at other boxes, than are there. */
 struct jb_cli_whatif {
     const char *config, *topology; /* NULL: not said */
+    bool devices;                  /* the whole machine with its devices */
     struct jb_strv taken;          /* owned; "0-3" or "name=0-3" */
 };
 void jb_cli_whatif_free(struct jb_cli_whatif *what);

@@ -106,6 +106,12 @@ static void print_world(const struct answer *a)
         a->world->source, m->n_packages, m->n_packages == 1 ? "" : "s", m->n_nodes,
         m->n_nodes == 1 ? "" : "s", m->n_l3s, m->n_l3s == 1 ? "" : "s", m->n_cores,
         m->n_cores == 1 ? "" : "s", allowed ? allowed : "");
+    jb_autofree char *disallowed = jb_cpus_list(&m->disallowed);
+    jb_autofree char *offline = jb_cpus_list(&m->offline);
+    if (!jb_cpus_empty(&m->disallowed))
+        (void)printf("not allowed     %s, to this process\n", disallowed ? disallowed : "");
+    if (!jb_cpus_empty(&m->offline))
+        (void)printf("offline         %s\n", offline ? offline : "");
     if (!jb_cpus_empty(&m->reserved))
         (void)printf("reserved        %s, by the site\n", reserved ? reserved : "");
     (void)printf("in use          %s%s%zu box%s%s\n", used ? used : "", jb_cpus_empty(&held) ? "" : " by ",
@@ -241,12 +247,15 @@ static int print_json(const struct answer *a)
     const struct jb_explanation *e = &a->e;
     const char *verdict = e->verdict == 0 ? "now" : e->verdict == -EBUSY ? "later" : "never";
     json_t *root = json_pack(
-        "{s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:o}", "job", jb_json_text(a->job->spec->name),
-        "starts", verdict, "reason", e->verdict ? jb_json_text(e->reason.text) : json_null(), "request",
-        request_json(&a->request), "grant", e->verdict ? json_null() : grant_json(&e->grant), "groups",
-        groups_json(e), "fits_with", alternatives_json(e), "starts_when_one_ends",
-        e->looked ? boxes_json(a) : json_null(), "ledger", a->world->ledger_from, "machine",
-        jb_json_text(a->world->source), "in_use", jb_json_cpus(&a->world->ledger.used));
+        "{s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:o}", "job",
+        jb_json_text(a->job->spec->name), "starts", verdict, "reason",
+        e->verdict ? jb_json_text(e->reason.text) : json_null(), "request", request_json(&a->request),
+        "grant", e->verdict ? json_null() : grant_json(&e->grant), "groups", groups_json(e), "fits_with",
+        alternatives_json(e), "starts_when_one_ends", e->looked ? boxes_json(a) : json_null(), "ledger",
+        a->world->ledger_from, "machine", jb_json_text(a->world->source), "in_use",
+        jb_json_cpus(&a->world->ledger.used), "allowed", jb_json_cpus(&a->world->machine.allowed),
+        "not_allowed", jb_json_cpus(&a->world->machine.disallowed), "offline",
+        jb_json_cpus(&a->world->machine.offline));
     jb_autofree char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
     json_decref(root);
     if (!text)

@@ -25,7 +25,8 @@ struct topo_options {
 
 static const char usage[] =
     "Usage: jobbox topo [OPTION]...\n"
-    "Draws the machine: packages, NUMA nodes, L3 groups, cores, CPUs, and the boxes that hold them.\n"
+    "Draws the machine: packages, dies, NUMA nodes, L3 groups, cores, CPUs, the boxes that hold them, and "
+    "devices.\n"
     "Needs no privilege and touches nothing.\n\n"
     "  -c, --config FILE    site config instead of /etc/jobbox/jobbox.conf.yaml\n"
     "  -T, --topology FILE  another machine, as hwloc XML (lstopo FILE.xml)\n"
@@ -164,7 +165,7 @@ static int print(const struct topo_options *o, const struct jb_view *view, const
 int jb_cmd_topo(int argc, char **argv)
 {
     jb_autowhatif struct jb_cli_whatif what = {0};
-    struct topo_options o = {.color = "auto"};
+    struct topo_options o = {.color = "auto", .what.devices = true};
     int code = parse(argc, argv, &o);
     what = o.what; /* owns the list from here on */
     if (code >= 0)

@@ -7,11 +7,14 @@
  * here, with the user's rights, by a child that jb_machine_load bounds.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <pwd.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/fd.h"
 #include "cli/cli.h"
 #include "machine/view.h"
 
@@ -82,17 +85,30 @@ static void read_ledger(struct jb_state *state, struct jb_cli_world *world)
     (void)fprintf(stderr, "jobbox: %s; taking all CPUs as free\n", err.text);
 }
 
+/* The directory of a topology that a run left; -1: none, or somebody else could have written it. */
+static int open_cache(const struct jb_state *state)
+{
+    struct stat st;
+    jb_autoclose int fd = open(state->runtime_dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st) < 0 || (st.st_uid != geteuid() && st.st_uid != 0) || (st.st_mode & 022))
+        return -1;
+    return jb_take_fd(&fd);
+}
+
 static int load_machines(const struct jb_cli_whatif *what, const struct jb_cli_job *job,
                          struct jb_cli_world *world, struct jb_error *err)
 {
+    jb_autoclose int cache = what->topology || what->taken.len ? -1 : open_cache(&job->state);
     struct jb_machine_source source = {
-        .cache_dirfd = -1,
+        .cache_dirfd = cache,
+        .cache_readonly = true,
         .xml_file = what->topology,
         .reserved = what->topology && !what->config ? NULL : &job->site->reserved_cpus};
     int r = jb_machine_load(&source, &world->machine, err);
     if (r < 0)
         return r;
     source.whole = true;
+    source.devices = what->devices;
     source.allowed_cpus = &world->machine.allowed;
     return jb_machine_load(&source, &world->whole, err);
 }

@@ -26,10 +26,9 @@ struct bin_header {
     char magic[8];
     uint64_t sum; /* of all that follows this field */
     uint32_t key_len, pu_size, node_size;
-    uint32_t n_pus, n_nodes, n_cores, n_l3s, n_packages, n_kinds;
-    uint32_t pad;
+    uint32_t n_pus, n_nodes, n_cores, n_l3s, n_packages, n_dies, n_kinds;
 };
-static const char bin_magic[8] = {'j', 'b', 't', 'o', 'p', 'o', '1', '\n'};
+static const char bin_magic[8] = {'j', 'b', 't', 'o', 'p', 'o', '2', '\n'};
 
 static uint64_t sum_of(const void *data, size_t len)
 {
@@ -59,7 +58,7 @@ int jb_cache_key(const struct jb_kdir *proc, const struct jb_kdir *sys, char *bu
     r = jb_kread_line(sys, "devices/system/node/online", nodes, sizeof(nodes));
     if (r < 0 && r != -ENOENT)
         return r;
-    int n = snprintf(buf, len, "format=1 hwloc=%#x boot=%s cpus=%s nodes=%s", (unsigned)HWLOC_API_VERSION,
+    int n = snprintf(buf, len, "format=2 hwloc=%#x boot=%s cpus=%s nodes=%s", (unsigned)HWLOC_API_VERSION,
                      boot, cpus, nodes);
     return n < 0 || (size_t)n >= len ? -ENAMETOOLONG : 0;
 }
@@ -75,6 +74,7 @@ int jb_machine_pack(const struct jb_machine *m, const char *key, struct jb_buf *
         .n_cores = m->n_cores,
         .n_l3s = m->n_l3s,
         .n_packages = m->n_packages,
+        .n_dies = m->n_dies,
         .n_kinds = m->n_kinds,
     };
     memcpy(h.magic, bin_magic, sizeof(h.magic));
@@ -84,6 +84,8 @@ int jb_machine_pack(const struct jb_machine *m, const char *key, struct jb_buf *
         r = jb_buf_add(ret, key, h.key_len);
     if (r == 0)
         r = jb_buf_add(ret, &m->allowed, sizeof(m->allowed));
+    if (r == 0)
+        r = jb_buf_add(ret, &m->offline, sizeof(m->offline));
     if (r == 0)
         r = jb_buf_add(ret, m->pus, m->n_pus * sizeof(*m->pus));
     if (r == 0)
@@ -103,21 +105,22 @@ static bool sound(const struct jb_machine *m)
     for (size_t i = 0; i < m->n_pus; i++) {
         const struct jb_pu *pu = &m->pus[i];
         if (pu->os >= JB_CPUS_MAX || jb_cpus_has(&seen, pu->os) || pu->core >= m->n_cores ||
-            pu->l3 >= m->n_l3s || pu->package >= m->n_packages || pu->numa >= m->n_nodes || pu->kind < -1 ||
-            pu->kind >= (int)m->n_kinds)
+            pu->l3 >= m->n_l3s || pu->package >= m->n_packages || pu->die >= m->n_dies ||
+            pu->numa >= m->n_nodes || pu->kind < -1 || pu->kind >= (int)m->n_kinds)
             return false;
         jb_cpus_add(&seen, pu->os);
-        if (i > 0 && (pu->core < pu[-1].core || pu->l3 < pu[-1].l3 || pu->package < pu[-1].package))
+        if (i > 0 && (pu->core < pu[-1].core || pu->l3 < pu[-1].l3 || pu->package < pu[-1].package ||
+                      pu->die < pu[-1].die))
             return false;
         if (i > 0 && pu->core == pu[-1].core &&
-            (pu->l3 != pu[-1].l3 || pu->package != pu[-1].package || pu->numa != pu[-1].numa ||
-             pu->kind != pu[-1].kind))
+            (pu->l3 != pu[-1].l3 || pu->package != pu[-1].package || pu->die != pu[-1].die ||
+             pu->numa != pu[-1].numa || pu->kind != pu[-1].kind))
             return false;
     }
     for (size_t i = 0; i < m->n_nodes; i++)
         if (m->nodes[i].os >= JB_CPUS_MAX)
             return false;
-    return jb_cpus_subset(&m->allowed, &seen);
+    return jb_cpus_subset(&m->allowed, &seen) && !jb_cpus_intersects(&m->offline, &seen);
 }
 
 int jb_machine_unpack(const void *data, size_t len, const char *key, struct jb_machine *ret)
@@ -134,7 +137,7 @@ int jb_machine_unpack(const void *data, size_t len, const char *key, struct jb_m
         return -EINVAL;
     size_t pus_len = h.n_pus * sizeof(struct jb_pu);
     size_t nodes_len = h.n_nodes * sizeof(struct jb_numa);
-    if (len != sizeof(h) + h.key_len + sizeof(struct jb_cpus) + pus_len + nodes_len)
+    if (len != sizeof(h) + h.key_len + 2 * sizeof(struct jb_cpus) + pus_len + nodes_len)
         return -EINVAL;
     if (strlen(key) != h.key_len || memcmp(p + sizeof(h), key, h.key_len) != 0 ||
         h.sum != sum_of(p + skip, len - skip))
@@ -145,6 +148,7 @@ int jb_machine_unpack(const void *data, size_t len, const char *key, struct jb_m
                            .n_cores = h.n_cores,
                            .n_l3s = h.n_l3s,
                            .n_packages = h.n_packages,
+                           .n_dies = h.n_dies,
                            .n_kinds = h.n_kinds};
     m.pus = calloc(h.n_pus, sizeof(*m.pus));
     m.nodes = calloc(h.n_nodes, sizeof(*m.nodes));
@@ -153,8 +157,11 @@ int jb_machine_unpack(const void *data, size_t len, const char *key, struct jb_m
         return -ENOMEM;
     }
     memcpy(&m.allowed, p, sizeof(m.allowed));
-    memcpy(m.pus, p + sizeof(m.allowed), pus_len);
-    memcpy(m.nodes, p + sizeof(m.allowed) + pus_len, nodes_len);
+    p += sizeof(m.allowed);
+    memcpy(&m.offline, p, sizeof(m.offline));
+    p += sizeof(m.offline);
+    memcpy(m.pus, p, pus_len);
+    memcpy(m.nodes, p + pus_len, nodes_len);
     for (size_t i = 0; i < m.n_nodes; i++)
         m.memory += m.nodes[i].usable ? m.nodes[i].memory : 0;
     if (!sound(&m)) {

@@ -13,7 +13,8 @@
 #include "base/units.h"
 #include "machine/layout.h"
 
-#define LINES_WANTED 60 /* a drawing that is higher leaves the numbers to the titles */
+#define DEVICES_SHOWN 16
+#define LINES_WANTED  60 /* a drawing that is higher leaves the numbers to the titles */
 
 enum ink { INK_PLAIN, INK_FRAME, INK_TITLE, INK_FREE, INK_OFF, INK_BOX };
 
@@ -393,6 +394,54 @@ static int memory_only(const struct drawing *d, struct jb_buf *out)
     return 0;
 }
 
+/* CPUs that are there and not online have no place in the drawing. */
+static int offline(const struct drawing *d, struct jb_buf *out)
+{
+    if (jb_cpus_empty(&d->view->machine->offline))
+        return 0;
+    jb_autofree char *list = jb_cpus_list(&d->view->machine->offline);
+    jb_autofree char *text = list ? jb_asprintf("offline: CPUs %s", list) : NULL;
+    if (!text)
+        return -ENOMEM;
+    wrap(d, text, out);
+    return 0;
+}
+
+static int devices(const struct drawing *d, struct jb_buf *out)
+{
+    const struct jb_machine *m = d->view->machine;
+    struct jb_cpus all = {0};
+    int columns[3] = {0};
+    size_t shown = m->n_devices < DEVICES_SHOWN ? m->n_devices : DEVICES_SHOWN;
+    for (size_t i = 0; i < m->n_pus; i++)
+        jb_cpus_add(&all, m->pus[i].os);
+    for (size_t i = 0; i < shown; i++) {
+        columns[0] = longer(columns[0], strlen(jb_io_class_name(m->devices[i].class)), 12);
+        columns[1] = longer(columns[1], *m->devices[i].name ? strlen(m->devices[i].name) : 1, 24);
+        columns[2] = longer(columns[2], strlen(m->devices[i].bus), 15);
+    }
+    for (size_t i = 0; i < shown; i++) {
+        const struct jb_io_device *io = &m->devices[i];
+        char where[JB_DRAW_WIDTH_MAX];
+        char text[2 * JB_DRAW_WIDTH_MAX];
+        int len = snprintf(text, sizeof(text), "%-*s  %-*.*s  %-*.*s  %s", columns[0],
+                           jb_io_class_name(io->class), columns[1], columns[1], *io->name ? io->name : "-",
+                           columns[2], columns[2], io->bus, jb_io_where(io, &all, where, sizeof(where)));
+        if (len > d->style->width)
+            (void)snprintf(text + d->style->width - 2, 3, "..");
+        int r = jb_buf_printf(out, "%s\n", text);
+        if (r < 0)
+            return r;
+    }
+    if (shown == m->n_devices)
+        return 0;
+    jb_autofree char *more = jb_asprintf("%zu devices more; --json has them all", m->n_devices - shown);
+    if (!more)
+        return -ENOMEM;
+    wrap(d, more, out);
+    return 0;
+}
+
 int jb_draw_text(const struct jb_view *view, const struct jb_draw_style *style, struct jb_buf *ret,
                  struct jb_error *err)
 {
@@ -411,6 +460,10 @@ int jb_draw_text(const struct jb_view *view, const struct jb_draw_style *style, 
         r = legend_boxes(&d, &out);
     if (r == 0)
         r = legend_states(&d, &out);
+    if (r == 0)
+        r = offline(&d, &out);
+    if (r == 0)
+        r = devices(&d, &out);
     free(d.places);
     free(d.canvas.cells);
     if (r < 0)

@@ -48,9 +48,9 @@ static json_t *one_cpu(const struct jb_view *v, size_t i)
 {
     const struct jb_pu *pu = &v->machine->pus[i];
     char kind[32];
-    return json_pack("{s:i, s:i, s:i, s:i, s:i, s:o, s:b, s:b, s:s, s:o}", "cpu", (int)pu->os, "core",
+    return json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:o, s:b, s:b, s:s, s:o}", "cpu", (int)pu->os, "core",
                      (int)pu->core, "l3", (int)pu->l3, "numa_node", (int)v->machine->nodes[pu->numa].os,
-                     "package", (int)pu->package, "kind",
+                     "package", (int)pu->package, "die", (int)pu->die, "kind",
                      jb_json_text(jb_view_kind_name(v->machine, pu->kind, kind, sizeof(kind))), "allowed",
                      (int)jb_cpus_has(&v->machine->allowed, pu->os), "reserved",
                      (int)jb_cpus_has(&v->machine->reserved, pu->os), "state",
@@ -61,12 +61,22 @@ static json_t *totals(const struct jb_view *v)
 {
     const struct jb_machine *m = v->machine;
     struct jb_cpus free_cpus = jb_view_cpus(v, JB_PU_FREE);
-    return json_pack("{s:o, s:i, s:i, s:i, s:i, s:i, s:i, s:o, s:o, s:o, s:o, s:i}", "source",
-                     jb_json_text(v->source), "packages", (int)m->n_packages, "numa_nodes", (int)m->n_nodes,
-                     "l3s", (int)m->n_l3s, "cores", (int)v->n_cores, "cpus", (int)m->n_pus, "kinds",
-                     (int)m->n_kinds, "memory_bytes", jb_json_u64(m->memory ? m->memory : JB_UNSET),
-                     "allowed", jb_json_cpus(&m->allowed), "reserved", jb_json_cpus(&m->reserved), "free",
-                     jb_json_cpus(&free_cpus), "free_cores", (int)v->free_cores);
+    return json_pack("{s:o, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:i}", "source",
+                     jb_json_text(v->source), "packages", (int)m->n_packages, "dies", (int)m->n_dies,
+                     "numa_nodes", (int)m->n_nodes, "l3s", (int)m->n_l3s, "cores", (int)v->n_cores, "cpus",
+                     (int)m->n_pus, "kinds", (int)m->n_kinds, "memory_bytes",
+                     jb_json_u64(m->memory ? m->memory : JB_UNSET), "allowed", jb_json_cpus(&m->allowed),
+                     "not_allowed", jb_json_cpus(&m->disallowed), "offline", jb_json_cpus(&m->offline),
+                     "reserved", jb_json_cpus(&m->reserved), "free", jb_json_cpus(&free_cpus), "free_cores",
+                     (int)v->free_cores);
+}
+
+static json_t *one_device(const struct jb_io_device *d)
+{
+    return json_pack("{s:s, s:o, s:o, s:o, s:o, s:o}", "class", jb_io_class_name(d->class), "name",
+                     jb_json_text(*d->name ? d->name : NULL), "bus_id", jb_json_text(*d->bus ? d->bus : NULL),
+                     "model", jb_json_text(*d->model ? d->model : NULL), "cpus", jb_json_cpus(&d->cpus),
+                     "numa_nodes", jb_json_cpus(&d->nodes));
 }
 
 json_t *jb_draw_json(const struct jb_view *view)
@@ -74,7 +84,8 @@ json_t *jb_draw_json(const struct jb_view *view)
     json_t *nodes = json_array();
     json_t *cpus = json_array();
     json_t *boxes = json_array();
-    bool ok = nodes && cpus && boxes;
+    json_t *devices = json_array();
+    bool ok = nodes && cpus && boxes && devices;
     for (size_t i = 0; ok && i < view->machine->n_nodes; i++)
         ok = json_array_append_new(nodes, one_node(&view->machine->nodes[i])) == 0;
     for (size_t i = 0; ok && i < view->machine->n_pus; i++)
@@ -82,8 +93,10 @@ json_t *jb_draw_json(const struct jb_view *view)
     for (size_t i = 0; ok && i < view->n_boxes; i++)
         ok = json_array_append_new(boxes, jb_draw_json_box(&view->boxes[i].holding, view->boxes[i].code,
                                                            view->boxes[i].user)) == 0;
-    json_t *root = json_pack("{s:o, s:o, s:o, s:o}", "machine", totals(view), "nodes", nodes, "cpus", cpus,
-                             "boxes", boxes);
+    for (size_t i = 0; ok && i < view->machine->n_devices; i++)
+        ok = json_array_append_new(devices, one_device(&view->machine->devices[i])) == 0;
+    json_t *root = json_pack("{s:o, s:o, s:o, s:o, s:o}", "machine", totals(view), "nodes", nodes, "cpus",
+                             cpus, "boxes", boxes, "devices", devices);
     if (ok)
         return root;
     json_decref(root);

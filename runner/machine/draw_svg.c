@@ -20,6 +20,7 @@
 #define WIDTH     1180
 #define WIDTH_MIN 620
 #define COLORS    12
+#define DEVICES   64 /* in the legend at most */
 
 static const char style[] =
     "<style>\n"
@@ -198,6 +199,8 @@ static int legend_rows(const struct jb_view *v)
     int rows = (int)v->n_boxes;
     for (int state = 0; state < JB_PU_STATE_MAX; state++)
         rows += state != JB_PU_HELD && v->count[state];
+    rows += !jb_cpus_empty(&v->machine->offline);
+    rows += v->machine->n_devices > DEVICES ? DEVICES + 1 : (int)v->machine->n_devices;
     return rows;
 }
 
@@ -218,6 +221,27 @@ static void legend_row(struct sheet *s, int row, const char *class, const char *
     tooltip(s, text);
     text_at(s, MARGIN + 44, y + 12, "", shown);
     (void)jb_buf_puts(s->out, "</g>\n");
+}
+
+static void legend_devices(struct sheet *s, int row)
+{
+    const struct jb_machine *m = s->view->machine;
+    struct jb_cpus all = {0};
+    for (size_t i = 0; i < m->n_pus; i++)
+        jb_cpus_add(&all, m->pus[i].os);
+    for (size_t i = 0; i < m->n_devices && i < DEVICES; i++) {
+        const struct jb_io_device *d = &m->devices[i];
+        char where[512];
+        jb_autofree char *text =
+            jb_asprintf("%s%s%s%s%s%s%s, %s", jb_io_class_name(d->class), *d->name ? " " : "", d->name,
+                        *d->bus ? ", PCI " : "", d->bus, *d->model ? ", " : "", d->model,
+                        jb_io_where(d, &all, where, sizeof(where)));
+        legend_row(s, row++, "core", "", text ? text : "");
+    }
+    if (m->n_devices > DEVICES) {
+        jb_autofree char *text = jb_asprintf("%zu devices more; --json has them all", m->n_devices - DEVICES);
+        legend_row(s, row, "core", "", text ? text : "");
+    }
 }
 
 static void legend(struct sheet *s)
@@ -244,6 +268,12 @@ static void legend(struct sheet *s)
         jb_autofree char *text = jb_asprintf("%s: CPUs %s", states[i].words, list ? list : "");
         legend_row(s, row++, jb_pu_state_name(states[i].state), states[i].mark, text ? text : "");
     }
+    if (!jb_cpus_empty(&s->view->machine->offline)) {
+        jb_autofree char *list = jb_cpus_list(&s->view->machine->offline);
+        jb_autofree char *text = jb_asprintf("offline: CPUs %s", list ? list : "");
+        legend_row(s, row++, "not_allowed", "", text ? text : "");
+    }
+    legend_devices(s, row);
 }
 
 static void document(struct sheet *s)

@@ -32,32 +32,36 @@ static bool hwloc_is_overridden(void)
     return false;
 }
 
-static int probe_host(int cache_dirfd, const char *key, struct jb_machine *ret, struct jb_error *err)
+static int probe_host(const struct jb_machine_source *how, int cache_dirfd, const char *key,
+                      struct jb_machine *ret, struct jb_error *err)
 {
-    struct jb_topology_source source = {.name = "topology of this host"};
+    struct jb_topology_source source = {.name = "topology of this host", .devices = how->devices};
     if (cache_dirfd >= 0) {
         jb_autofree char *text = NULL;
         size_t len = 0;
-        struct jb_topology_source kept = {.name = "cached topology"};
+        struct jb_topology_source kept = {.name = "cached topology", .devices = how->devices};
         if (jb_cache_load_xml(cache_dirfd, key, &text, &len) == 0) {
             kept.xml = text;
             kept.xml_len = len;
             if (jb_topology_probe(&kept, ret, NULL, NULL, NULL) == 0) {
-                jb_cache_store(cache_dirfd, key, ret, NULL, 0);
+                if (!how->cache_readonly)
+                    jb_cache_store(cache_dirfd, key, ret, NULL, 0);
                 return 0;
             }
         }
     }
     jb_autofree char *xml = NULL;
     size_t xml_len = 0;
-    int r = jb_topology_probe(&source, ret, &xml, &xml_len, err);
-    if (r == 0 && cache_dirfd >= 0)
+    bool store = cache_dirfd >= 0 && !how->cache_readonly;
+    int r = jb_topology_probe(&source, ret, store ? &xml : NULL, &xml_len, err);
+    if (r == 0 && store)
         jb_cache_store(cache_dirfd, key, ret, xml, xml_len);
     return r;
 }
 
-static int load_host(int cache_dirfd, struct jb_machine *ret, struct jb_error *err)
+static int load_host(const struct jb_machine_source *how, struct jb_machine *ret, struct jb_error *err)
 {
+    int cache_dirfd = how->cache_dirfd;
     struct jb_kdir proc = {.fd = -1};
     struct jb_kdir sys = {.fd = -1};
     char key[JB_CACHE_KEY_MAX] = "";
@@ -72,13 +76,13 @@ static int load_host(int cache_dirfd, struct jb_machine *ret, struct jb_error *e
         jb_kdir_close(&sys);
     }
     if (r < 0) /* a host that cannot say which boot this is gets no cache */
-        return probe_host(-1, "", ret, err);
-    if (jb_cache_load(cache_dirfd, key, ret) == 0)
+        return probe_host(how, -1, "", ret, err);
+    if (!how->devices && jb_cache_load(cache_dirfd, key, ret) == 0)
         return 0;
-    return probe_host(cache_dirfd, key, ret, err);
+    return probe_host(how, cache_dirfd, key, ret, err);
 }
 
-static int load_file(const char *path, struct jb_machine *ret, struct jb_error *err)
+static int load_file(const char *path, bool devices, struct jb_machine *ret, struct jb_error *err)
 {
     jb_autofree char *text = NULL;
     size_t len = 0;
@@ -94,7 +98,7 @@ static int load_file(const char *path, struct jb_machine *ret, struct jb_error *
                        JB_TOPOLOGY_XML_MAX >> 20);
     if (r < 0)
         return jb_fail_errno(err, r, "%s", path);
-    struct jb_topology_source source = {.name = path, .xml = text, .xml_len = len};
+    struct jb_topology_source source = {.name = path, .xml = text, .xml_len = len, .devices = devices};
     return jb_topology_probe(&source, ret, NULL, NULL, err);
 }
 
@@ -167,9 +171,12 @@ static int restrict_machine(struct jb_machine *m, const struct jb_cpus *cpus, co
         return jb_fail_errno(err, ENOMEM, "topology");
     memcpy(all, m->pus, n_all * sizeof(*all));
     m->n_pus = 0;
-    for (size_t i = 0; i < n_all; i++)
+    for (size_t i = 0; i < n_all; i++) {
+        if (!jb_cpus_has(&m->allowed, all[i].os))
+            jb_cpus_add(&m->disallowed, all[i].os);
         if (whole || jb_cpus_has(&m->allowed, all[i].os))
             m->pus[m->n_pus++] = all[i];
+    }
     if (m->n_pus == 0 || jb_cpus_empty(&m->allowed))
         return jb_fail(err, ENODEV, "no CPU of this machine is online and allowed to this process");
     if (!whole)
@@ -177,6 +184,7 @@ static int restrict_machine(struct jb_machine *m, const struct jb_cpus *cpus, co
     m->n_cores = renumber(m, offsetof(struct jb_pu, core));
     m->n_l3s = renumber(m, offsetof(struct jb_pu, l3));
     m->n_packages = renumber(m, offsetof(struct jb_pu, package));
+    m->n_dies = renumber(m, offsetof(struct jb_pu, die));
     for (size_t i = 0; i < m->n_siblings; i++)
         m->siblings[i].core = m->pus[m->siblings[i].kind].core;
     m->memory = 0;
@@ -231,9 +239,9 @@ int jb_machine_load(const struct jb_machine_source *source, struct jb_machine *r
     if (source->xml_file && source->synthetic)
         return jb_fail(err, EINVAL, "a topology file and a synthetic description at once; give one");
     struct jb_topology_source synthetic = {.name = "synthetic topology", .synthetic = source->synthetic};
-    int r = source->xml_file    ? load_file(source->xml_file, &m, err)
+    int r = source->xml_file    ? load_file(source->xml_file, source->devices, &m, err)
             : source->synthetic ? jb_topology_probe(&synthetic, &m, NULL, NULL, err)
-                                : load_host(source->cache_dirfd, &m, err);
+                                : load_host(source, &m, err);
     if (r < 0)
         return r;
     const struct jb_cpus *use_cpus = source->allowed_cpus;
@@ -265,5 +273,6 @@ void jb_machine_free(struct jb_machine *machine)
     free(machine->pus);
     free(machine->siblings);
     free(machine->nodes);
+    free(machine->devices);
     *machine = (struct jb_machine){0};
 }

@@ -1,5 +1,5 @@
 /*
- * machine.h - the host as jobbox sees it: packages, NUMA nodes, L3 groups, cores, PUs, kinds; from hwloc.
+ * machine.h - the host as jobbox sees it: packages, dies, NUMA nodes, L3 groups, cores, PUs, kinds; from hwloc.
  *
  * Owns: the arrays of a struct jb_machine. Runs in: the client. Privilege: none.
  *
@@ -14,6 +14,7 @@
 
 #include "base/cpus.h"
 #include "base/error.h"
+#include "machine/io.h"
 
 /*
  * One PU (hardware thread). Arrays are in hwloc's logical order: the PUs of one core, L3 group, NUMA node or
@@ -25,6 +26,7 @@ struct jb_pu {
     unsigned l3;      /* index of its L3 group (where there is no L3: what its NUMA node and package share) */
     unsigned numa;    /* index into nodes of its nearest NUMA node */
     unsigned package; /* index */
+    unsigned die;     /* index; where hwloc gives no die: the package is one */
     int kind;         /* efficiency rank, 0 = most efficient (lowest performance); -1: only one kind */
 };
 
@@ -42,12 +44,17 @@ struct jb_machine {
         *siblings; /* online PUs that are not allowed but share a core of `pus`; only `os`, `core` count */
     size_t n_siblings;
     unsigned n_cores, n_l3s, n_packages;
+    unsigned n_dies;       /* at least n_packages; as many: dies say nothing new */
     unsigned n_kinds;      /* of the whole machine, at least 1 */
     struct jb_numa *nodes; /* all of the machine; see usable */
     size_t n_nodes;
-    struct jb_cpus allowed;  /* PUs of `pus` by OS index, before `reserved` */
-    struct jb_cpus reserved; /* never granted, by the site's word */
-    uint64_t memory;         /* bytes, sum of the usable nodes; 0: unknown, so it cannot be checked */
+    struct jb_cpus allowed;       /* PUs of `pus` by OS index, before `reserved` */
+    struct jb_cpus reserved;      /* never granted, by the site's word */
+    struct jb_cpus disallowed;    /* online, and not for this process */
+    struct jb_cpus offline;       /* there, and not online */
+    struct jb_io_device *devices; /* only when asked for */
+    size_t n_devices;
+    uint64_t memory; /* bytes, sum of the usable nodes; 0: unknown, so it cannot be checked */
 };
 
 struct jb_machine_source {
@@ -59,7 +66,9 @@ struct jb_machine_source {
     const struct jb_cpus
         *allowed_mems;              /* (for a given topology, NULL means what the topology itself allows) */
     const struct jb_cpus *reserved; /* NULL: none */
-    bool whole; /* `pus` keeps those that are not allowed too (see `allowed`): to be drawn, not placed on */
+    bool whole;   /* `pus` keeps those that are not allowed too (see `allowed`): to be drawn, not placed on */
+    bool devices; /* PCI and OS devices too; then hwloc is always asked (cached: for its XML) */
+    bool cache_readonly; /* a cache that fits is used, none is written */
 };
 
 /*

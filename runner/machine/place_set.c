@@ -10,22 +10,46 @@
 #include "base/cleanup.h"
 #include "machine/attempt.h"
 
+/* CPUs of a list that this process has not, by the reason why. */
+static int not_there(const struct jb_machine *m, const struct jb_cpus *bad, struct jb_error *err)
+{
+    const struct {
+        const struct jb_cpus *set; /* NULL: what is in neither of the others */
+        const char *why;
+    } reasons[] = {{&m->offline, "offline"},
+                   {&m->disallowed, "not allowed to this process"},
+                   {NULL, "not of this machine"}};
+    jb_autobuf struct jb_buf text = {0};
+    jb_autofree char *allowed = jb_cpus_list(&m->allowed);
+    struct jb_cpus rest = *bad;
+    int r = allowed ? 0 : -ENOMEM;
+    for (size_t i = 0; r == 0 && i < JB_ARRAY_LEN(reasons); i++) {
+        struct jb_cpus set = rest;
+        if (reasons[i].set)
+            jb_cpus_and(&set, reasons[i].set);
+        jb_cpus_andnot(&rest, &set);
+        jb_autofree char *list = jb_cpus_list(&set);
+        unsigned n = jb_cpus_count(&set);
+        if (!list)
+            r = -ENOMEM;
+        else if (n)
+            r = jb_buf_printf(&text, "%s%s %.150s %s %s", text.len ? ", " : "", n == 1 ? "CPU" : "CPUs", list,
+                              n == 1 ? "is" : "are", reasons[i].why);
+    }
+    if (r < 0)
+        return jb_fail_errno(err, r, "placement");
+    return jb_fail(err, ERANGE, "cpu_set: %s; allowed are %.150s", text.data, allowed);
+}
+
 /* What a list of CPUs can have against it that has nothing to do with who holds what. */
 static int check_set(const struct jb_machine *m, const struct jb_request *q, struct jb_error *err)
 {
     struct jb_cpus bad = q->cpu_set;
     jb_cpus_andnot(&bad, &m->allowed);
-    jb_autofree char *list = jb_cpus_list(&bad);
-    jb_autofree char *allowed = jb_cpus_list(&m->allowed);
-    if (!list || !allowed)
-        return jb_fail_errno(err, ENOMEM, "placement");
     if (jb_cpus_empty(&q->cpu_set))
         return jb_fail(err, EINVAL, "cpu_set: it is empty; name at least one CPU, or use cpus");
     if (!jb_cpus_empty(&bad))
-        return jb_fail(
-            err, ERANGE,
-            "cpu_set: CPUs %.200s are offline, absent or not allowed to this process; allowed are %.200s",
-            list, allowed);
+        return not_there(m, &bad, err);
     bad = q->cpu_set;
     jb_cpus_and(&bad, &m->reserved);
     int first = jb_cpus_next(&bad, 0);

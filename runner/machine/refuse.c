@@ -76,12 +76,31 @@ int jb_refuse_holders(const struct jb_ledger *ledger, const struct jb_cpus *cpus
     return r;
 }
 
-static const char *reserved_note(const struct jb_machine *machine, char *buf, size_t len)
+/* What keeps CPUs that the machine has from this process, where those would be enough: " (2 CPUs are offline)". */
+static const char *kept_back(const struct jb_machine *machine, uint64_t missing, char *buf, size_t len)
 {
-    unsigned n = jb_cpus_count(&machine->reserved);
+    struct jb_cpus reserved = machine->allowed;
+    jb_cpus_and(&reserved, &machine->reserved);
+    const struct {
+        unsigned n;
+        const char *why;
+    } reasons[] = {{jb_cpus_count(&machine->offline), "offline"},
+                   {jb_cpus_count(&machine->disallowed), "not allowed to it"},
+                   {jb_cpus_count(&reserved), "reserved by the site"}};
+    size_t used = 0;
+    unsigned sum = 0;
     buf[0] = '\0';
-    if (n)
-        (void)snprintf(buf, len, " (%u CPU%s of the host are reserved by the site)", n, n == 1 ? "" : "s");
+    for (size_t i = 0; i < JB_ARRAY_LEN(reasons); i++) {
+        sum += reasons[i].n;
+        if (reasons[i].n && used < len)
+            used += (size_t)snprintf(buf + used, len - used, "%s%u CPU%s %s %s", used ? ", " : " (",
+                                     reasons[i].n, reasons[i].n == 1 ? "" : "s",
+                                     reasons[i].n == 1 ? "is" : "are", reasons[i].why);
+    }
+    if (used && used + 1 < len)
+        (void)snprintf(buf + used, len - used, ")");
+    if (sum < missing) /* it would be too small with all of them */
+        buf[0] = '\0';
     return buf;
 }
 
@@ -92,9 +111,10 @@ int jb_refuse_never(const struct jb_machine *machine, const struct jb_request *r
     char fits[64];
     char size[32];
     char nearest[32];
-    char note[96];
+    char note[160];
     (void)jb_refuse_units(request, request->cpus, wanted, sizeof(wanted));
-    (void)reserved_note(machine, note, sizeof(note));
+    (void)kept_back(machine, request->cpus > v->available ? request->cpus - v->available : 1, note,
+                    sizeof(note));
     switch (v->why) {
     case JB_REFUSAL_MEMORY:
         return jb_fail(

@@ -36,7 +36,7 @@ struct result {
     uint64_t magic; /* written last: a result without it is that of a child that died */
     int status;
     char text[500];
-    uint64_t machine_len, xml_len;
+    uint64_t machine_len, devices_len, xml_len;
 };
 
 static hwloc_obj_t ancestor(hwloc_obj_t obj, hwloc_obj_type_t type)
@@ -167,6 +167,7 @@ static int read_pus(hwloc_topology_t topo, struct jb_machine *m, struct jb_error
     hwloc_obj_t was_core = NULL;
     hwloc_obj_t was_l3 = NULL;
     hwloc_obj_t was_package = NULL;
+    hwloc_obj_t was_die = NULL;
     for (size_t i = 0; i < m->n_pus; i++) {
         hwloc_obj_t obj = hwloc_get_obj_by_type(topo, HWLOC_OBJ_PU, (unsigned)i);
         if (obj->os_index >= JB_CPUS_MAX)
@@ -175,6 +176,7 @@ static int read_pus(hwloc_topology_t topo, struct jb_machine *m, struct jb_error
         hwloc_obj_t core = ancestor(obj, HWLOC_OBJ_CORE);
         hwloc_obj_t l3 = ancestor(obj, HWLOC_OBJ_L3CACHE);
         hwloc_obj_t package = ancestor(obj, HWLOC_OBJ_PACKAGE);
+        hwloc_obj_t die = ancestor(obj, HWLOC_OBJ_DIE);
         hwloc_obj_t node = nearest_node(obj);
         struct jb_pu *pu = &m->pus[i];
         pu->os = obj->os_index;
@@ -183,16 +185,30 @@ static int read_pus(hwloc_topology_t topo, struct jb_machine *m, struct jb_error
         m->n_packages += i == 0 || package != was_package;
         pu->core = m->n_cores - 1;
         pu->package = m->n_packages - 1;
+        m->n_dies += i == 0 || package != was_package || die != was_die;
+        pu->die = m->n_dies - 1;
         bool coarser_changed = i > 0 && (pu->numa != pu[-1].numa || pu->package != pu[-1].package);
         m->n_l3s += i == 0 || l3 != was_l3 || (!l3 && coarser_changed);
         pu->l3 = m->n_l3s - 1;
         was_core = core;
         was_l3 = l3;
         was_package = package;
+        was_die = die;
         if (hwloc_bitmap_isset(allowed, pu->os))
             jb_cpus_add(&m->allowed, pu->os);
     }
     return 0;
+}
+
+/* What the machine is known to have and does not run. */
+static void read_offline(hwloc_topology_t topo, struct jb_machine *m)
+{
+    hwloc_obj_t root = hwloc_get_root_obj(topo);
+    hwloc_const_cpuset_t complete = hwloc_topology_get_complete_cpuset(topo);
+    for (int pu = hwloc_bitmap_first(complete); pu >= 0 && pu < JB_CPUS_MAX;
+         pu = hwloc_bitmap_next(complete, pu))
+        if (!hwloc_bitmap_isset(root->cpuset, (unsigned)pu))
+            jb_cpus_add(&m->offline, (unsigned)pu);
 }
 
 static int set_source(hwloc_topology_t topo, const struct jb_topology_source *source, struct jb_error *err)
@@ -216,6 +232,9 @@ static int read_with_hwloc(const struct jb_topology_source *source, struct jb_ma
         return r;
     unsigned long flags = HWLOC_TOPOLOGY_FLAG_INCLUDE_DISALLOWED | HWLOC_TOPOLOGY_FLAG_NO_DISTANCES |
                           HWLOC_TOPOLOGY_FLAG_NO_MEMATTRS;
+    bool io = source->devices || (ret_xml && !source->xml && !source->synthetic);
+    if (io && hwloc_topology_set_io_types_filter(topo, HWLOC_TYPE_FILTER_KEEP_IMPORTANT) < 0)
+        return jb_fail_errno(err, errno, "asking hwloc for devices");
     if (hwloc_topology_set_flags(topo, flags) < 0 || hwloc_topology_load(topo) < 0)
         return jb_fail(err, EINVAL, "hwloc cannot load it");
     r = read_nodes(topo, m, err);
@@ -227,6 +246,14 @@ static int read_with_hwloc(const struct jb_topology_source *source, struct jb_ma
         if (m->n_nodes == 0 || m->pus[i].numa >= m->n_nodes)
             return jb_fail(err, EINVAL, "PU %u has no NUMA node", m->pus[i].os);
     read_kinds(topo, m);
+    read_offline(topo, m);
+    if (source->devices) {
+        r = jb_io_discover(topo, &m->devices, &m->n_devices);
+        if (r == -EFBIG)
+            return jb_fail(err, EFBIG, "it has more than %d devices", JB_IO_DEVICES_MAX);
+        if (r < 0)
+            return jb_fail_errno(err, r, "reading its devices");
+    }
     int len = 0;
     if (ret_xml && hwloc_topology_export_xmlbuffer(topo, ret_xml, &len, 0) < 0)
         return jb_fail_errno(err, errno, "exporting it as XML");
@@ -266,15 +293,40 @@ static void child_main(const struct jb_topology_source *source, bool want_xml, i
         result.status = jb_machine_pack(&m, "", &packed);
     (void)snprintf(result.text, sizeof(result.text), "%s", err.text);
     result.machine_len = packed.len;
+    result.devices_len = m.n_devices * sizeof(*m.devices);
     result.xml_len = xml_len;
     if (pwrite(fd, &result, sizeof(result), 0) != sizeof(result) || lseek(fd, sizeof(result), SEEK_SET) < 0)
         _exit(1);
-    if (jb_write_all(fd, packed.data, packed.len) < 0 || jb_write_all(fd, xml, xml_len) < 0)
+    if (jb_write_all(fd, packed.data, packed.len) < 0 ||
+        jb_write_all(fd, m.devices, result.devices_len) < 0 || jb_write_all(fd, xml, xml_len) < 0)
         _exit(1);
     uint64_t magic = RESULT_MAGIC;
     if (pwrite(fd, &magic, sizeof(magic), 0) != sizeof(magic))
         _exit(1);
     _exit(0);
+}
+
+/* Devices as the child wrote them. */
+static int take_devices(const char *data, size_t len, struct jb_machine *m)
+{
+    size_t n = len / sizeof(*m->devices);
+    if (len % sizeof(*m->devices) != 0 || n > JB_IO_DEVICES_MAX)
+        return -EINVAL;
+    if (n == 0)
+        return 0;
+    m->devices = calloc(n, sizeof(*m->devices));
+    if (!m->devices)
+        return -ENOMEM;
+    memcpy(m->devices, data, len);
+    m->n_devices = n;
+    return jb_io_sound(m->devices, n) ? 0 : -EINVAL;
+}
+
+static bool whole_result(const struct result *result, size_t len)
+{
+    uint64_t left = len - sizeof(*result);
+    return result->machine_len <= left && result->devices_len <= left - result->machine_len &&
+           result->xml_len == left - result->machine_len - result->devices_len;
 }
 
 static int take_result(const struct jb_topology_source *source, int fd, int wstatus, struct jb_machine *ret,
@@ -290,8 +342,7 @@ static int take_result(const struct jb_topology_source *source, int fd, int wsta
     struct result result = {0};
     if (len >= sizeof(result))
         memcpy(&result, data, sizeof(result));
-    if (result.magic != RESULT_MAGIC ||
-        (result.status == 0 && result.machine_len + result.xml_len + sizeof(result) != len)) {
+    if (result.magic != RESULT_MAGIC || (result.status == 0 && !whole_result(&result, len))) {
         if (WIFSIGNALED(wstatus))
             return jb_fail(err, EINVAL, "%s: hwloc died of signal %d reading it: not a sound topology",
                            source->name, WTERMSIG(wstatus));
@@ -305,12 +356,18 @@ static int take_result(const struct jb_topology_source *source, int fd, int wsta
         xml = malloc(result.xml_len + 1);
         if (!xml)
             return jb_fail_errno(err, ENOMEM, "%s", source->name);
-        memcpy(xml, data + sizeof(result) + result.machine_len, result.xml_len);
+        memcpy(xml, data + len - result.xml_len, result.xml_len);
         xml[result.xml_len] = '\0';
     }
-    r = jb_machine_unpack(data + sizeof(result), result.machine_len, "", ret);
-    if (r < 0)
+    struct jb_machine m = {0};
+    r = jb_machine_unpack(data + sizeof(result), result.machine_len, "", &m);
+    if (r == 0)
+        r = take_devices(data + sizeof(result) + result.machine_len, result.devices_len, &m);
+    if (r < 0) {
+        jb_machine_free(&m);
         return jb_fail(err, r, "%s: its groups contradict each other", source->name);
+    }
+    *ret = m;
     if (ret_xml) {
         *ret_xml = jb_take_ptr(xml);
         *ret_xml_len = result.xml_len;

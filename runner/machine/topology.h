@@ -19,10 +19,11 @@ struct jb_topology_source {
     const char *xml;  /* text of a topology, NUL-terminated */
     size_t xml_len;
     const char *synthetic;
+    bool devices; /* read them too; a host whose XML is wanted always has them in it */
 };
 
 /*
- * The whole machine: `pus` holds every online PU, `allowed` those that the topology allows. `ret_xml` (may be
+ * The whole machine: `pus` holds every online PU, `allowed` those that the topology allows, `disallowed` is empty. `ret_xml` (may be
  * NULL): hwloc's export in format 2; caller frees.
  */
 int jb_topology_probe(const struct jb_topology_source *source, struct jb_machine *ret, char **ret_xml,

@@ -13,7 +13,7 @@
 #include "base/cleanup.h"
 #include "base/units.h"
 
-#define LEVELS 3 /* package, NUMA node, L3 group: bits 0 to 2 */
+#define LEVELS 4 /* package, NUMA node, L3 group, die: bits 0 to 3 */
 
 const char *jb_pu_state_name(enum jb_pu_state state)
 {
@@ -37,7 +37,7 @@ void jb_view_plain(char *text)
 static unsigned index_at(const struct jb_machine *m, size_t pu, unsigned level)
 {
     const struct jb_pu *p = &m->pus[pu];
-    return level == 0 ? p->package : level == 1 ? p->numa : p->l3;
+    return level == 0 ? p->package : level == 1 ? p->numa : level == 2 ? p->l3 : p->die;
 }
 
 /* Where the group of a level ends that begins at `pu`. */
@@ -210,7 +210,10 @@ int jb_view_make(const struct jb_machine *machine, struct jb_ledger *ledger, con
     for (size_t i = 0; i < machine->n_pus; i++)
         settle(&v, i);
     count_free_cores(&v);
-    split(&v, add_group(&v, -1, 0, 0, machine->n_pus), (1U << LEVELS) - 1);
+    unsigned levels = (1U << LEVELS) - 1;
+    if (machine->n_dies <= machine->n_packages)
+        levels &= ~(unsigned)JB_VIEW_DIE;
+    split(&v, add_group(&v, -1, 0, 0, machine->n_pus), levels);
     *ret = v;
     v = (struct jb_view){0}; /* NOLINT(clang-analyzer-deadcode.DeadStores): its cleanup reads it */
     return 0;
@@ -267,6 +270,10 @@ char *jb_view_title(const struct jb_view *view, size_t group, char *buf, size_t 
         (void)snprintf(text, sizeof(text), "package %u", pu->package);
         add(buf, len, text);
     }
+    if (g->levels & JB_VIEW_DIE) {
+        (void)snprintf(text, sizeof(text), "die %u", pu->die);
+        add(buf, len, text);
+    }
     if (g->levels & JB_VIEW_NUMA)
         add_node(&view->machine->nodes[pu->numa], buf, len);
     if (g->levels & JB_VIEW_L3) {
@@ -287,10 +294,13 @@ static const char *plural(size_t n)
 char *jb_view_heading(const struct jb_view *view, char *buf, size_t len)
 {
     const struct jb_machine *m = view->machine;
+    char dies[32] = "";
+    if (m->n_dies > m->n_packages)
+        (void)snprintf(dies, sizeof(dies), ", %u dies", m->n_dies);
     (void)snprintf(buf, len,
-                   "%s: %u package%s, %zu NUMA node%s, %u L3 group%s, %zu core%s, %zu CPU%s; %zu box%s, %u "
+                   "%s: %u package%s%s, %zu NUMA node%s, %u L3 group%s, %zu core%s, %zu CPU%s; %zu box%s, %u "
                    "core%s free",
-                   view->source, m->n_packages, plural(m->n_packages), m->n_nodes, plural(m->n_nodes),
+                   view->source, m->n_packages, plural(m->n_packages), dies, m->n_nodes, plural(m->n_nodes),
                    m->n_l3s, plural(m->n_l3s), view->n_cores, plural(view->n_cores), m->n_pus,
                    plural(m->n_pus), view->n_boxes, view->n_boxes == 1 ? "" : "es", view->free_cores,
                    plural(view->free_cores));

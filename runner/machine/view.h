@@ -3,7 +3,7 @@
  *
  * Owns: the arrays of a struct jb_view. Runs in: the client. Privilege: none. Pure: same inputs, same view.
  *
- * Packages, NUMA nodes and L3 groups nest differently from machine to machine, so the groups are a tree made from
+ * Packages, dies, NUMA nodes and L3 groups nest differently from machine to machine, so the groups are a tree made from
  * what contains what; levels that are the same PUs are one group. Where kinds of core are mixed in the innermost
  * group, each run of a kind is a group of its own.
  */
@@ -41,7 +41,8 @@ enum jb_view_level {
     JB_VIEW_PACKAGE = 1 << 0,
     JB_VIEW_NUMA = 1 << 1,
     JB_VIEW_L3 = 1 << 2,
-    JB_VIEW_KIND = 1 << 3,
+    JB_VIEW_DIE = 1 << 3, /* only where a package has several */
+    JB_VIEW_KIND = 1 << 4,
 };
 
 /* groups[0] is the machine. Children come after their parent, in the order of PUs. */
@@ -82,7 +83,7 @@ int jb_view_make(const struct jb_machine *machine, struct jb_ledger *ledger, con
 void jb_view_free(struct jb_view *view);
 #define jb_autoview __attribute__((cleanup(jb_view_free)))
 
-/* "package 0, node 0 (15.6 GiB), L3 0". Returns buf. */
+/* "package 0, die 0, node 0 (15.6 GiB), L3 0". Returns buf. */
 char *jb_view_title(const struct jb_view *view, size_t group, char *buf, size_t len);
 /* "this host: 1 package, 1 NUMA node, ..., 2 CPUs; 1 box; 1 core free". Returns buf. */
 char *jb_view_heading(const struct jb_view *view, char *buf, size_t len);

@@ -218,6 +218,54 @@ END
     of_json 'j["nodes"][0]["memory_bytes"] == 8 << 30'
 }
 
+# eight.xml with dies, two CPUs offline and three devices.
+eight_with_devices()
+{
+    sed -e 's/complete_cpuset="0x000000ff" allowed/complete_cpuset="0x000003ff" allowed/' \
+        -e 's|</object></topology>||' eight.xml >devices.xml
+    cat >>devices.xml <<'END'
+<object type="Bridge" gp_index="20" bridge_type="0-1" depth="0" bridge_pci="0000:[40-42]">
+ <object type="PCIDev" gp_index="21" pci_busid="0000:41:00.0" pci_type="0302 [10de:2330] [10de:1] a1" pci_link_speed="0.0">
+  <info name="PCIDevice" value="Fast &lt;card&gt;"/>
+  <object type="OSDev" gp_index="22" name="card0" osdev_type="1"/>
+ </object>
+ <object type="PCIDev" gp_index="24" pci_busid="0000:42:00.1" pci_type="0200 [8086:1] [8086:1] 00" pci_link_speed="0.0"/>
+</object>
+<object type="OSDev" gp_index="30" name="pmem0" osdev_type="0"/>
+</object></topology>
+END
+}
+
+@test "devices and CPUs that are offline: in the text, in JSON, in the SVG, and in refusals" {
+    eight_with_devices
+    try topo --topology devices.xml
+    exits 0
+    out_has '^offline: CPUs 8-9'
+    out_has '^gpu +card0 +0000:41:00.0 +near all CPUs'
+    out_has '^network +- +0000:42:00.1'
+    out_has '^block +pmem0 '
+    try topo --topology devices.xml --json --svg drawing.svg
+    exits 0
+    of_json 'j["machine"]["offline"] == "8-9" and j["machine"]["not_allowed"] == "7"'
+    of_json '[d["class"] for d in j["devices"]] == ["gpu", "network", "block"]'
+    of_json 'j["devices"][0]["model"] == "Fast <card>" and j["devices"][1]["name"] is None'
+    "$PYTHON" -c 'import xml.dom.minidom as x; assert "Fast <card>" in "".join(
+        t.firstChild.data for t in x.parse("drawing.svg").getElementsByTagName("title"))'
+    wants 'cpus: 9, cpu_unit: thread'
+    try explain --topology devices.xml job.yaml
+    exits 124
+    out_has '^offline +8-9'
+    out_has '^not allowed +7, to this process'
+    out_has '9 threads wanted, and this process may use 7 threads \(2 CPUs are offline, 1 CPU is not allowed to it\)'
+    wants 'cpus: 11, cpu_unit: thread' # too many for all of them: they are not the reason
+    try explain --topology devices.xml job.yaml
+    out_lacks 'CPUs are offline'
+    wants 'cpu_set: "6-8,40"'
+    try explain --topology devices.xml job.yaml
+    exits 124
+    out_has 'cpu_set: CPU 8 is offline, CPU 7 is not allowed to this process, CPU 40 is not of this machine'
+}
+
 @test "SVG is well-formed XML, with tooltips, and goes where it is told" {
     try topo --topology eight.xml --taken '<&"=0-1' --svg drawing.svg
     exits 0

@@ -390,6 +390,98 @@ static void test_svg(void **state)
     world_free(&w);
 }
 
+/* By hand: hwloc's synthetic machines have none. */
+static void give_devices(struct world *w, size_t n)
+{
+    static const struct jb_io_device some[] = {
+        {.class = JB_IO_GPU, .name = "card0,renderD128", .bus = "0000:41:00.0", .model = "R&D <1>"},
+        {.class = JB_IO_NETWORK, .name = "", .bus = "0000:03:00.1"},
+        {.class = JB_IO_BLOCK, .name = "nvme0n1", .bus = ""},
+    };
+    w->m.devices = calloc(n, sizeof(*w->m.devices));
+    assert_non_null(w->m.devices);
+    w->m.n_devices = n;
+    for (size_t i = 0; i < n; i++) {
+        w->m.devices[i] = some[i < 3 ? i : 2];
+        assert_int_equal(jb_cpus_parse(i == 0 ? "4-7" : i == 1 ? "" : "0-7", &w->m.devices[i].cpus), 0);
+        assert_int_equal(jb_cpus_parse(i == 2 ? "0-1" : "1", &w->m.devices[i].nodes), 0);
+    }
+}
+
+static void check_json(const struct world *w)
+{
+    json_t *root = jb_draw_json(&w->v);
+    json_t *machine = json_object_get(root, "machine");
+    assert_int_equal(json_integer_value(json_object_get(machine, "dies")), 4);
+    assert_string_equal(json_string_value(json_object_get(machine, "offline")), "8-9");
+    assert_string_equal(json_string_value(json_object_get(machine, "not_allowed")), "");
+    assert_int_equal(
+        json_integer_value(json_object_get(json_array_get(json_object_get(root, "cpus"), 5), "die")), 2);
+    json_t *devices = json_object_get(root, "devices");
+    assert_int_equal(json_array_size(devices), 3);
+    json_t *gpu = json_array_get(devices, 0);
+    assert_string_equal(json_string_value(json_object_get(gpu, "class")), "gpu");
+    assert_string_equal(json_string_value(json_object_get(gpu, "bus_id")), "0000:41:00.0");
+    assert_string_equal(json_string_value(json_object_get(gpu, "cpus")), "4-7");
+    assert_string_equal(json_string_value(json_object_get(gpu, "numa_nodes")), "1");
+    assert_true(json_is_null(json_object_get(json_array_get(devices, 1), "name"))); /* not known is null */
+    assert_true(json_is_null(json_object_get(json_array_get(devices, 2), "bus_id")));
+    json_decref(root);
+}
+
+static void test_dies_offline_and_devices(void **state)
+{
+    (void)state;
+    struct world w;
+    struct jb_error err = {0};
+    struct jb_buf svg = {0};
+    world_make(&w, "pack:2 [numa] die:2 core:2 pu:1", NULL);
+    assert_int_equal(jb_cpus_parse("8-9", &w.m.offline), 0);
+    give_devices(&w, 3);
+    view(&w);
+    assert_drawn(&w, 80,
+                 "test: 2 packages, 4 dies, 2 NUMA nodes, 2 L3 groups, 8 cores, 8 CPUs; 0 boxes, 8\n"
+                 "  cores free\n"
+                 "+ package 0, node 0, L3 0 --+ + package 1, node 1, L3 1 --+\n"
+                 "| + die 0 --+ + die 1 --+   | | + die 2 --+ + die 3 --+   |\n"
+                 "| | 0. 1.   | | 2. 3.   |   | | | 4. 5.   | | 6. 7.   |   |\n"
+                 "| +---------+ +---------+   | | +---------+ +---------+   |\n"
+                 "+---------------------------+ +---------------------------+\n"
+                 ".  free: CPUs 0-7\n"
+                 "offline: CPUs 8-9\n"
+                 "gpu      card0,renderD128  0000:41:00.0  near CPUs 4-7 (node 1)\n"
+                 "network  -                 0000:03:00.1  near no CPU, node 1\n"
+                 "block    nvme0n1                         near all CPUs\n");
+    check_json(&w);
+    assert_ok(jb_draw_svg(&w.v, &svg, &err), &err);
+    assert_contains(svg.data, "offline: CPUs 8-9");
+    assert_contains(svg.data,
+                    "gpu card0,renderD128, PCI 0000:41:00.0, R&amp;D &lt;1&gt;, near CPUs 4-7 (node 1)");
+    assert_int_equal(count(svg.data, "<g>"), count(svg.data, "</g>"));
+    jb_buf_free(&svg);
+    world_free(&w);
+}
+
+static void test_more_devices_than_are_drawn(void **state)
+{
+    (void)state;
+    struct world w;
+    struct jb_error err = {0};
+    struct jb_buf svg = {0};
+    world_make(&w, "pack:2 [numa] l3:1 core:4 pu:1", NULL);
+    give_devices(&w, 100);
+    view(&w);
+    char *text = draw(&w, 24, false, false);
+    assert_contains(text, "84 devices more");
+    for (const char *line = text; *line; line += strcspn(line, "\n") + 1)
+        assert_true(strcspn(line, "\n") <= 24);
+    free(text);
+    assert_ok(jb_draw_svg(&w.v, &svg, &err), &err);
+    assert_contains(svg.data, "36 devices more");
+    jb_buf_free(&svg);
+    world_free(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -404,6 +496,8 @@ int main(void)
         cmocka_unit_test(test_names_cannot_garble),
         cmocka_unit_test(test_json),
         cmocka_unit_test(test_svg),
+        cmocka_unit_test(test_dies_offline_and_devices),
+        cmocka_unit_test(test_more_devices_than_are_drawn),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

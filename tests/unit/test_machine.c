@@ -108,6 +108,178 @@ static void test_restriction(void **state)
     assert_contains(err.text, "allowed");
 }
 
+/* Dies are counted only where they say more than packages; restriction renumbers them. */
+static void test_dies(void **state)
+{
+    (void)state;
+    struct jb_machine m;
+    load("pack:2 [numa] die:2 l3:2 core:2 pu:1", NULL, NULL, &m);
+    assert_int_equal(m.n_packages, 2);
+    assert_int_equal(m.n_dies, 4);
+    for (unsigned i = 0; i < 16; i++)
+        assert_int_equal(m.pus[i].die, i / 4);
+    jb_machine_free(&m);
+    load("pack:2 [numa] die:2 l3:2 core:2 pu:1", "5,12-15", NULL, &m);
+    assert_int_equal(m.n_dies, 2);
+    assert_int_equal(m.pus[0].die, 0);
+    assert_int_equal(m.pus[1].die, 1);
+    assert_int_equal(jb_cpus_count(&m.disallowed), 11);
+    assert_false(jb_cpus_has(&m.disallowed, 5));
+    assert_true(jb_cpus_has(&m.disallowed, 4));
+    jb_machine_free(&m);
+    load("pack:2 [numa] l3:2 core:2 pu:1", NULL, NULL, &m);
+    assert_int_equal(m.n_dies, 2);
+    assert_int_equal(m.pus[7].die, 1);
+    assert_true(jb_cpus_empty(&m.disallowed));
+    assert_true(jb_cpus_empty(&m.offline));
+    jb_machine_free(&m);
+}
+
+#define SETS(cpus, nodes) \
+    " cpuset=\"" cpus "\" complete_cpuset=\"" cpus "\" nodeset=\"" nodes "\" complete_nodeset=\"" nodes "\""
+#define CORE(cpu, bit)                                                                                   \
+    "<object type=\"Core\" os_index=\"" cpu "\"" SETS(bit, "0x1") "><object type=\"PU\" os_index=\"" cpu \
+                                                                  "\"" SETS(bit, "0x1") "/></object>"
+#define CORE1(cpu, bit)                                                                                  \
+    "<object type=\"Core\" os_index=\"" cpu "\"" SETS(bit, "0x2") "><object type=\"PU\" os_index=\"" cpu \
+                                                                  "\"" SETS(bit, "0x2") "/></object>"
+
+/*
+ * Two packages of two CPUs, 4 and 5 offline, CPU 3 not allowed; a graphics card and a bare PCI network card at node 1,
+ * a disk that is on no bus. The names are not fit for a terminal.
+ */
+static const char with_devices[] =
+    "<?xml version=\"1.0\"?>\n<topology version=\"2.0\">\n"
+    "<object type=\"Machine\" os_index=\"0\" cpuset=\"0xf\" complete_cpuset=\"0x3f\" allowed_cpuset=\"0x7\""
+    " nodeset=\"0x3\" complete_nodeset=\"0x3\" allowed_nodeset=\"0x3\" gp_index=\"1\">"
+    "<object type=\"Package\" os_index=\"0\"" SETS(
+        "0x3",
+        "0x1") ">"
+               "<object type=\"NUMANode\" os_index=\"0\"" SETS(
+                   "0x3", "0x1") " local_memory=\"1073741824\"/>" CORE("0", "0x1")
+                   CORE("1",
+                        "0x2") "</object>"
+                               "<object type=\"Package\" os_index=\"1\"" SETS(
+                                   "0xc",
+                                   "0x2") ">"
+                                          "<object type=\"NUMANode\" os_index=\"1\"" SETS(
+                                              "0xc", "0x2") " local_memory=\"1073741824\"/>" CORE1("2", "0x4")
+                                              CORE1("3",
+                                                    "0x8") "<object type=\"Bridge\" gp_index=\"20\" "
+                                                           "bridge_type=\"0-1\" depth=\"0\" "
+                                                           "bridge_pci=\"0001:[40-42]\">"
+                                                           "<object type=\"PCIDev\" gp_index=\"21\" "
+                                                           "pci_busid=\"0001:41:00.0\" pci_type=\"0302 "
+                                                           "[10de:2330] [10de:1] a1\""
+                                                           " pci_link_speed=\"0.0\"><info name=\"PCIDevice\" "
+                                                           "value=\"Fast &lt;card&gt;\"/>"
+                                                           "<object type=\"OSDev\" gp_index=\"22\" "
+                                                           "name=\"renderD128\" osdev_type=\"1\"/>"
+                                                           "<object type=\"OSDev\" gp_index=\"23\" "
+                                                           "name=\"card0\" osdev_type=\"1\"/></object>"
+                                                           "<object type=\"PCIDev\" gp_index=\"24\" "
+                                                           "pci_busid=\"0001:42:00.1\" pci_type=\"0200 "
+                                                           "[8086:1] [8086:1] 00\""
+                                                           " pci_link_speed=\"0.0\"/></object>"
+                                                           "</object>"
+                                                           "<object type=\"OSDev\" gp_index=\"30\" "
+                                                           "name=\"pm\xc3\xa9m0\" osdev_type=\"0\"/>"
+                                                           "</object></topology>\n";
+
+static void test_offline_and_disallowed(void **state)
+{
+    (void)state;
+    struct jb_error err = {0};
+    struct jb_machine m;
+    char list[64];
+    char *dir = test_tmpdir();
+    test_write(dir, "t.xml", with_devices);
+    jb_autofree char *path = jb_asprintf("%s/t.xml", dir);
+    struct jb_machine_source s = {.cache_dirfd = -1, .xml_file = path};
+    assert_ok(jb_machine_load(&s, &m, &err), &err);
+    assert_int_equal(m.n_pus, 3);
+    assert_true(jb_cpus_format(&m.offline, list, sizeof(list)) >= 0);
+    assert_string_equal(list, "4-5");
+    assert_true(jb_cpus_format(&m.disallowed, list, sizeof(list)) >= 0);
+    assert_string_equal(list, "3");
+    assert_null(m.devices); /* not asked for */
+    assert_int_equal(m.n_devices, 0);
+    jb_machine_free(&m);
+    test_tmpdir_remove(dir);
+}
+
+static void test_devices(void **state)
+{
+    (void)state;
+    struct jb_error err = {0};
+    struct jb_machine m;
+    char where[64];
+    char *dir = test_tmpdir();
+    test_write(dir, "t.xml", with_devices);
+    jb_autofree char *path = jb_asprintf("%s/t.xml", dir);
+    struct jb_machine_source s = {.cache_dirfd = -1, .xml_file = path, .devices = true};
+    assert_ok(jb_machine_load(&s, &m, &err), &err);
+    assert_int_equal(m.n_devices, 3);
+    const struct jb_io_device *gpu = &m.devices[0];
+    const struct jb_io_device *nic = &m.devices[1];
+    const struct jb_io_device *disk = &m.devices[2];
+    assert_int_equal(gpu->class, JB_IO_GPU);
+    assert_string_equal(gpu->name, "renderD128,card0");
+    assert_string_equal(gpu->bus, "0001:41:00.0");
+    assert_string_equal(gpu->model, "Fast <card>");
+    assert_string_equal(jb_io_where(gpu, &m.allowed, where, sizeof(where)), "near CPUs 2 (node 1)");
+    assert_int_equal(nic->class, JB_IO_NETWORK);
+    assert_string_equal(nic->name, "");
+    assert_string_equal(nic->bus, "0001:42:00.1");
+    assert_int_equal(disk->class, JB_IO_BLOCK);
+    assert_string_equal(disk->name, "pm??m0");
+    assert_string_equal(disk->bus, "");
+    assert_string_equal(jb_io_where(disk, &m.allowed, where, sizeof(where)), "near all CPUs");
+    jb_machine_free(&m);
+
+    /* more than anybody has */
+    jb_autobuf struct jb_buf many = {0};
+    const char *tail = strstr(with_devices, "<object type=\"OSDev\" gp_index=\"30\"");
+    (void)jb_buf_add(&many, with_devices, (size_t)(tail - with_devices));
+    for (int i = 0; i <= JB_IO_DEVICES_MAX; i++)
+        (void)jb_buf_printf(&many, "<object type=\"OSDev\" gp_index=\"%d\" name=\"d%d\" osdev_type=\"0\"/>",
+                            100 + i, i);
+    (void)jb_buf_puts(&many, "</object></topology>\n");
+    test_write(dir, "t.xml", many.data);
+    assert_int_equal(jb_machine_load(&s, &m, &err), -EFBIG);
+    assert_contains(err.text, "4096 devices");
+    s.devices = false;
+    assert_ok(jb_machine_load(&s, &m, &err), &err); /* nobody asked */
+    jb_machine_free(&m);
+    test_tmpdir_remove(dir);
+}
+
+/* What a child hands over is not believed. */
+static void test_devices_sound(void **state)
+{
+    (void)state;
+    struct jb_io_device d = {.class = JB_IO_GPU, .name = "card0", .bus = "0000:00:02.0"};
+    assert_true(jb_io_sound(&d, 1));
+    d.class = JB_IO_CLASS_MAX;
+    assert_false(jb_io_sound(&d, 1));
+    d.class = JB_IO_OTHER;
+    d.name[1] = '\033';
+    assert_false(jb_io_sound(&d, 1));
+    memset(d.name, 'x', sizeof(d.name));
+    assert_false(jb_io_sound(&d, 1));
+    d.name[0] = '\0';
+    memset(d.bus, 'x', sizeof(d.bus));
+    assert_false(jb_io_sound(&d, 1));
+    d.bus[0] = '\0';
+    memset(d.model, 'x', sizeof(d.model));
+    assert_false(jb_io_sound(&d, 1));
+    d.model[0] = '\0';
+    assert_true(jb_io_sound(&d, 1));
+    assert_false(jb_io_sound(&d, JB_IO_DEVICES_MAX + 1));
+    for (int c = 0; c < JB_IO_CLASS_MAX; c++)
+        assert_non_null(jb_io_class_name((enum jb_io_class)c));
+}
+
 static void refuse(const char *synthetic, const char *file, int errnum, const char *words)
 {
     struct jb_error err = {0};
@@ -293,6 +465,127 @@ static void test_cache_serves_every_affinity(void **state)
     test_tmpdir_remove(dir);
 }
 
+/* The files of another machine, sound but for one word of their key. */
+static void plant(int fd, const char *key, const char *word, const char *instead)
+{
+    struct jb_machine other;
+    load("pack:2 core:3 pu:2", NULL, NULL, &other);
+    const char *at = strstr(key, word);
+    assert_non_null(at);
+    jb_autofree char *stale = jb_asprintf("%.*s%s%s", (int)(at - key), key, instead, at + strcspn(at, " "));
+    jb_cache_store(fd, stale, &other, HEAD "</topology>", strlen(HEAD "</topology>"));
+    jb_machine_free(&other);
+}
+
+/* Another boot, other CPUs online, other nodes, another hwloc: what was kept is not believed, and replaced. */
+static void test_cache_of_another_time(void **state)
+{
+    (void)state;
+    static const char *const words[][2] = {{"boot=", "boot=00000000-0000-0000-0000-000000000000"},
+                                           {"cpus=", "cpus=0-4095"},
+                                           {"nodes=", "nodes=0-63"},
+                                           {"hwloc=", "hwloc=0x1"},
+                                           {"format=", "format=1"}};
+    struct jb_error err = {0};
+    struct jb_machine fresh;
+    struct jb_machine m;
+    char key[JB_CACHE_KEY_MAX];
+    struct jb_kdir proc = {.fd = -1};
+    struct jb_kdir sys = {.fd = -1};
+    char *dir = test_tmpdir();
+    jb_autoclose int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    struct jb_machine_source bare = {.cache_dirfd = -1};
+    struct jb_machine_source cached = {.cache_dirfd = fd};
+    assert_int_equal(jb_kdir_open("/proc", &proc), 0);
+    assert_int_equal(jb_kdir_open("/sys", &sys), 0);
+    assert_int_equal(jb_cache_key(&proc, &sys, key, sizeof(key)), 0);
+    jb_kdir_close(&proc);
+    jb_kdir_close(&sys);
+    assert_ok(jb_machine_load(&bare, &fresh, &err), &err);
+    for (size_t i = 0; i < JB_ARRAY_LEN(words); i++) {
+        plant(fd, key, words[i][0], words[i][1]);
+        assert_ok(jb_machine_load(&cached, &m, &err), &err);
+        assert_same(&fresh, &m);
+        jb_machine_free(&m);
+        assert_int_equal(jb_cache_load(fd, key, &m), 0);
+        jb_machine_free(&m);
+        jb_autofree char *xml = NULL;
+        size_t len = 0;
+        assert_int_equal(jb_cache_load_xml(fd, key, &xml, &len), 0);
+        assert_contains(xml, "type=\"PU\"");
+    }
+    jb_machine_free(&fresh);
+    test_tmpdir_remove(dir);
+}
+
+/* The kernel is asked each time what this process may use, whatever the one was allowed who filled the cache. */
+static void test_cache_and_affinity_of_now(void **state)
+{
+    (void)state;
+    struct jb_error err = {0};
+    struct jb_machine m;
+    cpu_set_t was;
+    cpu_set_t one;
+    char *dir = test_tmpdir();
+    jb_autoclose int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    struct jb_machine_source cached = {.cache_dirfd = fd};
+    assert_int_equal(sched_getaffinity(0, sizeof(was), &was), 0);
+    unsigned n = (unsigned)CPU_COUNT(&was);
+    int last = CPU_SETSIZE - 1;
+    while (!CPU_ISSET(last, &was))
+        last--;
+    CPU_ZERO(&one);
+    CPU_SET(last, &one);
+    assert_int_equal(sched_setaffinity(0, sizeof(one), &one), 0);
+    assert_ok(jb_machine_load(&cached, &m, &err), &err); /* filled by one that may use a single CPU */
+    assert_int_equal(m.n_pus, 1);
+    assert_int_equal(m.pus[0].os, last);
+    assert_true(jb_cpus_count(&m.disallowed) >= n - 1);
+    jb_machine_free(&m);
+    assert_int_equal(sched_setaffinity(0, sizeof(was), &was), 0);
+    assert_ok(jb_machine_load(&cached, &m, &err), &err);
+    assert_int_equal(m.n_pus, n);
+    jb_machine_free(&m);
+    assert_int_equal(sched_setaffinity(0, sizeof(one), &one), 0);
+    assert_ok(jb_machine_load(&cached, &m, &err), &err);
+    assert_int_equal(m.n_pus, 1);
+    jb_machine_free(&m);
+    assert_int_equal(sched_setaffinity(0, sizeof(was), &was), 0);
+    test_tmpdir_remove(dir);
+}
+
+/* Who only looks takes what fits and writes nothing; devices come from the XML, not from the machine's bytes. */
+static void test_cache_looked_at(void **state)
+{
+    (void)state;
+    struct jb_error err = {0};
+    struct jb_machine live;
+    struct jb_machine m;
+    char *dir = test_tmpdir();
+    jb_autoclose int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    struct jb_machine_source look = {.cache_dirfd = fd, .cache_readonly = true, .devices = true};
+    struct jb_machine_source fill = {.cache_dirfd = fd};
+    assert_ok(jb_machine_load(&look, &live, &err), &err);
+    assert_int_equal(faccessat(fd, "topology.xml", F_OK, 0), -1);
+    assert_int_equal(faccessat(fd, "topology.bin", F_OK, 0), -1);
+    assert_ok(jb_machine_load(&fill, &m, &err), &err);
+    assert_null(m.devices);
+    jb_machine_free(&m);
+    assert_int_equal(unlinkat(fd, "topology.bin", 0), 0);
+    assert_ok(jb_machine_load(&look, &m, &err), &err);
+    assert_same(&live, &m);
+    assert_int_equal(m.n_devices, live.n_devices);
+    for (size_t i = 0; i < m.n_devices; i++) {
+        assert_string_equal(m.devices[i].name, live.devices[i].name);
+        assert_string_equal(m.devices[i].bus, live.devices[i].bus);
+        assert_true(jb_cpus_equal(&m.devices[i].cpus, &live.devices[i].cpus));
+    }
+    assert_int_equal(faccessat(fd, "topology.bin", F_OK, 0), -1);
+    jb_machine_free(&m);
+    jb_machine_free(&live);
+    test_tmpdir_remove(dir);
+}
+
 /* A cache that cannot be written is no reason to fail. */
 static void test_cache_not_writable(void **state)
 {
@@ -422,11 +715,18 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_synthetic),
         cmocka_unit_test(test_restriction),
+        cmocka_unit_test(test_dies),
+        cmocka_unit_test(test_offline_and_disallowed),
+        cmocka_unit_test(test_devices),
+        cmocka_unit_test(test_devices_sound),
         cmocka_unit_test(test_hostile_topologies),
         cmocka_unit_test(test_damaged_xml),
         cmocka_unit_test(test_host_and_cache),
         cmocka_unit_test(test_damaged_cache),
         cmocka_unit_test(test_cache_serves_every_affinity),
+        cmocka_unit_test(test_cache_of_another_time),
+        cmocka_unit_test(test_cache_and_affinity_of_now),
+        cmocka_unit_test(test_cache_looked_at),
         cmocka_unit_test(test_cache_not_writable),
         cmocka_unit_test(test_key_changes_with_the_host),
         cmocka_unit_test(test_unpack_trusts_nothing),

@@ -208,7 +208,7 @@ static void test_never(void **state)
     refuse(&w, &q, ERANGE, "close to its cores");
     jb_cpus_add(&w.m.reserved, 0);
     q = cores(8);
-    refuse(&w, &q, ERANGE, "1 CPU of the host");
+    refuse(&w, &q, ERANGE, "(1 CPU is reserved by the site)");
     world_free(&w);
 }
 
@@ -233,7 +233,7 @@ static void test_cpu_set(void **state)
     sibling.unit = JB_CPU_UNIT_THREAD;
     place(&w, &sibling, "0", &g);
     q = set_of("14-17");
-    refuse(&w, &q, ERANGE, "16-17 are offline, absent or not allowed");
+    refuse(&w, &q, ERANGE, "CPUs 16-17 are not of this machine; allowed are 0-15");
     q = set_of("");
     refuse(&w, &q, EINVAL, "empty");
     jb_cpus_add(&w.m.reserved, 3);
