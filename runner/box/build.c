@@ -62,11 +62,15 @@ static int map_ids(const struct jb_plan *plan, struct jb_error *err)
     return r < 0 ? jb_wrap(err, "mapping ids into the user namespace") : 0;
 }
 
-/* A task keeps its old affinity when it enters a cpuset on newer kernels; and without a cpuset this is the
- * pin. */
+/*
+ * Without a cpuset this is the pin. With one, a task keeps its old affinity when it enters on newer kernels: it is set to
+ * all CPUs there are, of which the cpuset leaves those granted, now and when the grant is changed later.
+ */
 static int pin(const struct jb_plan *plan, struct jb_error *err)
 {
-    const struct jb_cpus *cpus = &plan->grant.cpus;
+    struct jb_cpus all;
+    memset(&all, 0xff, sizeof(all));
+    const struct jb_cpus *cpus = plan->pin_by_affinity ? &plan->grant.cpus : &all;
     if (sched_setaffinity(0, sizeof(cpus->w), (const cpu_set_t *)(const void *)cpus->w) < 0)
         return jb_fail_errno(err, errno, "binding to the granted CPUs");
     return 0;

@@ -153,7 +153,7 @@ static void obey(const struct init *in, const struct jb_msg *msg)
     struct winsize size = {.ws_row = (unsigned short)msg->value, .ws_col = (unsigned short)msg->value2};
     switch (msg->type) {
     case JB_MSG_SIGNAL:
-        (void)kill(-1, msg->value);
+        (void)kill(msg->value2 ? in->job : -1, msg->value);
         break;
     case JB_MSG_WINCH:
         if (in->master >= 0)

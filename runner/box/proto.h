@@ -28,7 +28,7 @@ enum jb_msg_type {
     JB_MSG_GO = 64,
     JB_MSG_JOIN, /* while it is built: carries `value` descriptors to write "0" to (text: their controllers, a byte
                     each), and behind them jobbox-init itself */
-    JB_MSG_SIGNAL, /* value: signal number for every process of the job */
+    JB_MSG_SIGNAL, /* value: signal number; value2: 0 for every process of the job, 1 for its main one alone */
     JB_MSG_WINCH,  /* rows and columns for the job's terminal */
     JB_MSG_QUIT,   /* jobbox-init may leave, where it was told to wait for this; the box falls apart */
 };

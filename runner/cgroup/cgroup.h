@@ -195,6 +195,13 @@ int jb_cgroup_oom_fd(const struct jb_cgroup *cg, uint32_t *ret_events, struct jb
  */
 int jb_cgroup_kill(const struct jb_cgroup *cg, uint64_t timeout_ns, struct jb_error *err);
 
+/*
+ * Stops every process in the box's groups where it stands, or lets them go on; no process can notice or prevent it.
+ * Returns when the kernel says that all are frozen; -ETIMEDOUT when one is not after `timeout_ns` (it hangs in the
+ * kernel; it will be frozen as soon as it does not). -ENOTSUP: this host has no v2 tree that the box is in.
+ */
+int jb_cgroup_freeze(const struct jb_cgroup *cg, bool frozen, uint64_t timeout_ns, struct jb_error *err);
+
 /* Number of processes left in the groups, children included; the largest of the hierarchies. */
 int jb_cgroup_population(const struct jb_cgroup *cg, struct jb_error *err);
 

@@ -24,6 +24,7 @@
 #include "base/fd.h"
 #include "job/artifacts.h"
 #include "job/boxdir.h"
+#include "job/events.h"
 #include "job/job.h"
 #include "job/streams.h"
 #include "job/supervise.h"
@@ -49,6 +50,7 @@ struct attempt {
     struct jb_outcome outcome;
     uint64_t begun_ns;
     struct jb_origin origin;
+    struct jb_events events;
     struct jb_cg_usage before; /* CPU time that building the box took */
     struct jb_scope scope;     /* where this process went to make room for the box */
     bool claimed, streams_open, box_up, has_before;
@@ -328,7 +330,7 @@ static int build(struct attempt *a, struct jb_error *err)
  */
 static int take_signals(sigset_t *ret_old, struct jb_error *err)
 {
-    static const int taken[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH};
+    static const int taken[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH, SIGTSTP};
     sigset_t mask;
     sigset_t blocked;
     sigemptyset(&mask);
@@ -352,6 +354,8 @@ static int take_signals(sigset_t *ret_old, struct jb_error *err)
 
 static void note_failure(struct attempt *a, const char *text)
 {
+    (void)jb_events_add(&a->events, JB_UNSET, "end", ",\"reason\":\"%s\"",
+                        jb_end_reason_name(JB_END_BOX_ERROR));
     a->outcome = (struct jb_outcome){
         .reason = JB_END_BOX_ERROR,
         .exit_code = -1,
@@ -360,6 +364,7 @@ static void note_failure(struct attempt *a, const char *text)
         .ended_us = jb_wall_us(NULL),
         .setup_ns = JB_UNSET,
         .wall_ns = JB_UNSET,
+        .paused_ns = JB_UNSET,
         .scratch_used = JB_UNSET,
     };
 }
@@ -375,10 +380,14 @@ static void run_box(struct attempt *a, int signal_fd, json_t **ret_artifacts, st
         .cpu_before_us = a->has_before && a->before.cpu_total_us != JB_UNSET ? a->before.cpu_total_us : 0,
         .signal_fd = signal_fd,
         .winch_fd = a->plan->tty ? a->o->tty_fd : -1,
+        .events = &a->events,
+        .box_fd = a->box_fd,
     };
     uint64_t setup_ns = jb_mono_ns(NULL) - a->begun_ns;
     int r = jb_supervise_go(&s, err);
     JB_CRASH_POINT(go_told);
+    (void)jb_events_add(&a->events, JB_UNSET, "go", ",\"setup_s\":%.6f",
+                        (double)setup_ns / (double)JB_NS_PER_S);
     if (r == 0) /* what was read back; the job need not wait for it */
         r = save_record(a, err);
     JB_CRASH_POINT(draft_saved);
@@ -474,6 +483,9 @@ static int finish_record(struct attempt *a, struct jb_error *err)
         r = jb_record_finish(a->record, &a->outcome, has_usage ? &usage : NULL, err);
     if (has_usage)
         jb_cg_usage_free(&usage);
+    /* while the kernel takes the box apart; losing them does not fail the job */
+    (void)jb_events_keep(&a->events, a->o->state->state_fd, NULL);
+    JB_CRASH_POINT(events_kept);
     if (a->box_up)
         jb_box_close(&a->box);
     a->box_up = false;
@@ -531,6 +543,7 @@ static void attempt_free(struct attempt *a)
     jb_close(&a->box_fd);
     jb_close(&a->file_fd);
     jb_close(&a->lock_fd);
+    jb_events_free(&a->events);
     free(a->box_dir);
     free(a->outcome.limit);
     free(a->outcome.killed_by);
@@ -542,7 +555,12 @@ static void attempt_free(struct attempt *a)
 int jb_job_run(const struct jb_job_options *options, json_t **ret_record, enum jb_job_failure *ret_failure,
                struct jb_error *warning, struct jb_error *err)
 {
-    struct attempt a = {.o = options, .box_fd = -1, .lock_fd = -1, .file_fd = -1, .box = JB_BOX_INIT};
+    struct attempt a = {.o = options,
+                        .box_fd = -1,
+                        .lock_fd = -1,
+                        .file_fd = -1,
+                        .box = JB_BOX_INIT,
+                        .events = JB_EVENTS_INIT};
     struct jb_error failure = {0};
     json_t *artifacts = NULL;
     sigset_t old;
@@ -560,6 +578,8 @@ int jb_job_run(const struct jb_job_options *options, json_t **ret_record, enum j
         give_back(&a);
     } else {
         *ret_failure = JB_JOB_RAN;
+        a.events.id = a.id;
+        a.events.box_fd = a.box_fd;
         if (build(&a, &failure) < 0)
             note_failure(&a, failure.text);
         else

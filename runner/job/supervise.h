@@ -10,6 +10,8 @@
 #include "base/clock.h"
 #include "box/box.h"
 #include "cgroup/cgroup.h"
+#include "job/control.h"
+#include "job/events.h"
 #include "job/streams.h"
 #include "record/record.h"
 
@@ -22,6 +24,14 @@ struct jb_supervise {
     const struct jb_clock *clock; /* NULL: the kernel's */
     int signal_fd;                /* signals for us and the job; -1: none are taken */
     int winch_fd;                 /* terminal whose size the job's follows; -1: none */
+    struct jb_events *events;     /* NULL: none are kept */
+    int box_fd;                   /* where the control socket is made; -1: none, nobody can ask */
+    /*
+     * Changes limits of the running job, and the plan with them; *ret_changes: an object of {"old", "new"} by what was
+     * changed, the caller's. All or nothing. NULL: they cannot be changed.
+     */
+    int (*update)(void *ctx, const struct jb_wish *wish, json_t **ret_changes, struct jb_error *err);
+    void *update_ctx;
 };
 
 /* Says GO: the job starts. */

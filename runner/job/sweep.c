@@ -13,6 +13,7 @@
 #include "base/fd.h"
 #include "base/str.h"
 #include "job/boxdir.h"
+#include "job/events.h"
 #include "job/job.h"
 #include "record/journal.h"
 #include "record/record.h"
@@ -58,6 +59,7 @@ static int finish_record(struct jb_boxdir_found *found, const struct jb_cg_usage
         .ended_us = JB_UNSET,
         .setup_ns = JB_UNSET,
         .wall_ns = JB_UNSET,
+        .paused_ns = JB_UNSET,
         .scratch_used = JB_UNSET,
         .stdout_bytes = JB_UNSET,
         .stderr_bytes = JB_UNSET,
@@ -101,6 +103,12 @@ static int publish(const struct jb_state *state, const struct jb_site *site, con
     return r;
 }
 
+static const char *end_reason(const struct jb_boxdir_found *found)
+{
+    const char *reason = json_string_value(jb_record_get(found->record, "end", "reason"));
+    return reason ? reason : "unknown";
+}
+
 static int finish_box(struct jb_state *state, const struct jb_site *site, const struct jb_id *id, int box_fd,
                       struct jb_error *err)
 {
@@ -108,8 +116,11 @@ static int finish_box(struct jb_state *state, const struct jb_site *site, const 
     struct jb_cg_usage usage = {0};
     bool has_usage = false;
     int r = jb_boxdir_load(box_fd, &found, err);
+    bool unfinished = r == 0 && found.record && !found.finished;
     if (r == 0 && found.planned)
         r = destroy_box(state, id, &found, &usage, &has_usage, err);
+    if (r == 0 && unfinished) /* a finished record means that they were kept; losing them holds nothing up */
+        (void)jb_events_recover(id, box_fd, state->state_fd, end_reason(&found), NULL);
     if (r == 0 && found.record)
         r = publish(state, site, id, found.record, err);
     if (has_usage)

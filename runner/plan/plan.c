@@ -258,6 +258,41 @@ int jb_make_identity(struct jb_plan *plan, const struct jb_plan_input *in, struc
     return box_user(plan, in, err);
 }
 
+uint64_t jb_plan_warn_point(const struct jb_plan *plan, uint64_t limit_ns)
+{
+    if (plan->warn.signal == 0 || limit_ns == JB_UNSET)
+        return JB_UNSET;
+    if (plan->warn.percent)
+        return limit_ns / 100 * plan->warn.percent + limit_ns % 100 * plan->warn.percent / 100;
+    return limit_ns > plan->warn.left_ns ? limit_ns - plan->warn.left_ns : 0;
+}
+
+static int make_warning(struct jb_plan *plan, const struct jb_spec *spec, struct jb_error *err)
+{
+    char where[512];
+    plan->end_signal = jb_job_signal_number(spec->limits.signal);
+    if (spec->limits.warn.percent == 0 && spec->limits.warn.left_ns == JB_UNSET)
+        return 0;
+    const uint64_t limits[] = {plan->wall_ns, plan->cpu_ns};
+    bool any = false;
+    for (size_t i = 0; i < JB_ARRAY_LEN(limits); i++) {
+        any = any || limits[i] != JB_UNSET;
+        if (limits[i] != JB_UNSET && spec->limits.warn.percent == 0 && limits[i] <= spec->limits.warn.left_ns)
+            return jb_fail(err, EINVAL, "%s: it would come before the job starts; write less than %s",
+                           jb_spec_where(spec, JB_KEY_WARN, where, sizeof(where)),
+                           i == 0 ? "wall_time" : "cpu_time");
+    }
+    if (!any)
+        return jb_fail(err, EINVAL,
+                       "%s: there is no limit to warn of; say limits.wall_time or limits.cpu_time",
+                       jb_spec_where(spec, JB_KEY_WARN, where, sizeof(where)));
+    plan->warn.signal = jb_job_signal_number(spec->limits.warn.signal);
+    plan->warn.main_only = spec->limits.warn.to == JB_WARN_MAIN;
+    plan->warn.percent = spec->limits.warn.percent;
+    plan->warn.left_ns = spec->limits.warn.left_ns;
+    return 0;
+}
+
 int jb_make_limits(struct jb_plan *plan, const struct jb_plan_input *in, struct jb_error *err)
 {
     const struct jb_spec *spec = in->spec;
@@ -287,7 +322,7 @@ int jb_make_limits(struct jb_plan *plan, const struct jb_plan_input *in, struct 
         if (r < 0)
             return r;
     }
-    return 0;
+    return make_warning(plan, spec, err);
 }
 
 /* What the spec language knows and this version cannot carry out yet. */

@@ -146,6 +146,13 @@ struct jb_plan {
     bool tty;
 
     uint64_t wall_ns, cpu_ns, grace_ns, idle_ns; /* JB_UNSET: none */
+    int end_signal;                              /* asks the job to end, before its grace */
+    struct {
+        int signal;       /* 0: no warning */
+        bool main_only;   /* else to every process */
+        unsigned percent; /* of the limit; 0: left_ns before it */
+        uint64_t left_ns;
+    } warn; /* ahead of wall and CPU time */
     uint64_t output_bytes;
     uint64_t pids_max, memory_max, swap_max, scratch_bytes, scratch_inodes;
 
@@ -190,6 +197,9 @@ static inline void jb_cleanup_plan(struct jb_plan **plan)
 /* The whole plan as JSON (caller decrefs), and as text for people (caller frees). */
 struct json_t *jb_plan_to_json(const struct jb_plan *plan);
 int jb_plan_to_text(const struct jb_plan *plan, char **ret, struct jb_error *err);
+
+/* How much of a limit (ns) is used up when the job is to be warned; JB_UNSET: there is no limit, or no warning. */
+uint64_t jb_plan_warn_point(const struct jb_plan *plan, uint64_t limit_ns);
 
 /* Capability names by bit ("chown"), NULL beyond the known ones. */
 const char *jb_cap_name(unsigned bit);

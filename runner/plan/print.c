@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <sched.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/cleanup.h"
 #include "base/json.h"
@@ -140,13 +141,24 @@ static json_t *identity_json(const struct jb_plan *plan)
                      "seccomp", plan->seccomp);
 }
 
+static json_t *warn_json(const struct jb_plan *plan)
+{
+    if (plan->warn.signal == 0)
+        return json_null();
+    return json_pack("{s:o, s:o, s:s, s:s}", "wall_s",
+                     jb_json_seconds_ns(jb_plan_warn_point(plan, plan->wall_ns)), "cpu_s",
+                     jb_json_seconds_ns(jb_plan_warn_point(plan, plan->cpu_ns)), "signal",
+                     sigabbrev_np(plan->warn.signal), "to", plan->warn.main_only ? "main" : "all");
+}
+
 static json_t *limits_json(const struct jb_plan *plan)
 {
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "wall_time_s", jb_json_seconds_ns(plan->wall_ns),
-                     "cpu_time_s", jb_json_seconds_ns(plan->cpu_ns), "idle_s",
-                     jb_json_seconds_ns(plan->idle_ns), "grace_s", jb_json_seconds_ns(plan->grace_ns),
-                     "output_bytes", jb_json_u64(plan->output_bytes), "scratch_bytes",
-                     jb_json_u64(plan->scratch_bytes), "scratch_inodes", jb_json_u64(plan->scratch_inodes));
+    return json_pack(
+        "{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:o}", "wall_time_s", jb_json_seconds_ns(plan->wall_ns),
+        "cpu_time_s", jb_json_seconds_ns(plan->cpu_ns), "idle_s", jb_json_seconds_ns(plan->idle_ns),
+        "grace_s", jb_json_seconds_ns(plan->grace_ns), "output_bytes", jb_json_u64(plan->output_bytes),
+        "scratch_bytes", jb_json_u64(plan->scratch_bytes), "scratch_inodes",
+        jb_json_u64(plan->scratch_inodes), "signal", sigabbrev_np(plan->end_signal), "warn", warn_json(plan));
 }
 
 static json_t *stream_json(const struct jb_plan_stream *stream)

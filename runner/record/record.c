@@ -104,7 +104,8 @@ static bool set_identity(json_t *record, const struct jb_plan *plan, const struc
 static json_t *make_times(const struct jb_origin *origin)
 {
     json_t *times = json_object();
-    static const char *const later[] = {"started", "ended", "destroyed", "setup_s", "wall_s", "teardown_s"};
+    static const char *const later[] = {"started", "ended", "destroyed", "setup_s", "wall_s", "paused_s",
+                                         "teardown_s"};
     bool ok = jb_json_set(times, "submitted", jb_json_time(origin->submitted_us)) &&
               jb_json_set(times, "eligible", jb_json_time(origin->submitted_us)) &&
               jb_json_set(times, "setup_started", jb_json_time(origin->setup_started_us)) &&
@@ -370,6 +371,7 @@ int jb_record_finish(json_t *record, const struct jb_outcome *outcome, const str
               jb_json_set(times, "setup_s", jb_json_seconds_ns(outcome->setup_ns)) &&
               jb_json_set(times, "started", jb_json_time(outcome->started_us)) &&
               jb_json_set(times, "wall_s", jb_json_seconds_ns(outcome->wall_ns)) &&
+              jb_json_set(times, "paused_s", jb_json_seconds_ns(outcome->paused_ns)) &&
               jb_json_set(times, "ended", jb_json_time(outcome->ended_us));
     if (ok && outcome->artifacts)
         ok = jb_json_set(record, "artifacts", json_incref(outcome->artifacts));

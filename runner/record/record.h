@@ -47,7 +47,7 @@ struct jb_outcome {
     /* wall clock, µs; JB_UNSET: did not happen, or not known */
     uint64_t started_us, ended_us, destroyed_us;
     /* monotonic durations, ns; JB_UNSET: not known */
-    uint64_t setup_ns, wall_ns, teardown_ns;
+    uint64_t setup_ns, wall_ns, paused_ns, teardown_ns; /* wall_ns includes paused_ns */
     bool has_rusage;
     struct jb_msg rusage;  /* JB_MSG_ENDED */
     uint64_t scratch_used; /* bytes at the end */

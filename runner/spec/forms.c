@@ -164,6 +164,30 @@ void jb_form_cpu_limit(struct jb_reading *rd, const struct jb_at *at, const stru
         *(uint64_t *)jb_slot(field, target) = value;
 }
 
+void jb_form_warn_at(struct jb_reading *rd, const struct jb_at *at, const struct jb_node *node,
+                     const struct jb_field *field, void *target)
+{
+    struct jb_spec *spec = target;
+    char shown[JB_SHOW];
+    char digits[8] = "";
+    uint64_t value;
+    (void)field;
+    spec->limits.warn.at_said = true;
+    if (!jb_scalar(rd, at, node, "a part of the limit such as 90%, or a time before it such as 5m"))
+        return;
+    bool percent = node->len > 1 && node->text[node->len - 1] == '%';
+    if (percent && node->len <= sizeof(digits))
+        memcpy(digits, node->text, node->len - 1);
+    if (percent && jb_parse_u64(digits, 99, &value) == 0 && value > 0)
+        spec->limits.warn.percent = (unsigned)value;
+    else if (!percent && jb_parse_duration(node->text, &value) == 0 && value > 0)
+        spec->limits.warn.left_ns = value;
+    else
+        jb_complain(rd, node->pos, at,
+                    "\"%s\" is neither 1%% to 99%% of the limit nor a time before it; write 90%% or 5m",
+                    jb_show(node->text, shown));
+}
+
 /* vendor.com/class=name, as the Container Device Interface writes it. */
 static bool cdi_name(const char *text)
 {

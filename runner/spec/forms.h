@@ -15,6 +15,7 @@ jb_read_fn jb_form_script;
 jb_read_fn jb_form_workdir;
 jb_read_fn jb_form_user;
 jb_read_fn jb_form_pass_env;
+jb_read_fn jb_form_warn_at; /* limits.warn: percent or left_ns */
 jb_read_fn jb_form_cpu_limit;
 jb_read_fn jb_form_devices;
 jb_read_fn jb_form_labels;

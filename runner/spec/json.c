@@ -133,6 +133,19 @@ static json_t *mounts(const struct jb_spec *spec)
     return jb_take_ptr(array);
 }
 
+static json_t *warn(const struct jb_spec *spec)
+{
+    autojson *object = json_object();
+    struct out out = {spec, object, object != NULL};
+    bool percent = spec->limits.warn.percent > 0;
+    out.ok = out.ok && jb_json_set(object, percent ? "at_percent" : "at_s",
+                                   percent ? json_integer(spec->limits.warn.percent)
+                                           : jb_json_seconds_ns(spec->limits.warn.left_ns));
+    out.ok = out.ok && jb_json_set(object, "signal", jb_json_text(jb_words_signal[spec->limits.warn.signal]));
+    out.ok = out.ok && jb_json_set(object, "to", jb_json_text(jb_words_warn_to[spec->limits.warn.to]));
+    return out.ok ? jb_take_ptr(object) : NULL;
+}
+
 static json_t *limits(const struct jb_spec *spec)
 {
     autojson *object = json_object();
@@ -141,7 +154,9 @@ static json_t *limits(const struct jb_spec *spec)
     put(&out, "grace", JB_KEY_GRACE, jb_json_seconds_ns(spec->limits.grace_ns));
     put(&out, "idle", JB_KEY_IDLE, jb_json_seconds_ns(spec->limits.idle_ns));
     put(&out, "output", JB_KEY_OUTPUT, jb_json_u64(spec->limits.output_bytes));
+    put(&out, "signal", JB_KEY_SIGNAL, jb_json_text(jb_words_signal[spec->limits.signal]));
     put(&out, "wall_time", JB_KEY_WALL_TIME, jb_json_seconds_ns(spec->limits.wall_time_ns));
+    put(&out, "warn", JB_KEY_WARN, spec->pos[JB_KEY_WARN].line ? warn(spec) : json_null());
     return out.ok ? jb_take_ptr(object) : NULL;
 }
 

@@ -5,6 +5,8 @@
  */
 #include "spec/words.h"
 
+#include <signal.h>
+
 const char *jb_key_path(enum jb_key key)
 {
     static const char *const paths[JB_KEY_MAX] = {
@@ -40,6 +42,8 @@ const char *jb_key_path(enum jb_key key)
         [JB_KEY_OUTPUT] = "limits.output",
         [JB_KEY_GRACE] = "limits.grace",
         [JB_KEY_IDLE] = "limits.idle",
+        [JB_KEY_SIGNAL] = "limits.signal",
+        [JB_KEY_WARN] = "limits.warn",
         [JB_KEY_MOUNTS] = "mounts",
         [JB_KEY_NETWORK] = "network",
         [JB_KEY_STDIN] = "stdin",
@@ -95,6 +99,31 @@ const char *const jb_words_degradable[JB_DEGRADE_MAX] = {
     [JB_DEGRADE_PIDS] = "pids",       [JB_DEGRADE_IO] = "io",   [JB_DEGRADE_SCRATCH] = "scratch",
     [JB_DEGRADE_NETWORK] = "network",
 };
+
+const char *const jb_words_signal[JB_SIGNAL_MAX] = {
+    [JB_SIGNAL_TERM] = "TERM", [JB_SIGNAL_INT] = "INT",   [JB_SIGNAL_HUP] = "HUP",
+    [JB_SIGNAL_QUIT] = "QUIT", [JB_SIGNAL_USR1] = "USR1", [JB_SIGNAL_USR2] = "USR2",
+    [JB_SIGNAL_ALRM] = "ALRM", [JB_SIGNAL_XCPU] = "XCPU",
+};
+const char *const jb_words_warn_to[JB_WARN_TO_MAX] = {
+    [JB_WARN_ALL] = "all",
+    [JB_WARN_MAIN] = "main",
+};
+
+const char *jb_job_signal_name(enum jb_job_signal v)
+{
+    return (unsigned)v < JB_SIGNAL_MAX ? jb_words_signal[v] : NULL;
+}
+
+int jb_job_signal_number(enum jb_job_signal v)
+{
+    static const int numbers[JB_SIGNAL_MAX] = {
+        [JB_SIGNAL_TERM] = SIGTERM, [JB_SIGNAL_INT] = SIGINT,   [JB_SIGNAL_HUP] = SIGHUP,
+        [JB_SIGNAL_QUIT] = SIGQUIT, [JB_SIGNAL_USR1] = SIGUSR1, [JB_SIGNAL_USR2] = SIGUSR2,
+        [JB_SIGNAL_ALRM] = SIGALRM, [JB_SIGNAL_XCPU] = SIGXCPU,
+    };
+    return (unsigned)v < JB_SIGNAL_MAX ? numbers[v] : SIGTERM;
+}
 
 const char *jb_cpu_unit_name(enum jb_cpu_unit v)
 {

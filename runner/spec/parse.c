@@ -52,12 +52,20 @@ static const struct jb_field resources_fields[] = {
     FIELD("devices", DEVICES, jb_form_devices, resources.devices),
 };
 
+static const struct jb_field warn_fields[] = {
+    FIELD("at", MAX, jb_form_warn_at, limits.warn),
+    FIELD("signal", MAX, jb_read_enum, limits.warn.signal, WORDS(jb_words_signal)),
+    FIELD("to", MAX, jb_read_enum, limits.warn.to, WORDS(jb_words_warn_to)),
+};
+
 static const struct jb_field limits_fields[] = {
     FIELD("wall_time", WALL_TIME, jb_read_duration, limits.wall_time_ns, .min = 1),
     FIELD("cpu_time", CPU_TIME, jb_read_duration, limits.cpu_time_ns, .min = 1),
     FIELD("output", OUTPUT, jb_read_size, limits.output_bytes, .min = 1),
     FIELD("grace", GRACE, jb_read_duration, limits.grace_ns),
     FIELD("idle", IDLE, jb_read_duration, limits.idle_ns, .min = 1),
+    FIELD("signal", SIGNAL, jb_read_enum, limits.signal, WORDS(jb_words_signal)),
+    FIELD("warn", WARN, jb_read_map, limits, NESTED(warn_fields)),
 };
 
 static const struct jb_field spec_fields[] = {
@@ -123,19 +131,30 @@ static struct jb_spec *new_spec(struct jb_reading *rd, const char *file)
         return NULL;
     }
     uint64_t *const wishes[] = {
-        &spec->resources.cpus,         &spec->resources.cpu_limit_micro,
-        &spec->resources.cpu_weight,   &spec->resources.memory,
-        &spec->resources.swap,         &spec->resources.pids,
-        &spec->resources.scratch,      &spec->resources.scratch_inodes,
-        &spec->resources.io_read_bps,  &spec->resources.io_write_bps,
-        &spec->resources.io_read_iops, &spec->resources.io_write_iops,
-        &spec->limits.wall_time_ns,    &spec->limits.cpu_time_ns,
-        &spec->limits.output_bytes,    &spec->limits.grace_ns,
-        &spec->limits.idle_ns,         &spec->retry_max,
+        &spec->resources.cpus,
+        &spec->resources.cpu_limit_micro,
+        &spec->resources.cpu_weight,
+        &spec->resources.memory,
+        &spec->resources.swap,
+        &spec->resources.pids,
+        &spec->resources.scratch,
+        &spec->resources.scratch_inodes,
+        &spec->resources.io_read_bps,
+        &spec->resources.io_write_bps,
+        &spec->resources.io_read_iops,
+        &spec->resources.io_write_iops,
+        &spec->limits.wall_time_ns,
+        &spec->limits.cpu_time_ns,
+        &spec->limits.output_bytes,
+        &spec->limits.grace_ns,
+        &spec->limits.idle_ns,
+        &spec->limits.warn.left_ns,
+        &spec->retry_max,
     };
     for (size_t i = 0; i < JB_ARRAY_LEN(wishes); i++)
         *wishes[i] = JB_UNSET;
     spec->resources.exclusive = true;
+    spec->limits.warn.signal = JB_SIGNAL_USR1;
     jb_set_text(rd, &spec->file, file);
     jb_set_text(rd, &spec->image, "host");
     return spec;
@@ -170,6 +189,9 @@ static void check_whole(struct jb_reading *rd, const struct jb_spec *spec, struc
     if (spec->resources.strict && spec->resources.locality == JB_LOCALITY_NONE)
         complain_key(rd, pos[JB_KEY_STRICT], JB_KEY_STRICT,
                      "true needs a locality to be strict about; write locality: l3, numa or package");
+    if (said(spec, JB_KEY_WARN) && !spec->limits.warn.at_said)
+        complain_key(rd, pos[JB_KEY_WARN], JB_KEY_WARN,
+                     "needs \"at\"; write when, like { at: 90% } or { at: 5m } before the end");
     if (said(spec, JB_KEY_SWAP) && !said(spec, JB_KEY_MEMORY))
         complain_key(rd, pos[JB_KEY_SWAP], JB_KEY_SWAP, "needs resources.memory; say how much memory too");
 }

@@ -58,6 +58,8 @@ enum jb_key {
     JB_KEY_OUTPUT,
     JB_KEY_GRACE,
     JB_KEY_IDLE,
+    JB_KEY_SIGNAL,
+    JB_KEY_WARN,
     JB_KEY_MOUNTS,
     JB_KEY_NETWORK,
     JB_KEY_STDIN,
@@ -89,6 +91,19 @@ enum jb_cpu_kind { JB_CPU_KIND_ANY, JB_CPU_KIND_PERFORMANCE, JB_CPU_KIND_EFFICIE
 enum jb_network { JB_NETWORK_NONE, JB_NETWORK_HOST, JB_NETWORK_MAX };
 enum jb_keep { JB_KEEP_NEVER, JB_KEEP_ON_FAILURE, JB_KEEP_MAX };
 enum jb_mount_mode { JB_MOUNT_RO, JB_MOUNT_RW, JB_MOUNT_MODE_MAX };
+/* Signals that a spec may name: those that a program can be expected to handle. */
+enum jb_job_signal {
+    JB_SIGNAL_TERM,
+    JB_SIGNAL_INT,
+    JB_SIGNAL_HUP,
+    JB_SIGNAL_QUIT,
+    JB_SIGNAL_USR1,
+    JB_SIGNAL_USR2,
+    JB_SIGNAL_ALRM,
+    JB_SIGNAL_XCPU,
+    JB_SIGNAL_MAX,
+};
+enum jb_warn_to { JB_WARN_ALL, JB_WARN_MAIN, JB_WARN_TO_MAX }; /* every process, or the first one alone */
 enum jb_depend_when { JB_WHEN_SUCCESS, JB_WHEN_FAILURE, JB_WHEN_ANY, JB_WHEN_MAX };
 
 /* Who the job is inside the box. */
@@ -114,6 +129,8 @@ const char *jb_network_name(enum jb_network v);
 const char *jb_keep_name(enum jb_keep v);
 const char *jb_mount_mode_name(enum jb_mount_mode v);
 const char *jb_degradable_name(enum jb_degradable v);
+const char *jb_job_signal_name(enum jb_job_signal v);
+int jb_job_signal_number(enum jb_job_signal v); /* SIGTERM ... */
 
 struct jb_spec_mount {
     bool is_tmpfs;
@@ -178,6 +195,14 @@ struct jb_spec {
         uint64_t output_bytes;
         uint64_t grace_ns;
         uint64_t idle_ns;
+        enum jb_job_signal signal; /* begins the end; default TERM */
+        struct {
+            bool at_said;              /* rightly or not */
+            unsigned percent;          /* of the limit; 0: `left_ns` says */
+            uint64_t left_ns;          /* before the limit; JB_UNSET with percent 0: no warning is wished */
+            enum jb_job_signal signal; /* default USR1 */
+            enum jb_warn_to to;
+        } warn;
     } limits;
 
     struct jb_spec_mount *mounts;

@@ -24,7 +24,7 @@ teardown() { test_teardown; }
     local key
     for key in record_version id job attempt array_index name user uid gid account labels host boot_id submit_host \
         jobbox_version spec_sha256 image.ref image.digest origin.kind times.submitted times.eligible \
-        times.setup_started times.started times.ended times.destroyed times.wait_s times.setup_s times.wall_s \
+        times.setup_started times.started times.ended times.destroyed times.wait_s times.setup_s times.wall_s times.paused_s \
         times.teardown_s requested granted.cpus granted.cores granted.l3s granted.numa_nodes granted.memory_nodes \
         granted.kind granted.straddles used.cpu_user_s used.cpu_system_s used.cpu_per_cpu_s used.throttled_s \
         used.memory_peak_bytes used.memory_peak_anon_bytes used.swap_peak_bytes used.oom_kills used.pids_peak \

@@ -3,6 +3,8 @@
  */
 #include "support.h"
 
+#include <signal.h>
+
 #include <errno.h>
 #include <jansson.h>
 #include <stdlib.h>
@@ -59,7 +61,8 @@ static const char full[] =
     "  scratch_inodes: 5000\n"
     "  io: { read_bps: 200MiB, write_bps: 1K, read_iops: 7, write_iops: \"8\" }\n"
     "  devices: [/dev//fuse, vendor.com/gpu=0]\n"
-    "limits: { wall_time: 2h, cpu_time: 1:30, output: 256MiB, grace: 250ms, idle: 2-12:00:00 }\n"
+    "limits: { wall_time: 2h, cpu_time: 1:30, output: 256MiB, grace: 250ms, idle: 2-12:00:00,\n"
+    "  signal: INT, warn: { at: 90%, signal: USR2, to: main } }\n"
     "mounts:\n"
     "  - { source: data, target: /data, mode: rw }\n"
     "  - { source: /srv, target: /srv/ }\n"
@@ -101,7 +104,7 @@ static void test_full_what(void **state)
     assert_int_equal(spec->n_mounts, 3);
     assert_string_equal(spec->mounts[0].source, "data");
     assert_int_equal(spec->mounts[0].mode, JB_MOUNT_RW);
-    assert_int_equal(spec->mounts[0].pos.line, 28);
+    assert_int_equal(spec->mounts[0].pos.line, 29);
     assert_int_equal(spec->mounts[0].pos.column, 5);
     assert_string_equal(spec->mounts[1].target, "/srv");
     assert_int_equal(spec->mounts[1].mode, JB_MOUNT_RO);
@@ -147,6 +150,10 @@ static void test_full_how(void **state)
     assert_int_equal(spec->limits.output_bytes, UINT64_C(256) << 20);
     assert_int_equal(spec->limits.grace_ns, 250 * JB_NS_PER_MS);
     assert_int_equal(spec->limits.idle_ns, 216000 * JB_NS_PER_S);
+    assert_int_equal(jb_job_signal_number(spec->limits.signal), SIGINT);
+    assert_int_equal(spec->limits.warn.percent, 90);
+    assert_int_equal(jb_job_signal_number(spec->limits.warn.signal), SIGUSR2);
+    assert_int_equal(spec->limits.warn.to, JB_WARN_MAIN);
     assert_int_equal(spec->keep, JB_KEEP_ON_FAILURE);
     assert_int_equal(spec->priority, -3);
     assert_int_equal(spec->n_depends_on, 2);
@@ -167,16 +174,28 @@ static void test_defaults(void **state)
     (void)state;
     jb_autospec struct jb_spec *spec = parse("version: 1\ncommand: [sleep, 10, yes]\n");
     const uint64_t unset[] = {
-        spec->resources.cpus,         spec->resources.cpu_limit_micro,
-        spec->resources.cpu_weight,   spec->resources.memory,
-        spec->resources.swap,         spec->resources.pids,
-        spec->resources.scratch,      spec->resources.scratch_inodes,
-        spec->resources.io_read_bps,  spec->resources.io_write_bps,
-        spec->resources.io_read_iops, spec->resources.io_write_iops,
-        spec->limits.wall_time_ns,    spec->limits.cpu_time_ns,
-        spec->limits.output_bytes,    spec->limits.grace_ns,
-        spec->limits.idle_ns,         spec->retry_max,
+        spec->resources.cpus,
+        spec->resources.cpu_limit_micro,
+        spec->resources.cpu_weight,
+        spec->resources.memory,
+        spec->resources.swap,
+        spec->resources.pids,
+        spec->resources.scratch,
+        spec->resources.scratch_inodes,
+        spec->resources.io_read_bps,
+        spec->resources.io_write_bps,
+        spec->resources.io_read_iops,
+        spec->resources.io_write_iops,
+        spec->limits.wall_time_ns,
+        spec->limits.cpu_time_ns,
+        spec->limits.output_bytes,
+        spec->limits.grace_ns,
+        spec->limits.idle_ns,
+        spec->limits.warn.left_ns,
+        spec->retry_max,
     };
+    assert_int_equal(jb_job_signal_number(spec->limits.signal), SIGTERM);
+    assert_int_equal(spec->limits.warn.percent, 0);
     for (size_t i = 0; i < JB_ARRAY_LEN(unset); i++)
         assert_int_equal(unset[i], JB_UNSET);
     assert_string_equal(spec->command.items[1], "10");

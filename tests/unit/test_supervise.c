@@ -133,11 +133,12 @@ static int setup(void **state)
                                .cpu_ns = JB_UNSET,
                                .idle_ns = JB_UNSET,
                                .grace_ns = 50 * MS,
+                               .end_signal = SIGTERM,
                                .output_bytes = JB_UNSET,
                                .memory_max = JB_UNSET,
                                .scratch_bytes = JB_UNSET};
     sigemptyset(&mask);
-    static const int taken[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGWINCH, SIGQUIT};
+    static const int taken[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGWINCH, SIGQUIT, SIGTSTP};
     for (size_t i = 0; i < JB_ARRAY_LEN(taken); i++)
         sigaddset(&mask, taken[i]);
     assert_int_equal(sigprocmask(SIG_BLOCK, &mask, &b->old), 0);
@@ -145,7 +146,8 @@ static int setup(void **state)
                                  .box = &b->box,
                                  .streams = &b->streams,
                                  .signal_fd = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK),
-                                 .winch_fd = -1};
+                                 .winch_fd = -1,
+                                 .box_fd = -1};
     assert_true(b->s.signal_fd >= 0);
     *state = b;
     return 0;
@@ -737,6 +739,71 @@ static void unknown_cpu_time_is_no_timeout(void **state)
     expect_end(b, JB_END_COMPLETED, 0, 0);
 }
 
+static void until_usr2(struct fake_init *in)
+{
+    started(in);
+    wait_for_signal(in, SIGUSR2);
+    ended(in, 0);
+    (void)hear(in);
+}
+
+static void warns_ahead_of_the_wall_time(void **state)
+{
+    struct bench *b = *state;
+    b->plan.wall_ns = 60 * JB_NS_PER_S;
+    b->plan.warn.signal = SIGUSR2;
+    b->plan.warn.left_ns = 60 * JB_NS_PER_S - 30 * MS;
+    run(b, until_usr2);
+    expect_end(b, JB_END_COMPLETED, 0, 0);
+    expect_text(b->outcome.limit, NULL);
+    assert_true(b->outcome.wall_ns >= 30 * MS);
+    expect_told(b, "12 ");
+}
+
+static void until_cont(struct fake_init *in)
+{
+    started(in);
+    wait_for_signal(in, SIGCONT);
+    ended(in, 0);
+    (void)hear(in);
+}
+
+static void warned_and_then_asked(void **state)
+{
+    struct bench *b = *state;
+    b->plan.wall_ns = 60 * MS;
+    b->plan.grace_ns = 60 * JB_NS_PER_S;
+    b->plan.warn.signal = SIGUSR1;
+    b->plan.warn.percent = 50;
+    b->plan.end_signal = SIGINT;
+    run(b, until_cont);
+    expect_end(b, JB_END_TIMEOUT, 0, 0);
+    expect_told(b, "10 2 18 ");
+}
+
+static void stops_and_goes_on(struct fake_init *in)
+{
+    started(in);
+    (void)kill(in->supervisor, SIGTSTP);
+    wait_for_signal(in, SIGSTOP);
+    (void)usleep(60000); /* in an orphaned process group the kernel does not stop it at all */
+    (void)kill(in->supervisor, SIGCONT);
+    wait_for_signal(in, SIGCONT);
+    ended(in, 0);
+    (void)hear(in);
+}
+
+/* Ctrl-Z: the job stops first and goes on last, and what it stood still for is not held against it. */
+static void stopped_with_its_supervisor(void **state)
+{
+    struct bench *b = *state;
+    b->plan.wall_ns = 60 * JB_NS_PER_S;
+    run(b, stops_and_goes_on);
+    expect_end(b, JB_END_COMPLETED, 0, 0);
+    assert_true(b->outcome.paused_ns <= b->outcome.wall_ns);
+    expect_told(b, "19 18 ");
+}
+
 #define with_bench(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
@@ -771,6 +838,9 @@ int main(void)
         with_bench(output_into_files),
         with_bench(closed_output_is_not_the_end),
         with_bench(unknown_cpu_time_is_no_timeout),
+        with_bench(warns_ahead_of_the_wall_time),
+        with_bench(warned_and_then_asked),
+        with_bench(stopped_with_its_supervisor),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,223 @@
+/*
+ * limits.c - the limits that jobbox itself keeps, as absolute monotonic deadlines, and the warnings ahead of them.
+ *
+ * Owns: nothing. Runs in: the supervisor. Privilege: none of its own.
+ *
+ * CPU time. The kernel has no event for a group's CPU time. The earliest moment at which the limit can be reached is
+ * known, though: when all granted CPUs are busy until then. The supervisor looks then, and not twice within a second:
+ * a job that uses all of its CPUs all the time is seen at the limit itself, any other may pass it by what its CPUs can
+ * do in one second. Each look at least halves what is left, or is one of the last.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "job/loop.h"
+
+static void hit_duration(struct jb_loop *l, enum jb_end_reason reason, const char *name, uint64_t ns)
+{
+    char text[48];
+    char limit[96];
+    (void)snprintf(limit, sizeof(limit), "%s %s", name, jb_format_duration(ns, text, sizeof(text)));
+    (void)jb_events_add(l->s->events, JB_UNSET, "limit", ",\"limit\":\"%s\"", limit);
+    jb_loop_because(l, reason, limit, "jobbox");
+    (void)jb_loop_handle(l, JB_CAUSE_LIMIT, NULL, JB_UNSET);
+}
+
+static void warn(struct jb_loop *l, const char *name, uint64_t limit_ns)
+{
+    const struct jb_plan *plan = l->s->plan;
+    char text[48];
+    (void)jb_events_add(l->s->events, JB_UNSET, "warning", ",\"limit\":\"%s %s\"", name,
+                        jb_format_duration(limit_ns, text, sizeof(text)));
+    l->signal.number = plan->warn.signal;
+    l->signal.main_only = plan->warn.main_only;
+    (void)jb_loop_handle(l, JB_CAUSE_WARN, NULL, JB_UNSET);
+}
+
+uint64_t jb_limits_next_look(uint64_t now, uint64_t left_ns, unsigned cpus, bool again)
+{
+    uint64_t earliest = left_ns / (cpus ? cpus : 1);
+    if (again && earliest < JB_NS_PER_S)
+        earliest = JB_NS_PER_S;
+    return jb_after(now, earliest);
+}
+
+static void check_cpu_time(struct jb_loop *l, uint64_t at)
+{
+    const struct jb_plan *plan = l->s->plan;
+    uint64_t used_us = l->s->cgroup ? jb_cgroup_cpu_us(l->s->cgroup) : JB_UNSET;
+    uint64_t before = l->s->cpu_before_us;
+    uint64_t used = used_us == JB_UNSET || used_us < before ? 0 : (used_us - before) * JB_NS_PER_US;
+    uint64_t point = l->cpu_warned ? JB_UNSET : jb_plan_warn_point(plan, plan->cpu_ns);
+    if (used >= plan->cpu_ns) {
+        l->cpu_check = JB_UNSET;
+        hit_duration(l, JB_END_CPU_TIMEOUT, "cpu_time", plan->cpu_ns);
+        return;
+    }
+    if (used >= point) {
+        l->cpu_warned = true;
+        point = JB_UNSET;
+        warn(l, "cpu_time", plan->cpu_ns);
+    }
+    uint64_t target = point < plan->cpu_ns ? point : plan->cpu_ns;
+    l->cpu_check = jb_limits_next_look(at, target - used, jb_cpus_count(&plan->grant.cpus), l->cpu_looked);
+    l->cpu_looked = true;
+}
+
+static void memory_limit_text(const struct jb_loop *l, char *buf, size_t len)
+{
+    char size[48];
+    if (l->s->plan->memory_max == JB_UNSET)
+        (void)snprintf(buf, len, "memory of an outer limit");
+    else
+        (void)snprintf(buf, len, "memory %s", jb_format_size(l->s->plan->memory_max, size, sizeof(size)));
+}
+
+static bool was_oom(const struct jb_loop *l)
+{
+    uint64_t kills = l->s->cgroup ? jb_cgroup_oom_kills(l->s->cgroup) : JB_UNSET;
+    return kills != JB_UNSET && kills > 0;
+}
+
+/* A part of a job killed for memory leaves the rest in no known state: all of it ends. */
+static void check_oom(struct jb_loop *l)
+{
+    char limit[96];
+    if (!was_oom(l))
+        return;
+    memory_limit_text(l, limit, sizeof(limit));
+    if (!l->reason_set)
+        (void)jb_events_add(l->s->events, JB_UNSET, "limit", ",\"limit\":\"%s\"", limit);
+    jb_loop_because(l, JB_END_OOM, limit, "kernel");
+    (void)jb_loop_handle(l, JB_CAUSE_HARD_LIMIT, NULL, JB_UNSET);
+}
+
+/*
+ * On v1 the event comes when the kernel begins to look for a victim, before the kill is counted; and it may find memory
+ * instead. So the count is looked at again for a second, at growing intervals.
+ */
+static void look_for_oom(struct jb_loop *l)
+{
+    check_oom(l);
+    if (was_oom(l) || l->oom_pause > JB_NS_PER_S)
+        l->oom_check = JB_UNSET;
+    else
+        l->oom_check = jb_after(jb_loop_now(l), l->oom_pause);
+    l->oom_pause *= 2;
+}
+
+void jb_limits_oom_event(struct jb_loop *l)
+{
+    uint64_t count;
+    if (l->oom_events == POLLIN)
+        (void)!read(l->oom_fd, &count, sizeof(count));
+    l->oom_pause = JB_NS_PER_MS;
+    look_for_oom(l);
+    if (l->reason_set && l->out->reason == JB_END_OOM)
+        jb_close(&l->oom_fd);
+}
+
+void jb_limits_oom_last(struct jb_loop *l)
+{
+    check_oom(l);
+}
+
+/* `start`: when the job began, moved on by all its pauses. */
+static void set_wall(struct jb_loop *l, uint64_t start)
+{
+    const struct jb_plan *plan = l->s->plan;
+    l->wall_deadline = jb_after(start, plan->wall_ns);
+    l->wall_warn = jb_after(start, jb_plan_warn_point(plan, plan->wall_ns));
+}
+
+void jb_limits_start(struct jb_loop *l)
+{
+    l->started = jb_loop_now(l);
+    set_wall(l, l->started); /* again from STARTED on */
+    jb_limits_output(l);
+    if (l->s->plan->cpu_ns != JB_UNSET && l->s->cgroup)
+        check_cpu_time(l, l->started);
+}
+
+void jb_limits_started(struct jb_loop *l, uint64_t mono_ns)
+{
+    l->started = mono_ns;
+    set_wall(l, mono_ns + l->paused_ns);
+}
+
+void jb_limits_output(struct jb_loop *l)
+{
+    l->idle_deadline = jb_after(jb_loop_now(l), l->s->plan->idle_ns);
+}
+
+void jb_limits_shift(struct jb_loop *l, uint64_t ns)
+{
+    uint64_t *const all[] = {&l->wall_deadline, &l->wall_warn, &l->idle_deadline, &l->cpu_check};
+    for (size_t i = 0; i < JB_ARRAY_LEN(all); i++)
+        if (*all[i] != JB_UNSET)
+            *all[i] = jb_after(*all[i], ns);
+}
+
+void jb_limits_changed(struct jb_loop *l)
+{
+    uint64_t at = jb_loop_now(l);
+    uint64_t warned = l->wall_warn;
+    set_wall(l, l->started + l->paused_ns);       /* a pause that lasts is added when it ends */
+    if (warned == JB_UNSET && l->wall_warn <= at) /* it had that warning */
+        l->wall_warn = JB_UNSET;
+    l->cpu_warned = false;
+    l->cpu_looked = false;
+    l->cpu_check = JB_UNSET;
+    if (l->s->plan->cpu_ns != JB_UNSET && l->s->cgroup)
+        check_cpu_time(l, at);
+}
+
+uint64_t jb_limits_next(const struct jb_loop *l)
+{
+    bool paused = l->paused_at != JB_UNSET;
+    const uint64_t all[] = {l->oom_check,
+                            l->phase_deadline,
+                            paused ? JB_UNSET : l->wall_deadline,
+                            paused ? JB_UNSET : l->wall_warn,
+                            paused ? JB_UNSET : l->idle_deadline,
+                            paused ? JB_UNSET : l->cpu_check};
+    uint64_t least = JB_UNSET;
+    for (size_t i = 0; i < JB_ARRAY_LEN(all); i++)
+        least = all[i] < least ? all[i] : least;
+    return least;
+}
+
+static void check_clocks(struct jb_loop *l, uint64_t at)
+{
+    if (at >= l->wall_warn) {
+        l->wall_warn = JB_UNSET;
+        if (at < l->wall_deadline)
+            warn(l, "wall_time", l->s->plan->wall_ns);
+    }
+    if (at >= l->wall_deadline) {
+        l->wall_deadline = JB_UNSET;
+        hit_duration(l, JB_END_TIMEOUT, "wall_time", l->s->plan->wall_ns);
+    }
+    if (at >= l->idle_deadline) {
+        l->idle_deadline = JB_UNSET;
+        hit_duration(l, JB_END_IDLE_TIMEOUT, "idle", l->s->plan->idle_ns);
+    }
+    if (at >= l->cpu_check)
+        check_cpu_time(l, at);
+}
+
+void jb_limits_check(struct jb_loop *l)
+{
+    uint64_t at = jb_loop_now(l);
+    if (l->paused_at == JB_UNSET)
+        check_clocks(l, at);
+    if (at >= l->oom_check)
+        look_for_oom(l);
+    if (at >= l->phase_deadline) {
+        l->phase_deadline = JB_UNSET;
+        (void)jb_loop_handle(l, JB_CAUSE_DEADLINE, NULL, JB_UNSET);
+    }
+}
