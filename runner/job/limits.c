@@ -4,9 +4,10 @@
  * Owns: nothing. Runs in: the supervisor. Privilege: none of its own.
  *
  * CPU time. The kernel has no event for a group's CPU time. The earliest moment at which the limit can be reached is
- * known, though: when all granted CPUs are busy until then. The supervisor looks then, and not twice within a second:
- * a job that uses all of its CPUs all the time is seen at the limit itself, any other may pass it by what its CPUs can
- * do in one second. Each look at least halves what is left, or is one of the last.
+ * known, though: when all granted CPUs are busy until then. The supervisor looks then, and no more often than once a
+ * second on the whole: each look takes a second of what has passed, and a few may be taken ahead, for the last bit of
+ * the way. A job that uses most of its CPUs is seen at the limit; any other may pass it by what the CPUs it uses can do
+ * in one second.
  */
 #include <errno.h>
 #include <poll.h>
@@ -15,6 +16,9 @@
 
 #include "base/cleanup.h"
 #include "job/loop.h"
+
+#define LOOKS_AHEAD UINT64_C(7)
+#define LOOK_LEAST  (50 * JB_NS_PER_MS) /* between two looks, also when taken ahead */
 
 static void hit_duration(struct jb_loop *l, enum jb_end_reason reason, const char *name, uint64_t ns)
 {
@@ -37,12 +41,16 @@ static void warn(struct jb_loop *l, const char *name, uint64_t limit_ns)
     (void)jb_loop_handle(l, JB_CAUSE_WARN, NULL, JB_UNSET);
 }
 
-uint64_t jb_limits_next_look(uint64_t now, uint64_t left_ns, unsigned cpus, bool again)
+uint64_t jb_limits_next_look(uint64_t now, uint64_t left_ns, unsigned cpus, struct jb_looks *looks)
 {
     uint64_t earliest = left_ns / (cpus ? cpus : 1);
-    if (again && earliest < JB_NS_PER_S)
-        earliest = JB_NS_PER_S;
-    return jb_after(now, earliest);
+    if (looks->paid_until != 0 && earliest < LOOK_LEAST)
+        earliest = LOOK_LEAST;
+    uint64_t next = jb_after(now, earliest);
+    if (looks->paid_until > next && looks->paid_until - next > LOOKS_AHEAD * JB_NS_PER_S)
+        next = looks->paid_until - LOOKS_AHEAD * JB_NS_PER_S;
+    looks->paid_until = jb_after(looks->paid_until > next ? looks->paid_until : next, JB_NS_PER_S);
+    return next;
 }
 
 static void check_cpu_time(struct jb_loop *l, uint64_t at)
@@ -63,8 +71,7 @@ static void check_cpu_time(struct jb_loop *l, uint64_t at)
         warn(l, "cpu_time", plan->cpu_ns);
     }
     uint64_t target = point < plan->cpu_ns ? point : plan->cpu_ns;
-    l->cpu_check = jb_limits_next_look(at, target - used, jb_cpus_count(&plan->grant.cpus), l->cpu_looked);
-    l->cpu_looked = true;
+    l->cpu_check = jb_limits_next_look(at, target - used, jb_cpus_count(&plan->grant.cpus), &l->looks);
 }
 
 static void memory_limit_text(const struct jb_loop *l, char *buf, size_t len)
@@ -169,7 +176,6 @@ void jb_limits_changed(struct jb_loop *l)
     if (warned == JB_UNSET && l->wall_warn <= at) /* it had that warning */
         l->wall_warn = JB_UNSET;
     l->cpu_warned = false;
-    l->cpu_looked = false;
     l->cpu_check = JB_UNSET;
     if (l->s->plan->cpu_ns != JB_UNSET && l->s->cgroup)
         check_cpu_time(l, at);

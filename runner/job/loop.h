@@ -13,6 +13,11 @@
 #include "job/lifecycle.h"
 #include "job/supervise.h"
 
+/* Looks that were taken are paid for, a second each, up to here; 0: none yet. */
+struct jb_looks {
+    uint64_t paid_until;
+};
+
 struct jb_loop {
     struct jb_supervise *s;
     struct jb_outcome *out;
@@ -22,7 +27,8 @@ struct jb_loop {
     uint64_t started;
     uint64_t wall_deadline, wall_warn, idle_deadline, cpu_check;
     uint64_t oom_check, oom_pause; /* after an event: when to look again, and how long to wait then */
-    bool cpu_looked, cpu_warned;
+    bool cpu_warned;
+    struct jb_looks looks;
     int oom_fd;
     short oom_events;
     uint64_t paused_at, paused_ns; /* JB_UNSET: not paused now; all earlier pauses */
@@ -79,9 +85,11 @@ void jb_limits_check(struct jb_loop *l);
 void jb_limits_oom_event(struct jb_loop *l);
 void jb_limits_oom_last(struct jb_loop *l); /* the job is dead: was it that? */
 
-/* When to look at a counter of CPU time again, that has `left_ns` to go on `cpus` CPUs: at the earliest moment it can
- * get there, but `again` not within a second of the last look. */
-uint64_t jb_limits_next_look(uint64_t now, uint64_t left_ns, unsigned cpus, bool again);
+/*
+ * When to look again at a counter of CPU time that has `left_ns` to go on `cpus` CPUs: at the earliest moment it can get
+ * there, but on the whole not more than once a second.
+ */
+uint64_t jb_limits_next_look(uint64_t now, uint64_t left_ns, unsigned cpus, struct jb_looks *looks);
 
 /* --- requests.c --- */
 

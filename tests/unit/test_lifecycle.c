@@ -81,24 +81,24 @@ static void everything_has_a_name(void **state)
     assert_int_equal(jb_lifecycle(JB_PHASE_MAX, JB_CAUSE_LIMIT).act, JB_ACT_NONE);
 }
 
-/* A job that burns `busy` of its `cpus`: how often is it looked at, and by how much does it pass the limit? */
+/* A job that keeps `busy` of its `cpus` per mille busy: how often is it looked at, and by how much does it pass? */
 static void burn(uint64_t limit, unsigned cpus, unsigned busy, unsigned *ret_looks, uint64_t *ret_over)
 {
     uint64_t at = 0;
-    uint64_t next = jb_limits_next_look(0, limit, cpus, false);
+    struct jb_looks looks = {0};
+    uint64_t next = jb_limits_next_look(0, limit, cpus, &looks);
     *ret_looks = 0;
     for (;;) {
         assert_true(next > at);
-        if (*ret_looks > 0)
-            assert_true(next - at >= JB_NS_PER_S);
         at = next;
         ++*ret_looks;
-        uint64_t used = at * busy;
+        assert_true(*ret_looks <= 9 + at / JB_NS_PER_S);
+        uint64_t used = at / 1000 * cpus * busy;
         if (used >= limit) {
             *ret_over = used - limit;
             return;
         }
-        next = jb_limits_next_look(at, limit - used, cpus, true);
+        next = jb_limits_next_look(at, limit - used, cpus, &looks);
     }
 }
 
@@ -106,16 +106,18 @@ static void cpu_time_is_looked_at_seldom_and_in_time(void **state)
 {
     (void)state;
     static const uint64_t limits[] = {JB_NS_PER_S, 7 * JB_NS_PER_S, 3600 * JB_NS_PER_S, 864000 * JB_NS_PER_S};
+    static const unsigned busy[] = {1000, 999, 990, 900, 500, 100, 20};
     for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++)
         for (unsigned cpus = 1; cpus <= 64; cpus *= 4)
-            for (unsigned busy = 1; busy <= cpus; busy *= 2) {
+            for (size_t b = 0; b < sizeof(busy) / sizeof(busy[0]); b++) {
                 unsigned looks;
                 uint64_t over;
-                burn(limits[i], cpus, busy, &looks, &over);
-                assert_true(over <= busy * JB_NS_PER_S);
-                if (busy == cpus) { /* all of them all the time: seen at the limit itself */
-                    assert_true(over < cpus);
-                    assert_true(looks <= 2);
+                burn(limits[i], cpus, busy[b], &looks, &over);
+                uint64_t rate = cpus * UINT64_C(1000) * busy[b] / 1000; /* CPU milliseconds a second */
+                assert_true(over <= rate * JB_NS_PER_MS);
+                if (busy[b] >= 990) { /* nearly all of them all the time: seen at the limit */
+                    assert_true(over <= cpus * 51 * JB_NS_PER_MS);
+                    assert_true(looks <= 6);
                 }
             }
 }
