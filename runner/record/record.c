@@ -104,8 +104,8 @@ static bool set_identity(json_t *record, const struct jb_plan *plan, const struc
 static json_t *make_times(const struct jb_origin *origin)
 {
     json_t *times = json_object();
-    static const char *const later[] = {"started", "ended", "destroyed", "setup_s", "wall_s", "paused_s",
-                                         "teardown_s"};
+    static const char *const later[] = {"started", "ended",    "destroyed", "setup_s",
+                                        "wall_s",  "paused_s", "teardown_s"};
     bool ok = jb_json_set(times, "submitted", jb_json_time(origin->submitted_us)) &&
               jb_json_set(times, "eligible", jb_json_time(origin->submitted_us)) &&
               jb_json_set(times, "setup_started", jb_json_time(origin->setup_started_us)) &&
