@@ -144,7 +144,9 @@ static int build_root(const struct jb_build *b, struct jb_error *err)
                            .plan = b->parts->plan,
                            .stage = b->parts->dir,
                            .scratch_fd = -1,
-                           .root_fd = -1};
+                           .root_fd = -1,
+                           .null_fd = -1,
+                           .empty_fd = -1};
     int r = jb_rootfs_build(&fs, err);
     struct jb_msg msg = {.type = JB_MSG_SCRATCH};
     if (r == 0)
@@ -152,6 +154,8 @@ static int build_root(const struct jb_build *b, struct jb_error *err)
     JB_CRASH_POINT(scratch_told);
     jb_close(&fs.scratch_fd);
     jb_close(&fs.root_fd);
+    jb_close(&fs.null_fd);
+    jb_close(&fs.empty_fd);
     return r;
 }
 

@@ -420,8 +420,9 @@ static int op_mask_dir(struct jb_rootfs *fs, const struct jb_op *op, struct jb_e
         return at == -ENOENT && (op->flags & JB_OPF_OPTIONAL)
                    ? 0
                    : jb_fail_errno(err, at, "hiding %s", op->target);
-    jb_autoclose int empty = openat(fs->scratch_fd, "empty", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    jb_autoclose int fd = empty < 0 ? -errno : fs->api->clone(fs->api->ctx, empty, false);
+    if (fs->empty_fd < 0)
+        fs->empty_fd = openat(fs->scratch_fd, "empty", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    jb_autoclose int fd = fs->empty_fd < 0 ? -errno : fs->api->clone(fs->api->ctx, fs->empty_fd, false);
     int r = fd < 0 ? fd : fs->api->setattr(fs->api->ctx, fd, ATTR_PLAIN | MOUNT_ATTR_RDONLY, false);
     if (r < 0)
         return jb_fail_errno(err, r, "hiding %s", op->target);
@@ -436,11 +437,12 @@ static int op_mask_file(struct jb_rootfs *fs, const struct jb_op *op, struct jb_
         return at == -ENOENT && (op->flags & JB_OPF_OPTIONAL)
                    ? 0
                    : jb_fail_errno(err, at, "hiding %s", op->target);
-    jb_autoclose int null = jb_rootfs_find(fs, "/dev/null", JB_WALK_STRICT);
     struct stat st;
-    if (null < 0 || fstat(null, &st) < 0 || !S_ISCHR(st.st_mode))
+    if (fs->null_fd < 0)
+        fs->null_fd = jb_rootfs_find(fs, "/dev/null", JB_WALK_STRICT);
+    if (fs->null_fd < 0 || fstat(fs->null_fd, &st) < 0 || !S_ISCHR(st.st_mode))
         return jb_fail(err, EINVAL, "hiding %s: the box's /dev/null is not a device", op->target);
-    jb_autoclose int fd = fs->api->clone(fs->api->ctx, null, false);
+    jb_autoclose int fd = fs->api->clone(fs->api->ctx, fs->null_fd, false);
     if (fd < 0)
         return jb_fail_errno(err, fd, "hiding %s", op->target);
     return attach(fs, fd, at, op->target, err);

@@ -17,6 +17,7 @@ struct jb_rootfs {
     const char *stage; /* absolute path of a directory to mount on, seen by this namespace alone */
     int scratch_fd;    /* file system of the upper layers; O_PATH on its root */
     int root_fd;       /* the root under construction */
+    int null_fd, empty_fd; /* what covers a file, a directory; opened when first needed, -1 until then */
     unsigned layers;   /* overlays made so far: names their upper and work directories */
     unsigned binds;    /* scratch directories handed out so far */
 };

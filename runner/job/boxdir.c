@@ -216,6 +216,11 @@ void jb_boxdir_found_free(struct jb_boxdir_found *found)
     *found = (struct jb_boxdir_found){.fd = -1};
 }
 
+void jb_boxdir_end(int box_fd)
+{
+    (void)unlinkat(box_fd, BOX_FILE, 0); /* where it stays, it goes with the folder */
+}
+
 int jb_boxdir_remove_scratch(int state_fd, const struct jb_id *id, struct jb_error *err)
 {
     jb_autoclose int dir = jb_open_at(state_fd, "scratch", O_RDONLY | O_DIRECTORY, 0, JB_WALK_STRICT);

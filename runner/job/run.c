@@ -523,6 +523,7 @@ static int conclude(struct attempt *a, struct jb_error *warning, struct jb_error
         return r < 0 ? r : left; /* the box's directory stays, with its record: the next start tries again */
     (void)jb_sinks_emit(a->o->site, a->record, warning);
     JB_CRASH_POINT(sinks_served);
+    jb_boxdir_end(a->box_fd);
     return jb_ledger_release(&a->o->state->ledger, &a->id, err);
 }
 

@@ -67,7 +67,11 @@ static int make_parents(const char *path)
 
 static int open_dir(const char *path, mode_t mode, uid_t uid, int *ret, struct jb_error *err)
 {
-    int r = mkdir(path, mode) < 0 ? -errno : 0;
+    int r = jb_open_owned_dir(AT_FDCWD, path, uid, ret, err);
+    if (r != -ENOENT)
+        return r < 0 ? jb_wrap(err, "state directory") : 0;
+    jb_error_clear(err);
+    r = mkdir(path, mode) < 0 ? -errno : 0;
     if (r == -ENOENT) {
         r = make_parents(path);
         if (r == 0 && mkdir(path, mode) < 0)

@@ -322,11 +322,13 @@ int jb_ledger_release(const struct jb_ledger_dir *dir, const struct jb_id *id, s
     char trash[TRASH_LEN];
     trash_name(id, trash);
     int r = 0;
-    if (renameat(dir->boxes_fd, id->text, dir->boxes_fd, trash) < 0 && errno != ENOENT)
-        r = -errno;
-    JB_CRASH_POINT(folder_renamed);
-    if (r == 0)
-        r = jb_remove_tree(dir->boxes_fd, trash);
+    /* as a rule its owner has emptied it; else it is renamed first, so that no half of it is left by a crash */
+    if (unlinkat(dir->boxes_fd, id->text, AT_REMOVEDIR) < 0) {
+        if (renameat(dir->boxes_fd, id->text, dir->boxes_fd, trash) < 0 && errno != ENOENT)
+            r = -errno;
+        if (r == 0)
+            r = jb_remove_tree(dir->boxes_fd, trash);
+    }
     if (r < 0)
         return jb_fail_errno(err, r, "box %s: removing its folder", id->text);
     JB_CRASH_POINT(folder_removed);

@@ -179,8 +179,13 @@ static struct fake *fake_new(void)
                                .submitter_gid = getgid(),
                                .binds = {.any = true},
                                .ops = f->ops};
-    f->fs = (struct jb_rootfs){
-        .api = &f->api, .plan = &f->plan, .stage = f->stage, .scratch_fd = -1, .root_fd = -1};
+    f->fs = (struct jb_rootfs){.api = &f->api,
+                               .plan = &f->plan,
+                               .stage = f->stage,
+                               .scratch_fd = -1,
+                               .root_fd = -1,
+                               .null_fd = -1,
+                               .empty_fd = -1};
     return f;
 }
 
@@ -188,6 +193,8 @@ static void fake_free(struct fake *f)
 {
     jb_close(&f->fs.scratch_fd);
     jb_close(&f->fs.root_fd);
+    jb_close(&f->fs.null_fd);
+    jb_close(&f->fs.empty_fd);
     jb_buf_free(&f->log);
     free(f->image);
     free(f->data);
@@ -560,6 +567,8 @@ static void each_call_may_fail(void **state)
         int r = jb_rootfs_build(&f->fs, &err);
         jb_close(&f->fs.scratch_fd);
         jb_close(&f->fs.root_fd);
+        jb_close(&f->fs.null_fd);
+        jb_close(&f->fs.empty_fd);
         unsigned after = open_descriptors();
         bool failed = f->calls >= at;
         n = f->calls;
