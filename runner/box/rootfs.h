@@ -14,12 +14,12 @@
 struct jb_rootfs {
     const struct jb_mountapi *api;
     const struct jb_plan *plan;
-    const char *stage; /* absolute path of a directory to mount on, seen by this namespace alone */
-    int scratch_fd;    /* file system of the upper layers; O_PATH on its root */
-    int root_fd;       /* the root under construction */
+    const char *stage;     /* absolute path of a directory to mount on, seen by this namespace alone */
+    int scratch_fd;        /* file system of the upper layers; O_PATH on its root */
+    int root_fd;           /* the root under construction */
     int null_fd, empty_fd; /* what covers a file, a directory; opened when first needed, -1 until then */
-    unsigned layers;   /* overlays made so far: names their upper and work directories */
-    unsigned binds;    /* scratch directories handed out so far */
+    unsigned layers;       /* overlays made so far: names their upper and work directories */
+    unsigned binds;        /* scratch directories handed out so far */
 };
 
 /* Carries out all operations. The error names the operation and its paths. Descriptors are left open in `fs`.

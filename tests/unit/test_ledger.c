@@ -502,7 +502,7 @@ static void adopt_what_you_can(const char *path, int go, int end, int done, stru
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (jb_ledger_dir_open(fd, &dir, &err) < 0 || jb_ledger_dead(&dir, &ids, &n, &err) < 0 || n != ORPHANS)
         _exit(1);
-    if (read(go, &c, 1) != 1) /* all start at the same moment */
+    if (write(done, "r", 1) != 1 || read(go, &c, 1) != 1) /* all have looked; all start at the same moment */
         _exit(1);
     for (size_t i = 0; i < n; i++) {
         int box = -1;
@@ -543,10 +543,11 @@ static void test_orphans_are_adopted_once(void **state)
             adopt_what_you_can(f->path, go[0], end[0], done[1], s);
         }
     }
-    (void)usleep(20000); /* not needed for the result, only to make them meet */
-    assert_int_equal(write(go[1], "1234", RECOVERERS), RECOVERERS);
     jb_close(&done[1]);
     char c;
+    for (int i = 0; i < RECOVERERS; i++)
+        assert_int_equal(read(done[0], &c, 1), 1);
+    assert_int_equal(write(go[1], "1234", RECOVERERS), RECOVERERS);
     for (int i = 0; i < RECOVERERS; i++)
         assert_int_equal(read(done[0], &c, 1), 1);
     assert_int_equal(s->grants, ORPHANS);
