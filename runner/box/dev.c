@@ -31,31 +31,39 @@ static const struct {
     {"stderr", "/proc/self/fd/2"}, {"ptmx", "pts/ptmx"},
 };
 
-static int bind_node(struct jb_rootfs *fs, int dev, size_t i, struct jb_error *err)
+/* The host's own node at `name` in `dir`, after a look at whether it is the device it should be. */
+static int bind_node(struct jb_rootfs *fs, int source, mode_t type, dev_t number, int dir, const char *name,
+                     const char *host, struct jb_error *err)
 {
-    char host[32];
     struct stat st;
-    (void)snprintf(host, sizeof(host), "/dev/%s", nodes[i].name);
-    jb_autoclose int source = open(host, O_PATH | O_NOFOLLOW | O_CLOEXEC);
     if (source < 0 || fstat(source, &st) < 0)
         return jb_fail_errno(err, errno, "%s", host);
-    if (!S_ISCHR(st.st_mode) || st.st_rdev != makedev(nodes[i].major, nodes[i].minor))
+    if ((st.st_mode & S_IFMT) != type || st.st_rdev != number)
         return jb_fail(err, EINVAL, "%s of the host is not the device it should be (%u:%u)", host,
-                       nodes[i].major, nodes[i].minor);
-    jb_autoclose int at = openat(dev, nodes[i].name, O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-    jb_autoclose int place = at < 0 ? -1 : openat(dev, nodes[i].name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+                       major(number), minor(number));
+    jb_autoclose int at = openat(dir, name, O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    jb_autoclose int place = at < 0 ? -1 : openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
     if (place < 0)
-        return jb_fail_errno(err, errno, "/dev/%s in the box", nodes[i].name);
+        return jb_fail_errno(err, errno, "%s in the box", host);
     jb_autoclose int fd = fs->api->clone(fs->api->ctx, source, false);
     int r = fd < 0 ? fd : fs->api->attach(fs->api->ctx, fd, place);
     return r < 0 ? jb_fail_errno(err, r, "binding %s", host) : 0;
+}
+
+static int bind_own(struct jb_rootfs *fs, int dev, size_t i, struct jb_error *err)
+{
+    char host[32];
+    (void)snprintf(host, sizeof(host), "/dev/%s", nodes[i].name);
+    jb_autoclose int source = open(host, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    return bind_node(fs, source, S_IFCHR, makedev(nodes[i].major, nodes[i].minor), dev, nodes[i].name, host,
+                     err);
 }
 
 static int make_nodes(struct jb_rootfs *fs, int dev, struct jb_error *err)
 {
     for (size_t i = 0; i < JB_ARRAY_LEN(nodes); i++) {
         if (fs->plan->userns) {
-            int r = bind_node(fs, dev, i, err);
+            int r = bind_own(fs, dev, i, err);
             if (r < 0)
                 return r;
         } else if (mknodat(dev, nodes[i].name, S_IFCHR | 0666, makedev(nodes[i].major, nodes[i].minor)) < 0) {
@@ -112,4 +120,31 @@ int jb_rootfs_dev(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error 
     if (r == 0)
         r = mount_below(fs, dev, "shm", "tmpfs", shm_options, op->bytes == JB_UNSET ? 1 : 2, err);
     return r;
+}
+
+/* The box's /dev is its own file system and on it are no links but ours. The host's may lead through some. */
+int jb_rootfs_device(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error *err)
+{
+    const struct jb_device_node *d = op->device;
+    const char *slash = strrchr(op->target, '/');
+    jb_autofree char *parent = slash ? strndup(op->target + 1, (size_t)(slash - op->target - 1)) : NULL;
+    jb_autoclose int dir = -1;
+    mode_t type = d->type == 'b' ? S_IFBLK : S_IFCHR;
+    if (!parent)
+        return jb_fail_errno(err, ENOMEM, "%s in the box", op->target);
+    int r = jb_mkdir_p(fs->root_fd, parent, 0755, (uid_t)-1, (gid_t)-1, JB_WALK_STRICT, &dir);
+    if (r < 0)
+        return jb_fail_errno(err, r, "making %s in the box", op->target);
+    if (fs->plan->userns) {
+        jb_autoclose int source = open(op->source, O_PATH | O_CLOEXEC);
+        return bind_node(fs, source, type, makedev(d->major, d->minor), dir, slash + 1, op->source, err);
+    }
+    if (mknodat(dir, slash + 1, type | d->mode, makedev(d->major, d->minor)) < 0)
+        return jb_fail_errno(err, errno, "making %s in the box", op->target);
+    uid_t uid = d->uid == (uid_t)-1 ? fs->plan->uid : d->uid;
+    gid_t gid = d->gid == (gid_t)-1 ? fs->plan->gid : d->gid;
+    if (fchownat(dir, slash + 1, uid, gid, AT_SYMLINK_NOFOLLOW) < 0 ||
+        fchmodat(dir, slash + 1, d->mode, 0) < 0) /* a change of owner takes the special bits */
+        return jb_fail_errno(err, errno, "giving %s in the box to the job", op->target);
+    return 0;
 }

@@ -254,7 +254,8 @@ static int op_root_tmpfs(struct jb_rootfs *fs, const struct jb_op *op, struct jb
 static int bind_fd(struct jb_rootfs *fs, int source, const struct jb_op *op, int at, struct jb_error *err)
 {
     bool recursive = op->flags & JB_OPF_RECURSIVE;
-    uint64_t attr = ATTR_PLAIN | (op->flags & JB_OPF_RW ? 0U : MOUNT_ATTR_RDONLY);
+    uint64_t attr = ATTR_PLAIN | (op->flags & JB_OPF_RW ? 0U : MOUNT_ATTR_RDONLY) |
+                    (op->flags & JB_OPF_NO_EXEC ? MOUNT_ATTR_NOEXEC : 0U);
     jb_autoclose int fd = fs->api->clone(fs->api->ctx, source, recursive);
     if (fd < 0)
         return jb_fail_errno(err, fd, "copying the mount of %s", op->source);
@@ -295,7 +296,7 @@ static int op_bind(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error
     int r = check_opened(fs, op, source, err);
     if (r < 0)
         return r;
-    enum jb_walk walk = op->flags & JB_OPF_AS_SUBMITTER ? JB_WALK_IN_ROOT : JB_WALK_STRICT;
+    enum jb_walk walk = op->flags & (JB_OPF_AS_SUBMITTER | JB_OPF_IN_ROOT) ? JB_WALK_IN_ROOT : JB_WALK_STRICT;
     jb_autoclose int at = jb_rootfs_place(fs, op->target, !S_ISDIR(st.st_mode), walk, err);
     if (at < 0)
         return op->flags & JB_OPF_OPTIONAL && !(op->flags & JB_OPF_AS_SUBMITTER) ? 0 : at;
@@ -488,6 +489,8 @@ int jb_rootfs_build(struct jb_rootfs *fs, struct jb_error *err)
         [JB_OP_PROC] = op_proc,
         [JB_OP_SYSFS] = op_sysfs,
         [JB_OP_DEV] = jb_rootfs_dev,
+        [JB_OP_DEVICE] = jb_rootfs_device,
+        [JB_OP_HOOK] = jb_rootfs_hook,
         [JB_OP_MASK_FILE] = op_mask_file,
         [JB_OP_MASK_DIR] = op_mask_dir,
         [JB_OP_READONLY] = op_read_only,

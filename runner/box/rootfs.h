@@ -29,6 +29,12 @@ int jb_rootfs_build(struct jb_rootfs *fs, struct jb_error *err);
 /* dev.c: fills a fresh /dev. */
 int jb_rootfs_dev(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error *err);
 
+/* dev.c: one granted device. */
+int jb_rootfs_device(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error *err);
+
+/* hook.c: one program of a granted device. */
+int jb_rootfs_hook(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error *err);
+
 /*
  * The place in the root where something is to be mounted, made when absent (`file`: an empty file, else a
  * directory). System places allow no symlink in the way; the submitter's targets may use those of the image,

@@ -45,6 +45,15 @@ struct jb_cg_setting {
     uint32_t major, minor; /* I/O keys: whole-disk device */
 };
 
+/* What may be done with a device. */
+struct jb_cg_device {
+    char type; /* 'b' or 'c' */
+    uint32_t major;
+    int64_t minor;  /* -1: all of that major number */
+    char access[4]; /* of "rwm", in this order */
+};
+#define JB_CG_DEVICES_MAX 256 /* rules of one box */
+
 /* What a box asks of cgroups; part of the plan. */
 struct jb_cg_plan {
     char *name;           /* one path component, "jobbox-<id>" */
@@ -52,6 +61,10 @@ struct jb_cg_plan {
     bool use[JB_CTL_MAX]; /* controllers to make a group in (UNIFIED: the v2 leaf) */
     struct jb_cg_setting *settings; /* in the order to be written */
     size_t n_settings;
+    bool limit_devices;  /* no devices but these: with use[JB_CTL_DEVICES] by v1, with device_program by v2 */
+    bool device_program; /* a program on the box's v2 group: jb_cgroup_devices_attach */
+    struct jb_cg_device *devices; /* each type and number once */
+    size_t n_devices;
 };
 void jb_cg_plan_free(struct jb_cg_plan *plan);
 
@@ -148,11 +161,30 @@ struct jb_cg_readback {
     uint64_t memory_max, swap_max, pids_max;
     struct jb_cg_io_limits io[JB_CG_IO_DEVICES_MAX];
     size_t n_io;
+    bool
+        has_devices; /* `devices` are all that the box may use; version[JB_CTL_DEVICES]: 1 cgroup, 2 program */
+    struct jb_cg_device devices[JB_CG_DEVICES_MAX];
+    size_t n_devices;
 };
 int jb_cgroup_readback(const struct jb_cgroup *cg, struct jb_cg_readback *ret, struct jb_error *err);
 
 /* Compares read-back with the plan; -EIO naming the first value the kernel did not take. */
 int jb_cgroup_verify(const struct jb_cg_plan *plan, const struct jb_cg_readback *got, struct jb_error *err);
+
+/*
+ * v2: puts the program that lets nothing but the plan's devices through on the box's group, asks the kernel which
+ * programs are there, and notes in `back` that ours is among them. To be called when the box's own nodes are made.
+ * Nothing to do without plan->device_program.
+ */
+int jb_cgroup_devices_attach(const struct jb_cgroup *cg, const struct jb_cg_plan *plan,
+                             struct jb_cg_readback *back, struct jb_error *err);
+
+/* Whether this kernel takes such a program from this process: 0, or -errno. Loads a small one and drops it. */
+int jb_cg_devices_probe(void);
+
+/* "c 10:229 rw". Returns buf. */
+#define JB_CG_DEVICE_TEXT 48
+const char *jb_cg_device_text(const struct jb_cg_device *device, char buf[JB_CG_DEVICE_TEXT]);
 
 /* Usage so far. Every figure JB_UNSET when the kernel does not give it. */
 struct jb_cg_usage {

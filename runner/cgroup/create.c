@@ -217,6 +217,8 @@ static const char *advice(enum jb_controller c, const char *file, int errnum)
         {JB_CTL_CPUSET, ERANGE, "this machine has no such CPU or memory node"},
         {JB_CTL_CPU, EINVAL,
          "the parent's own CPU limit is lower, or the value is out of the kernel's range"},
+        {JB_CTL_DEVICES, EPERM,
+         "the parent group does not have this device itself, or root's privilege is missing"},
         {JB_CTL_IO, ENODEV, "limits work on whole disks only, and this is none"},
     };
     if (errnum == EROFS)

@@ -66,6 +66,16 @@ const char *jb_cg_group_text(const struct jb_cgroup *cg, const struct jb_cg_grou
 /* Asks the fault of `dir` as jb_kread_* do, for the calls that are neither read nor write. */
 int jb_cg_hit(const struct jb_kdir *dir, const char *verb, const char *path);
 
+/*
+ * The program itself: 1 when the access asked for is allowed by a rule, else 0. Caller frees *ret. The layout of what it
+ * reads is struct bpf_cgroup_dev_ctx of the kernel.
+ */
+struct bpf_insn;
+int jb_cg_device_program(const struct jb_cg_device *devices, size_t n, struct bpf_insn **ret, size_t *ret_n);
+
+/* One line of devices.list: 1 a rule, 0 the whole ("a *:* rwm"), -EINVAL. Cuts `line` in place. */
+int jb_cg_device_parse(char *line, struct jb_cg_device *ret);
+
 /* True when `word` is one of the words of `text`, which are separated by any of `separators`. */
 bool jb_cg_has_word(const char *text, const char *word, const char *separators);
 

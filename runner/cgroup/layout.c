@@ -27,7 +27,7 @@ static const struct {
     [JB_CTL_CPUSET] = {"cpuset", "cpuset", "cpuset"}, [JB_CTL_CPU] = {"cpu", "cpu", "cpu"},
     [JB_CTL_CPUACCT] = {"cpuacct", "cpuacct", NULL},  [JB_CTL_MEMORY] = {"memory", "memory", "memory"},
     [JB_CTL_PIDS] = {"pids", "pids", "pids"},         [JB_CTL_IO] = {"io", "blkio", "io"},
-    [JB_CTL_UNIFIED] = {"unified", NULL, NULL},
+    [JB_CTL_UNIFIED] = {"unified", NULL, NULL},       [JB_CTL_DEVICES] = {"devices", "devices", NULL},
 };
 
 const char *jb_controller_name(enum jb_controller c)
@@ -260,7 +260,9 @@ static int adopt_v2(struct jb_cg_layout *layout, const struct v2_state *state)
             continue;
         if (!names[c].v2) {
             (void)snprintf(ctl->why, sizeof(ctl->why),
-                           "cgroup v2 has no %s controller; cpu.stat counts instead", names[c].name);
+                           c == JB_CTL_CPUACCT ? "cgroup v2 has no %s controller; cpu.stat counts instead"
+                                               : "cgroup v2 has no %s controller",
+                           names[c].name);
             continue;
         }
         if (!jb_cg_has_word(state->available, names[c].v2, " \n")) {

@@ -12,7 +12,7 @@
 
 #include "base/error.h"
 
-/* The controllers jobbox uses. CPUACCT exists on v1 only. UNIFIED is the v2 tree itself (kill, cpu.stat,
+/* The controllers jobbox uses. CPUACCT and DEVICES exist on v1 only. UNIFIED is the v2 tree itself (kill, cpu.stat,
  * PSI). */
 enum jb_controller {
     JB_CTL_CPUSET,
@@ -22,6 +22,7 @@ enum jb_controller {
     JB_CTL_PIDS,
     JB_CTL_IO, /* blkio on v1 */
     JB_CTL_UNIFIED,
+    JB_CTL_DEVICES, /* v1 only; on v2 a program on the box's group does it */
     JB_CTL_MAX,
 };
 const char *jb_controller_name(enum jb_controller c); /* "cpuset", ..., "unified" */

@@ -226,11 +226,31 @@ static int read_io(const struct jb_cg_group *g, struct jb_cg_readback *back)
     return g->version == 1 ? read_io_v1(&g->dir, back) : read_io_v2(&g->dir, back);
 }
 
+/* A group that still has everything says so in one line: then nothing is limited. */
+static int read_devices(const struct jb_cg_group *g, struct jb_cg_readback *back)
+{
+    jb_autofree char *text = NULL;
+    int r = jb_kread_all(&g->dir, "devices.list", &text);
+    char *save = NULL;
+    bool all = false;
+    for (char *line = r == 0 ? strtok_r(text, "\n", &save) : NULL; line; line = strtok_r(NULL, "\n", &save)) {
+        if (back->n_devices == JB_CG_DEVICES_MAX)
+            return -E2BIG;
+        r = jb_cg_device_parse(line, &back->devices[back->n_devices]);
+        if (r < 0)
+            return r;
+        all = all || r == 0;
+        back->n_devices += r == 1;
+    }
+    back->has_devices = r >= 0 && !all;
+    return r < 0 ? r : 0;
+}
+
 int jb_cgroup_readback(const struct jb_cgroup *cg, struct jb_cg_readback *ret, struct jb_error *err)
 {
     static int (*const readers[JB_CTL_MAX])(const struct jb_cg_group *, struct jb_cg_readback *) = {
         [JB_CTL_CPUSET] = read_cpuset, [JB_CTL_CPU] = read_cpu, [JB_CTL_MEMORY] = read_memory,
-        [JB_CTL_PIDS] = read_pids,     [JB_CTL_IO] = read_io,
+        [JB_CTL_PIDS] = read_pids,     [JB_CTL_IO] = read_io,   [JB_CTL_DEVICES] = read_devices,
     };
     struct jb_cg_readback back = {
         .cpu_weight = JB_UNSET,
@@ -319,6 +339,37 @@ static int verify_io(const struct jb_cg_readback *got, const struct jb_cg_settin
     return differ(err, what, s->value, have);
 }
 
+static bool has_device(const struct jb_cg_device *list, size_t n, const struct jb_cg_device *device)
+{
+    for (size_t i = 0; i < n; i++)
+        if (list[i].type == device->type && list[i].major == device->major &&
+            list[i].minor == device->minor && jb_streq(list[i].access, device->access))
+            return true;
+    return false;
+}
+
+/* Neither more nor less; a program on v2 is compared where it is attached. */
+static int verify_devices(const struct jb_cg_plan *plan, const struct jb_cg_readback *got,
+                          struct jb_error *err)
+{
+    char text[JB_CG_DEVICE_TEXT];
+    if (!plan->limit_devices || !plan->use[JB_CTL_DEVICES])
+        return 0;
+    if (!got->has_devices)
+        return jb_fail(err, EIO,
+                       "the box's devices are not limited in the kernel though they were; the job is not "
+                       "started without that");
+    for (size_t i = 0; i < got->n_devices; i++)
+        if (!has_device(plan->devices, plan->n_devices, &got->devices[i]))
+            return jb_fail(err, EIO, "the box may use the device %s in the kernel, which it was not granted",
+                           jb_cg_device_text(&got->devices[i], text));
+    for (size_t i = 0; i < plan->n_devices; i++)
+        if (!has_device(got->devices, got->n_devices, &plan->devices[i]))
+            return jb_fail(err, EIO, "the box may not use the device %s in the kernel, though it was granted",
+                           jb_cg_device_text(&plan->devices[i], text));
+    return 0;
+}
+
 int jb_cgroup_verify(const struct jb_cg_plan *plan, const struct jb_cg_readback *got, struct jb_error *err)
 {
     for (size_t i = 0; i < plan->n_settings; i++) {
@@ -339,5 +390,5 @@ int jb_cgroup_verify(const struct jb_cg_plan *plan, const struct jb_cg_readback 
         if (r < 0)
             return r;
     }
-    return 0;
+    return verify_devices(plan, got, err);
 }

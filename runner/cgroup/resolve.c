@@ -45,6 +45,7 @@ void jb_cg_plan_free(struct jb_cg_plan *plan)
     free(plan->name);
     free(plan->parent);
     free(plan->settings);
+    free(plan->devices);
     *plan = (struct jb_cg_plan){0};
 }
 
@@ -232,6 +233,20 @@ static int resolve_one(struct writes *w, const struct jb_cg_setting *s, struct j
     return r < 0 && err && err->errnum == 0 ? jb_fail_errno(err, r, "%s", file) : r;
 }
 
+/* Everything is taken away first; what is left out of the rules stays away. */
+static int resolve_devices(struct writes *w, struct jb_error *err)
+{
+    const struct jb_cg_plan *plan = w->plan;
+    if (!plan->limit_devices || !plan->use[JB_CTL_DEVICES])
+        return 0;
+    int r = emit(w, JB_CTL_DEVICES, "devices.deny", "a");
+    for (size_t i = 0; r == 0 && i < plan->n_devices; i++) {
+        char text[JB_CG_DEVICE_TEXT];
+        r = emit(w, JB_CTL_DEVICES, "devices.allow", "%s", jb_cg_device_text(&plan->devices[i], text));
+    }
+    return r < 0 ? jb_fail_errno(err, r, "devices.allow") : 0;
+}
+
 int jb_cg_resolve(const struct jb_cg_layout *layout, const struct jb_cg_plan *plan, struct jb_cg_write **ret,
                   size_t *ret_n, struct jb_error *err)
 {
@@ -245,6 +260,9 @@ int jb_cg_resolve(const struct jb_cg_layout *layout, const struct jb_cg_plan *pl
             if (r < 0)
                 return r;
         }
+    int r = resolve_devices(&w, err);
+    if (r < 0)
+        return r;
     *ret = jb_take_ptr(w.items);
     *ret_n = w.len;
     w.len = 0;

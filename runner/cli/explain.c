@@ -33,6 +33,9 @@ struct answer {
     const struct jb_cli_world *world;
     struct jb_request request;
     struct jb_explanation e;
+    struct jb_devices
+        *devices;       /* owned; NULL: none are asked for, or they cannot be had, or this is another host */
+    bool other_devices; /* asked for, but not looked at: the boxes or the machine are made up */
 };
 
 /* -1: go on; otherwise the exit code. */
@@ -187,6 +190,55 @@ static void print_groups(const struct answer *a)
         (void)printf("  none in %zu L3 group%s%s\n", full, full == 1 ? "" : "s", shown ? " more" : "");
 }
 
+static void print_devices(const struct answer *a)
+{
+    if (a->other_devices)
+        (void)printf(
+            "devices         not looked at: they are of this host and of the boxes that live here\n");
+    else if (a->devices)
+        (void)printf("  %-13s %s\n", "devices", a->devices->explain);
+}
+
+/*
+ * Devices are of this host. They can move the CPUs, and be what stands in the way.
+ */
+static int add_devices(struct answer *a, struct jb_error *err)
+{
+    const struct jb_cli_job *job = a->job;
+    struct jb_error why = {0};
+    jb_autoheld struct jb_held held = {0};
+    if (job->spec->resources.devices.len == 0)
+        return 0;
+    a->other_devices = !jb_streq(a->world->ledger_from, "ledger");
+    if (a->other_devices)
+        return 0;
+    int r = jb_devices_held(job->spec, &job->state.ledger, &a->world->ledger, &held, err);
+    if (r < 0)
+        return r;
+    const struct jb_devices_input in = {
+        .spec = job->spec,
+        .site = job->site,
+        .machine = &a->world->machine,
+        .ledger = &a->world->ledger,
+        .held = &held,
+        .facts = &jb_device_facts_kernel,
+        .userns = !job->submitter.privileged,
+    };
+    struct jb_grant grant;
+    r = jb_devices_place(&in, &a->request, &grant, &a->devices, &why);
+    if (r == 0 && a->e.verdict == 0)
+        a->e.grant = grant;
+    if (r < 0 && a->e.verdict == 0) {
+        a->e.verdict = r == -EBUSY                                    ? -EBUSY
+                       : r == -EPERM || r == -ENOTSUP || r == -EINVAL ? -EINVAL
+                                                                      : -ERANGE;
+        a->e.reason = why;
+        a->e.looked = false; /* which box has to end was asked for the CPUs alone */
+        a->e.n_enough = 0;
+    }
+    return 0;
+}
+
 static json_t *request_json(const struct jb_request *q)
 {
     return json_pack("{s:o, s:o, s:s, s:s, s:b, s:s, s:b, s:o}", "cpus",
@@ -247,12 +299,13 @@ static int print_json(const struct answer *a)
     const struct jb_explanation *e = &a->e;
     const char *verdict = e->verdict == 0 ? "now" : e->verdict == -EBUSY ? "later" : "never";
     json_t *root = json_pack(
-        "{s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:o}", "job",
+        "{s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:o}", "job",
         jb_json_text(a->job->spec->name), "starts", verdict, "reason",
         e->verdict ? jb_json_text(e->reason.text) : json_null(), "request", request_json(&a->request),
-        "grant", e->verdict ? json_null() : grant_json(&e->grant), "groups", groups_json(e), "fits_with",
-        alternatives_json(e), "starts_when_one_ends", e->looked ? boxes_json(a) : json_null(), "ledger",
-        a->world->ledger_from, "machine", jb_json_text(a->world->source), "in_use",
+        "grant", e->verdict ? json_null() : grant_json(&e->grant), "devices",
+        a->other_devices || e->verdict ? json_null() : jb_devices_json(a->devices), "groups", groups_json(e),
+        "fits_with", alternatives_json(e), "starts_when_one_ends", e->looked ? boxes_json(a) : json_null(),
+        "ledger", a->world->ledger_from, "machine", jb_json_text(a->world->source), "in_use",
         jb_json_cpus(&a->world->ledger.used), "allowed", jb_json_cpus(&a->world->machine.allowed),
         "not_allowed", jb_json_cpus(&a->world->machine.disallowed), "offline",
         jb_json_cpus(&a->world->machine.offline));
@@ -277,6 +330,7 @@ static int print(const struct answer *a, bool json)
             print_grant(&a->e.grant);
         else
             print_refusal(a);
+        print_devices(a);
         print_groups(a);
     }
     if (r == 0 && (fflush(stdout) == EOF || ferror(stdout)))
@@ -309,12 +363,17 @@ int jb_cmd_explain(int argc, char **argv)
     int r = jb_explain(&world.machine, &world.ledger, &a.request, &a.e, &err);
     if (r < 0)
         return jb_cli_fail(JB_EXIT_NO_BOX, &err);
-    if (a.e.verdict == -EINVAL) {
+    if (a.e.verdict == -EINVAL)
         (void)jb_wrap(&a.e.reason, "%s", job.spec->file);
+    r = add_devices(&a, &err);
+    if (r < 0) {
+        code = jb_cli_fail(JB_EXIT_NO_BOX, &err);
+    } else if (a.e.verdict == -EINVAL) {
         code = jb_cli_fail(JB_EXIT_USAGE, &a.e.reason);
     } else {
         code = print(&a, json);
     }
     jb_explanation_free(&a.e);
+    jb_devices_free(a.devices);
     return code;
 }

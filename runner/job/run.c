@@ -95,6 +95,9 @@ static int probe_host(const struct jb_job_options *o, const struct jb_id *id, bo
     int r = jb_host_probe(o->submitter->privileged, io || host_image, ret, err);
     if (r < 0)
         return r;
+    if (spec->resources.devices.len && o->submitter->privileged &&
+        ret->cgroups.ctl[JB_CTL_DEVICES].version == 0)
+        ret->device_program = jb_cg_devices_probe();
     r = find_place(o, id, &ret->cgroups, scope, err);
     if (r < 0)
         jb_host_free(ret);
@@ -115,15 +118,25 @@ static int make_plan(const struct jb_job_options *o, const struct jb_machine *ma
 {
     struct jb_request request;
     struct jb_grant grant;
+    jb_autoheld struct jb_held held = {0};
+    jb_autodevices struct jb_devices *devices = NULL;
+    const struct jb_devices_input wishes = {
+        .spec = o->spec,
+        .site = o->site,
+        .machine = machine,
+        .ledger = ledger,
+        .held = &held,
+        .facts = &jb_device_facts_kernel,
+        .userns = !o->submitter->privileged,
+    };
     int r = jb_plan_request(o->spec, o->site, &request, err);
+    if (r == 0)
+        r = jb_devices_held(o->spec, &o->state->ledger, ledger, &held, err);
+    if (r == 0)
+        r = jb_devices_place(&wishes, &request, &grant, &devices, err);
     if (r < 0) {
         *ret_failure = blame(r);
         return r;
-    }
-    r = jb_place(machine, ledger, &request, &grant, err);
-    if (r < 0) {
-        *ret_failure = r == -EINVAL ? JB_JOB_BAD_SPEC : JB_JOB_NO_BOX;
-        return jb_wrap(err, "%s", o->spec->file);
     }
     const struct jb_plan_input input = {
         .spec = o->spec,
@@ -132,6 +145,7 @@ static int make_plan(const struct jb_job_options *o, const struct jb_machine *ma
         .submitter = o->submitter,
         .image = image,
         .grant = &grant,
+        .devices = devices,
         .id = id,
         .runtime_dir = o->state->runtime_dir,
         .state_dir = o->state->state_dir,
@@ -142,6 +156,7 @@ static int make_plan(const struct jb_job_options *o, const struct jb_machine *ma
         *ret_failure = blame(r);
         return r;
     }
+    devices = NULL; /* the plan's */
     return 0;
 }
 
@@ -167,6 +182,7 @@ static int claim(struct attempt *a, const struct jb_machine *machine, const stru
     struct jb_ledger_dir *dir = &a->o->state->ledger;
     struct jb_ledger ledger = {0};
     struct jb_holding holding;
+    jb_autofree char *devices = NULL;
     int r = jb_ledger_lock(dir, err);
     if (r < 0)
         return r;
@@ -174,8 +190,11 @@ static int claim(struct attempt *a, const struct jb_machine *machine, const stru
     r = jb_ledger_read(dir, &ledger, err);
     if (r == 0)
         r = make_plan(a->o, machine, &ledger, &a->host, image, &a->id, &a->plan, ret_failure, err);
+    if (r == 0 && a->plan->devices && jb_held_format(&a->plan->devices->held, &devices) < 0)
+        r = jb_fail_errno(err, ENOMEM, "devices");
     if (r == 0) {
         fill_holding(a->plan, &holding);
+        holding.devices = devices;
         r = jb_ledger_claim(dir, &holding, &a->box_fd, &a->lock_fd, err);
         a->claimed = r == 0;
     }
@@ -269,6 +288,8 @@ static int verify(struct attempt *a, struct jb_error *err)
         a->box_up = r == 0;
     }
     JB_CRASH_POINT(box_ready);
+    if (r == 0 && a->cgroup)
+        r = jb_cgroup_devices_attach(a->cgroup, &a->plan->cgroup, &readback, err);
     if (r == 0)
         r = jb_box_isolation(&a->box, &ours, &isolation, err);
     if (r == 0)

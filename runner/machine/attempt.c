@@ -90,6 +90,11 @@ int jb_attempt_init(const struct jb_machine *m, const struct jb_ledger *ledger,
     *a = (struct jb_attempt){.machine = m, .ledger = ledger, .request = request};
     if (ledger)
         a->blocked = request->exclusive ? ledger->used : ledger->held;
+    if (request->within_said) {
+        struct jb_cpus outside = m->allowed;
+        jb_cpus_andnot(&outside, &request->within);
+        jb_cpus_or(&a->blocked, &outside);
+    }
     a->cores = calloc(m->n_cores ? m->n_cores : 1, sizeof(*a->cores));
     int r = a->cores ? 0 : -ENOMEM;
     if (r == 0 && !request->exclusive)

@@ -273,6 +273,14 @@ static int open_box(const struct jb_ledger_dir *dir, const struct jb_id *id)
     return fd < 0 ? -errno : fd;
 }
 
+/* Before anybody else may look: the caller has alloc.lock. */
+static int put_devices(int box_fd, const struct jb_holding *holding)
+{
+    return holding->devices
+               ? jb_replace_at(box_fd, JB_HELD_NAME, holding->devices, strlen(holding->devices), 0600)
+               : 0;
+}
+
 int jb_ledger_claim(const struct jb_ledger_dir *dir, const struct jb_holding *holding, int *ret_box_fd,
                     int *ret_lock_fd, struct jb_error *err)
 {
@@ -295,10 +303,9 @@ int jb_ledger_claim(const struct jb_ledger_dir *dir, const struct jb_holding *ho
     jb_autoclose int box_fd = -1;
     if (r == 0) {
         box_fd = open_box(dir, &holding->id);
-        if (box_fd < 0) {
-            r = box_fd;
-            (void)unlinkat(dir->boxes_fd, id, AT_REMOVEDIR);
-        }
+        r = box_fd < 0 ? box_fd : put_devices(box_fd, holding);
+        if (r < 0)
+            (void)jb_remove_tree(dir->boxes_fd, id);
     }
     if (r < 0) {
         (void)jb_slot_store(dir, g, &(struct jb_slot){0});

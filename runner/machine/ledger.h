@@ -37,8 +37,13 @@ struct jb_holding {
     struct jb_cpus cpus; /* PUs it runs on */
     struct jb_cpus held; /* PUs nobody else may get; empty unless exclusive */
     struct jb_cpus mems;
-    uint64_t memory; /* bytes promised, JB_UNSET: none */
+    uint64_t memory;  /* bytes promised, JB_UNSET: none */
+    bool has_devices; /* what they are: machine/held.h */
+    const char
+        *devices; /* to claim with: their lines, jb_held_format; NULL: none. Not set by reading; borrowed */
 };
+
+#define JB_HELD_NAME "devices" /* the file of a box's folder that holds them */
 
 /* One live box as the ledger keeps it: a holding whose sets are packed (jb_ledger_get unpacks it). */
 #define JB_SLOT_SIZE 256
@@ -50,7 +55,8 @@ struct jb_slot {
     uint8_t form;     /* how `sets` is written */
     uint8_t words[3]; /* 64-bit words of cpus, held, mems in `sets` */
     uint8_t first[3]; /* index of their first word in the set */
-    uint8_t pad[4];
+    uint8_t devices;  /* it has some: see JB_HELD_NAME */
+    uint8_t pad[3];
     uint32_t uid;
     uint64_t memory;
     uint64_t sets[16];
@@ -105,8 +111,8 @@ void jb_ledger_unlock(const struct jb_ledger_dir *dir);
 int jb_ledger_read(const struct jb_ledger_dir *dir, struct jb_ledger *ret, struct jb_error *err);
 
 /*
- * Takes a free slot, fills it and makes boxes/<id>/ (mode 0700), so that the box is in the ledger when this
- * returns. Call under alloc.lock. *ret_box_fd: the directory; *ret_lock_fd: keep open as long as the box
+ * Takes a free slot, fills it, makes boxes/<id>/ (mode 0700) and puts the devices into it, so that the box is in the
+ * ledger when this returns. Call under alloc.lock. *ret_box_fd: the directory; *ret_lock_fd: keep open as long as the box
  * lives, and in no child that may outlive the supervisor (CLOEXEC is set; a fork that does not exec must
  * close it). On failure nothing is left.
  */

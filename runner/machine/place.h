@@ -24,6 +24,8 @@ struct jb_request {
     enum jb_cpu_kind kind;
     bool exclusive;  /* nobody else gets these PUs (or siblings of whole cores) while the box lives */
     uint64_t memory; /* bytes, JB_UNSET: not said */
+    bool within_said;
+    struct jb_cpus within; /* only these PUs, as if all others were taken; not with cpu_set */
 };
 
 struct jb_grant {

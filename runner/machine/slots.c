@@ -197,7 +197,11 @@ static void extent(const struct jb_cpus *set, uint8_t *ret_first, uint8_t *ret_w
 
 int jb_slot_pack(const struct jb_holding *h, struct jb_slot *ret)
 {
-    struct jb_slot s = {.id = h->id, .exclusive = h->exclusive, .uid = h->uid, .memory = h->memory};
+    struct jb_slot s = {.id = h->id,
+                        .exclusive = h->exclusive,
+                        .devices = h->has_devices || h->devices,
+                        .uid = h->uid,
+                        .memory = h->memory};
     memcpy(s.name, h->name, sizeof(s.name));
     s.name[sizeof(s.name) - 1] = '\0';
     s.form = jb_cpus_equal(&h->cpus, &h->held) ? FORM_HELD_IS_CPUS : FORM_PACKED;
@@ -256,8 +260,11 @@ void jb_slot_or(const struct jb_slot *slot, int which, struct jb_cpus *into)
 
 void jb_slot_unpack(const struct jb_slot *slot, struct jb_holding *ret)
 {
-    struct jb_holding h = {
-        .id = slot->id, .uid = slot->uid, .exclusive = slot->exclusive, .memory = slot->memory};
+    struct jb_holding h = {.id = slot->id,
+                           .uid = slot->uid,
+                           .exclusive = slot->exclusive,
+                           .has_devices = slot->devices,
+                           .memory = slot->memory};
     memcpy(h.name, slot->name, sizeof(h.name));
     jb_slot_or(slot, 0, &h.cpus);
     jb_slot_or(slot, 1, &h.held);

@@ -192,6 +192,9 @@ int jb_make_cgroups(struct jb_plan *plan, const struct jb_plan_input *in, struct
         plan->cgroup.parent = strdup(in->site->paths.cgroup_parent);
     if (!plan->cgroup.name || (in->site->paths.cgroup_parent && !plan->cgroup.parent))
         return jb_fail_errno(err, ENOMEM, "plan");
+    r = jb_make_device_limit(plan, in, err);
+    if (r < 0)
+        return r;
     r = add_settings(plan, in);
     char where[512];
     if (r == -ENODEV)

@@ -110,6 +110,8 @@ static int make_env(struct jb_plan *plan, const struct jb_plan_input *in)
         r = jb_env_set(env, "TERM", term ? term : "dumb");
     for (size_t i = 0; r == 0 && i < in->site->env.len; i++)
         r = set_text(env, in->site->env.items[i]);
+    if (r == 0)
+        r = jb_make_device_env(plan);
     for (size_t i = 0; r == 0 && i < in->submitter->env.len; i++)
         if (passes(&in->spec->pass_env, in->submitter->env.items[i]))
             r = set_text(env, in->submitter->env.items[i]);

@@ -104,7 +104,7 @@ static void whole_disks(struct jb_mounts *mounts)
 
 int jb_host_probe(bool privileged, bool want_mounts, struct jb_host *ret, struct jb_error *err)
 {
-    struct jb_host host = {0};
+    struct jb_host host = {.device_program = -ENOTSUP};
     struct utsname uts;
     if (uname(&uts) < 0)
         return jb_fail_errno(err, errno, "uname");

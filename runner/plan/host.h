@@ -22,6 +22,7 @@ struct jb_host {
     char kernel[65]; /* release */
     struct jb_mounts mounts;
     struct jb_cg_layout cgroups;
+    int device_program; /* 0: this kernel takes a program that limits devices, from us; -errno: not, or not asked */
     struct jb_strv
         root_dirs; /* names in / that are directories, sorted (for composing a root without privilege) */
     struct jb_strv root_links;                      /* "name=target": symlinks in /, sorted */

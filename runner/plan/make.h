@@ -24,6 +24,13 @@ bool jb_make_degrade(struct jb_plan *plan, const struct jb_plan_input *in, enum 
 int jb_make_host_path(struct jb_plan *plan, const char *cwd, const char *path, const char **ret,
                       struct jb_error *err);
 
+/* devices.c: what the granted devices add to each part; nothing when there are none. */
+int jb_make_device_limit(struct jb_plan *plan, const struct jb_plan_input *in, struct jb_error *err);
+int jb_make_device_groups(struct jb_plan *plan, const struct jb_plan_input *in, struct jb_error *err);
+int jb_make_device_ops(struct jb_plan *plan, int (*add)(struct jb_plan *plan, struct jb_op op));
+int jb_make_hook_ops(struct jb_plan *plan, int (*add)(struct jb_plan *plan, struct jb_op op));
+int jb_make_device_env(struct jb_plan *plan);
+
 #define JB_SCRIPT_PATH "/run/jobbox/script"
 #define JB_WORKDIR     "/work"
 

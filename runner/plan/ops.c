@@ -313,6 +313,9 @@ int jb_make_ops(struct jb_plan *plan, const struct jb_plan_input *in, struct jb_
                                      .mode = 0755});
     if (r < 0)
         return jb_fail_errno(err, r, "plan");
+    r = jb_make_device_ops(plan, add);
+    if (r < 0)
+        return jb_fail_errno(err, r, "plan");
     r = user_mounts(plan, in, err);
     if (r < 0)
         return r;
@@ -324,6 +327,8 @@ int jb_make_ops(struct jb_plan *plan, const struct jb_plan_input *in, struct jb_
     if (r == 0 && plan->script)
         r = add(plan, (struct jb_op){
                           .kind = JB_OP_FILE, .target = JB_SCRIPT_PATH, .text = plan->script, .mode = 0755});
+    if (r == 0)
+        r = jb_make_hook_ops(plan, add);
     if (r == 0)
         r = add(plan, (struct jb_op){.kind = JB_OP_PIVOT});
     return r < 0 ? jb_fail_errno(err, r, "plan") : 0;

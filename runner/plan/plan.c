@@ -39,6 +39,8 @@ const char *jb_op_name(enum jb_op_kind kind)
         [JB_OP_PROC] = "proc",
         [JB_OP_SYSFS] = "sysfs",
         [JB_OP_DEV] = "dev",
+        [JB_OP_DEVICE] = "device",
+        [JB_OP_HOOK] = "hook",
         [JB_OP_MASK_FILE] = "mask-file",
         [JB_OP_MASK_DIR] = "mask-dir",
         [JB_OP_READONLY] = "read-only",
@@ -255,7 +257,8 @@ int jb_make_identity(struct jb_plan *plan, const struct jb_plan_input *in, struc
         return policy(in->spec, JB_KEY_NETWORK, "the host's network", err);
     if (plan->network == JB_NETWORK_NONE)
         plan->namespaces |= CLONE_NEWNET;
-    return box_user(plan, in, err);
+    int r = box_user(plan, in, err);
+    return r < 0 ? r : jb_make_device_groups(plan, in, err);
 }
 
 uint64_t jb_plan_warn_point(const struct jb_plan *plan, uint64_t limit_ns)
@@ -332,11 +335,8 @@ static int refuse_unavailable(const struct jb_spec *spec, struct jb_error *err)
         enum jb_key key;
         bool used;
     } later[] = {
-        {JB_KEY_DEVICES, spec->resources.devices.len > 0},
-        {JB_KEY_KEEP, spec->keep != JB_KEEP_NEVER},
-        {JB_KEY_PRIORITY, spec->priority != 0},
-        {JB_KEY_DEPENDS_ON, spec->n_depends_on > 0},
-        {JB_KEY_ARRAY, spec->array != NULL},
+        {JB_KEY_KEEP, spec->keep != JB_KEEP_NEVER},        {JB_KEY_PRIORITY, spec->priority != 0},
+        {JB_KEY_DEPENDS_ON, spec->n_depends_on > 0},       {JB_KEY_ARRAY, spec->array != NULL},
         {JB_KEY_RETRY, spec->pos[JB_KEY_RETRY].line != 0},
     };
     for (size_t i = 0; i < JB_ARRAY_LEN(later); i++) {
@@ -400,6 +400,7 @@ static int fill(struct jb_plan *plan, const struct jb_plan_input *in, struct jb_
     };
     plan->id = *in->id;
     plan->grant = *in->grant;
+    plan->devices = in->devices;
     plan->cgroups = &in->host->cgroups;
     plan->image_kind = in->image->kind;
     plan->image_ref = jb_arena_strdup(&plan->arena, in->image->ref);
@@ -438,8 +439,10 @@ int jb_plan_make(const struct jb_plan_input *input, struct jb_plan **ret, struct
     if (!plan)
         return jb_fail_errno(err, ENOMEM, "plan");
     r = fill(plan, input, err);
-    if (r < 0)
+    if (r < 0) {
+        plan->devices = NULL; /* still the caller's */
         return r;
+    }
     *ret = jb_take_ptr(plan);
     return 0;
 }
@@ -451,6 +454,7 @@ void jb_plan_free(struct jb_plan *plan)
     json_decref(plan->requested);
     json_decref(plan->labels);
     jb_cg_plan_free(&plan->cgroup);
+    jb_devices_free(plan->devices);
     jb_strv_free(&plan->argv);
     jb_strv_free(&plan->env);
     jb_arena_free(&plan->arena);

@@ -14,6 +14,7 @@
 #include "base/arena.h"
 #include "base/id.h"
 #include "cgroup/cgroup.h"
+#include "devices/devices.h"
 #include "image/image.h"
 #include "machine/place.h"
 #include "plan/binds.h"
@@ -39,6 +40,8 @@ enum jb_op_kind {
     JB_OP_PROC,
     JB_OP_SYSFS,
     JB_OP_DEV,       /* tmpfs with null zero full random urandom tty, pts, ptmx, shm, fd links */
+    JB_OP_DEVICE,    /* a granted device at target: made, or in a user namespace source bound */
+    JB_OP_HOOK,      /* a device's program, run beside the finished root before it is entered */
     JB_OP_MASK_FILE, /* /dev/null over target */
     JB_OP_MASK_DIR,  /* an empty read-only directory over target */
     JB_OP_READONLY,  /* target remounted read-only in place */
@@ -56,6 +59,9 @@ enum jb_op_flags {
     JB_OPF_JOB_OWNED = 1 << 5,    /* scratch-bind: belongs to the job */
     JB_OPF_IN_UPPER =
         1 << 6, /* scratch-bind: a directory of the root\'s upper instead, which hides the image\'s */
+    JB_OPF_IN_ROOT =
+        1 << 7, /* bind: symlinks of the image on the way to target are followed, within the root */
+    JB_OPF_NO_EXEC = 1 << 8, /* bind: nothing there can be executed */
 };
 
 struct jb_op {
@@ -66,6 +72,8 @@ struct jb_op {
     const char *text;
     uint64_t bytes, inodes;
     mode_t mode;
+    const struct jb_device_node *device; /* of the plan's devices */
+    const struct jb_device_hook *hook;
 };
 
 enum jb_stream_kind {
@@ -125,6 +133,7 @@ struct jb_plan {
     const char *image_path;
 
     struct jb_grant grant;
+    struct jb_devices *devices; /* owned; NULL: none */
     struct jb_cg_plan cgroup;
     const struct jb_cg_layout *cgroups; /* borrowed from the host facts */
     bool no_cgroups;                    /* none is used at all */
@@ -170,6 +179,7 @@ struct jb_plan_input {
     const struct jb_submitter *submitter;
     const struct jb_image *image;
     const struct jb_grant *grant;
+    struct jb_devices *devices; /* NULL: none; the plan's own from success on */
     const struct jb_id *id;
     const char *runtime_dir; /* absolute; hidden in the box */
     const char *state_dir;

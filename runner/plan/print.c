@@ -33,6 +33,8 @@ static const struct {
     {JB_OPF_AS_SUBMITTER, "as-submitter"},
     {JB_OPF_JOB_OWNED, "of-the-job"},
     {JB_OPF_IN_UPPER, "in-upper"},
+    {JB_OPF_IN_ROOT, "through-links"},
+    {JB_OPF_NO_EXEC, "no-exec"},
 };
 
 static json_t *namespaces_json(const struct jb_plan *plan)
@@ -71,6 +73,10 @@ static json_t *ops_json(const struct jb_plan *plan)
             (void)jb_json_set(item, "bytes", jb_json_u64(op->bytes));
         if (op->mode)
             (void)jb_json_set(item, "mode", json_sprintf("%04o", (unsigned)op->mode));
+        if (op->device)
+            (void)jb_json_set(item, "device",
+                              json_sprintf("%c %u:%u %s", op->device->type, op->device->major,
+                                           op->device->minor, op->device->access));
         (void)jb_json_set(item, "flags", flags);
         (void)json_array_append_new(list, item);
     }
@@ -130,6 +136,29 @@ static json_t *grant_json(const struct jb_plan *plan)
                      jb_json_u64(plan->memory_max), "why", jb_json_text(g->explain));
 }
 
+/* Who keeps the box from other devices, and which ones it may open. */
+static json_t *device_limit_json(const struct jb_plan *plan)
+{
+    const struct jb_cg_plan *cg = &plan->cgroup;
+    json_t *rules = json_array();
+    if (!cg->limit_devices) {
+        json_decref(rules);
+        return json_null();
+    }
+    for (size_t i = 0; i < cg->n_devices; i++) {
+        char text[JB_CG_DEVICE_TEXT];
+        (void)json_array_append_new(rules, json_string(jb_cg_device_text(&cg->devices[i], text)));
+    }
+    return json_pack("{s:i, s:o}", "version", cg->device_program ? 2 : 1, "allowed", rules);
+}
+
+static json_t *devices_json(const struct jb_plan *plan)
+{
+    return json_pack("{s:o, s:o, s:o}", "granted", jb_devices_json(plan->devices), "why",
+                     jb_json_text(plan->devices ? plan->devices->explain : NULL), "limit",
+                     device_limit_json(plan));
+}
+
 static json_t *identity_json(const struct jb_plan *plan)
 {
     json_t *groups = json_array();
@@ -185,6 +214,7 @@ json_t *jb_plan_to_json(const struct jb_plan *plan)
     bool ok = jb_json_set(root, "id", json_string(plan->id.text)) &&
               jb_json_set(root, "name", jb_json_text(plan->name)) &&
               jb_json_set(root, "grant", grant_json(plan)) &&
+              jb_json_set(root, "devices", devices_json(plan)) &&
               jb_json_set(root, "image",
                           json_pack("{s:s, s:o, s:o}", "kind", jb_image_kind_name(plan->image_kind), "ref",
                                     jb_json_text(plan->image_ref), "path", jb_json_text(plan->image_path))) &&
@@ -296,11 +326,36 @@ static int text_list(struct jb_buf *buf, const char *title, json_t *list)
     return r;
 }
 
+static int text_devices(struct jb_buf *buf, const struct jb_plan *plan)
+{
+    const struct jb_devices *d = plan->devices;
+    const struct jb_cg_plan *cg = &plan->cgroup;
+    char text[JB_CG_DEVICE_TEXT];
+    if (!d)
+        return 0;
+    int r = jb_buf_puts(buf, "devices\n");
+    for (size_t i = 0; r == 0 && i < d->len; i++)
+        r = jb_buf_printf(buf, "  %s%s%s\n", d->items[i].name, d->items[i].source ? ", from " : "",
+                          d->items[i].source ? d->items[i].source : "");
+    if (r == 0)
+        r = jb_buf_printf(buf, "  %-16s %s\n  %-16s", "why", d->explain, "may open");
+    for (size_t i = 0; r == 0 && i < cg->n_devices; i++)
+        r = jb_buf_printf(buf, "%s %s", i ? "," : "", jb_cg_device_text(&cg->devices[i], text));
+    if (r == 0)
+        r = jb_buf_printf(buf, "%s\n",
+                          cg->device_program  ? ", by a program (BPF) on its v2 group"
+                          : cg->limit_devices ? ", by the devices cgroup"
+                                              : " what is in its /dev, by nothing else");
+    return r;
+}
+
 static int text_all(struct jb_buf *buf, const struct jb_plan *plan, json_t *json)
 {
     int r = jb_buf_printf(buf, "job %s in box %s, image %s\n", plan->name, plan->id.text, plan->image_ref);
     if (r == 0)
         r = text_object(buf, "grant", json_object_get(json, "grant"));
+    if (r == 0)
+        r = text_devices(buf, plan);
     if (r == 0)
         r = text_cgroups(buf, json_object_get(json, "cgroups"));
     if (r == 0)

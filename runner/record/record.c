@@ -65,6 +65,7 @@ static json_t *make_granted(const struct jb_plan *plan)
          jb_json_set(granted, "pids", jb_json_u64(plan->pids_max)) &&
          jb_json_set(granted, "scratch_bytes", jb_json_u64(plan->scratch_bytes)) &&
          jb_json_set(granted, "scratch_inodes", jb_json_u64(plan->scratch_inodes)) &&
+         jb_json_set(granted, "devices", jb_devices_json(plan->devices)) &&
          jb_json_set(granted, "wall_time_s", jb_json_seconds_ns(plan->wall_ns)) &&
          jb_json_set(granted, "cpu_time_s", jb_json_seconds_ns(plan->cpu_ns)) &&
          jb_json_set(granted, "output_bytes", jb_json_u64(plan->output_bytes));
@@ -232,6 +233,26 @@ static bool set_cgroups(json_t *section, const struct jb_cg_readback *got)
     return jb_json_set(section, "limits", limits) && ok;
 }
 
+/* null: the box is kept from other devices by its /dev and its lack of capabilities alone. */
+static json_t *make_device_limit(const struct jb_cg_readback *got)
+{
+    if (!got || !got->has_devices)
+        return json_null();
+    json_t *limit = json_object();
+    json_t *allowed = json_array();
+    bool ok = jb_json_set(limit, "version", json_integer(got->version[JB_CTL_DEVICES]));
+    for (size_t i = 0; i < got->n_devices; i++) {
+        char text[JB_CG_DEVICE_TEXT];
+        ok =
+            json_array_append_new(allowed, json_string(jb_cg_device_text(&got->devices[i], text))) == 0 && ok;
+    }
+    ok = jb_json_set(limit, "allowed", allowed) && ok;
+    if (ok)
+        return limit;
+    json_decref(limit);
+    return NULL;
+}
+
 static json_t *make_degraded(const struct jb_plan *plan)
 {
     json_t *list = json_array();
@@ -254,6 +275,7 @@ int jb_record_isolation(json_t *record, const struct jb_plan *plan, const struct
     bool ok = (!isolation || set_process(section, isolation)) &&
               (!cgroups || set_cgroups(section, cgroups)) &&
               jb_json_set(section, "cpu_pin", json_string(plan->pin_by_affinity ? "affinity" : "cpuset")) &&
+              jb_json_set(section, "devices", make_device_limit(cgroups)) &&
               jb_json_set(section, "degraded", make_degraded(plan));
     ok = jb_json_set(record, "isolation", section) && ok;
     return ok ? 0 : out_of_memory(err);

@@ -133,6 +133,70 @@ void jb_rule_allow(struct jb_reading *rd, const struct jb_at *at, const struct j
     }
 }
 
+void jb_rule_dirs(struct jb_reading *rd, const struct jb_at *at, const struct jb_node *node,
+                  const struct jb_field *field, void *target)
+{
+    jb_strv_free(jb_slot(field, target));
+    jb_read_paths(rd, at, node, field, target);
+}
+
+/* Folders of /dev that anybody may write to, or that every box has of its own. */
+static bool reaches(const char *pattern)
+{
+    static const char *const not [] = {"/dev/shm", "/dev/mqueue", "/dev/pts"};
+    for (size_t i = 0; i < JB_ARRAY_LEN(not ); i++)
+        if (jb_path_beneath(pattern, not [i]))
+            return false;
+    return jb_path_beneath(pattern, "/dev") && !jb_streq(pattern, "/dev");
+}
+
+void jb_rule_nodes(struct jb_reading *rd, const struct jb_at *at, const struct jb_node *node,
+                   const struct jb_field *field, void *target)
+{
+    struct jb_strv *list = jb_slot(field, target);
+    char shown[JB_SHOW];
+    size_t i = 0;
+    if (!jb_want(rd, at, node, JB_NODE_LIST, "a list such as [/dev/fuse, \"/dev/nvidia*\"]"))
+        return;
+    for (const struct jb_node *item = node->first; item; item = item->next, i++) {
+        struct jb_at here = {.up = at, .index = i};
+        jb_autofree char *path = NULL;
+        if (!jb_clean_path(rd, &here, item, &path))
+            continue;
+        if (!reaches(path))
+            jb_complain(
+                rd, item->pos, &here,
+                "\"%s\" is not for device nodes; write a node or a pattern below /dev, not in /dev/shm, "
+                "/dev/mqueue or /dev/pts",
+                jb_show(item->text, shown));
+        else if (!jb_strv_has(list, path))
+            jb_note(rd, jb_strv_add(list, path));
+    }
+}
+
+void jb_rule_names(struct jb_reading *rd, const struct jb_at *at, const struct jb_node *node,
+                   const struct jb_field *field, void *target)
+{
+    struct jb_strv *list = jb_slot(field, target);
+    char shown[JB_SHOW];
+    size_t i = 0;
+    if (!jb_want(rd, at, node, JB_NODE_LIST, "a list such as [\"vendor.com/driver=*\"]"))
+        return;
+    for (const struct jb_node *item = node->first; item; item = item->next, i++) {
+        struct jb_at here = {.up = at, .index = i};
+        if (!jb_plain_line(rd, &here, item, 1024))
+            continue;
+        const char *slash = strchr(item->text, '/');
+        const char *equals = strchr(item->text, '=');
+        if (!slash || !equals || slash == item->text || equals < slash + 2 || !equals[1])
+            jb_complain(rd, item->pos, &here,
+                        "\"%s\" is not a pattern of CDI names; write vendor.com/class=*",
+                        jb_show(item->text, shown));
+        else if (!jb_strv_has(list, item->text))
+            jb_note(rd, jb_strv_add(list, item->text));
+    }
+}
+
 /* A program is found by its whole path: there is no PATH worth trusting where it runs. */
 static void read_program(struct jb_reading *rd, const struct jb_at *at, const struct jb_node *node,
                          const struct jb_field *field, void *target)

@@ -13,6 +13,9 @@ jb_read_fn jb_rule_pids;      /* the same, where the default may not be none */
 jb_read_fn jb_rule_auto_path; /* char *: absolute, or NULL for "auto" */
 jb_read_fn jb_rule_slice;     /* char *: the name of a slice unit, or NULL for "auto" */
 jb_read_fn jb_rule_allow;     /* binds.allow, into the struct jb_site */
+jb_read_fn jb_rule_dirs;      /* struct jb_strv of folders, instead of the default ones */
+jb_read_fn jb_rule_nodes;     /* struct jb_strv of patterns below /dev */
+jb_read_fn jb_rule_names;     /* struct jb_strv of patterns of CDI names */
 jb_read_fn jb_rule_sinks;     /* into the struct jb_site */
 
 #endif

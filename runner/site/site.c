@@ -35,6 +35,8 @@ static const char *const systemd_words[] = {
 };
 static const char *const sync_words[] = {[JB_SYNC_ALWAYS] = "always", [JB_SYNC_NEVER] = "never"};
 
+static const char *const hook_words[] = {[JB_SITE_HOOKS_REFUSE] = "refuse", [JB_SITE_HOOKS_ALLOW] = "allow"};
+
 static const struct jb_field paths_fields[] = {
     FIELD("runtime", jb_rule_auto_path, paths.runtime),
     FIELD("state", jb_rule_auto_path, paths.state),
@@ -84,6 +86,14 @@ static const struct jb_field policy_fields[] = {
     FIELD("host_network", jb_read_bool, policy.host_network),
 };
 
+static const struct jb_field devices_fields[] = {
+    FIELD("cdi_dirs", jb_rule_dirs, devices.cdi_dirs),
+    FIELD("allow", jb_rule_nodes, devices.allow),
+    FIELD("exclusive", jb_rule_nodes, devices.exclusive),
+    FIELD("shared", jb_rule_names, devices.shared),
+    FIELD("hooks", jb_read_enum, devices.hooks, WORDS(hook_words)),
+};
+
 static const struct jb_field journal_fields[] = {
     FIELD("sync", jb_read_enum, journal_sync, WORDS(sync_words)),
 };
@@ -98,6 +108,7 @@ static const struct jb_field site_fields[] = {
     FIELD("binds", jb_read_map, binds, NESTED(binds_fields)),
     FIELD("host_image", jb_read_map, host_image, NESTED(host_image_fields)),
     FIELD("policy", jb_read_map, policy, NESTED(policy_fields)),
+    FIELD("devices", jb_read_map, devices, NESTED(devices_fields)),
     FIELD("allow_degraded", jb_read_degraded, allow_degraded),
     FIELD("env", jb_read_env, env),
     FIELD("sinks", jb_rule_sinks, sinks),
@@ -118,6 +129,10 @@ void jb_site_free(struct jb_site *site)
     free(site->binds.allow);
     jb_strv_free(&site->binds.deny);
     jb_strv_free(&site->host_image.hide);
+    jb_strv_free(&site->devices.cdi_dirs);
+    jb_strv_free(&site->devices.allow);
+    jb_strv_free(&site->devices.exclusive);
+    jb_strv_free(&site->devices.shared);
     jb_strv_free(&site->env);
     for (size_t i = 0; i < site->n_sinks; i++) {
         free(site->sinks[i].path);
@@ -130,6 +145,7 @@ void jb_site_free(struct jb_site *site)
 int jb_site_default(struct jb_site **ret)
 {
     static const char *const deny[] = {"/proc", "/sys", "/dev"};
+    static const char *const cdi_dirs[] = {"/etc/cdi", "/var/run/cdi"};
     jb_autosite struct jb_site *site = calloc(1, sizeof(*site));
     if (!site)
         return -ENOMEM;
@@ -148,6 +164,9 @@ int jb_site_default(struct jb_site **ret)
     site->binds.any = true;
     for (size_t i = 0; i < JB_ARRAY_LEN(deny); i++)
         if (jb_strv_add(&site->binds.deny, deny[i]) < 0)
+            return -ENOMEM;
+    for (size_t i = 0; i < JB_ARRAY_LEN(cdi_dirs); i++)
+        if (jb_strv_add(&site->devices.cdi_dirs, cdi_dirs[i]) < 0)
             return -ENOMEM;
     site->policy.root_in_box = true;
     site->policy.any_ids = true;

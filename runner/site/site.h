@@ -14,6 +14,7 @@
 
 enum jb_scratch_backend { JB_SCRATCH_TMPFS, JB_SCRATCH_DISK, JB_SCRATCH_MAX };
 enum jb_sink_kind { JB_SINK_JOURNAL, JB_SINK_FILE, JB_SINK_PROGRAM, JB_SINK_MAX };
+enum jb_site_hooks { JB_SITE_HOOKS_REFUSE, JB_SITE_HOOKS_ALLOW, JB_SITE_HOOKS_MAX };
 enum jb_sync { JB_SYNC_ALWAYS, JB_SYNC_NEVER, JB_SYNC_MAX };
 
 /* A default and a maximum of one resource; JB_UNSET: none. */
@@ -79,6 +80,14 @@ struct jb_site {
         bool any_ids;      /* root may ask for `user: uid:gid`; default true */
         bool host_network; /* may ask for `network: host`; default true */
     } policy;
+
+    struct {
+        struct jb_strv cdi_dirs;  /* where CDI files are; a later one wins. Default /etc/cdi, /var/run/cdi */
+        struct jb_strv allow;     /* patterns of plain nodes that may be asked for; default none */
+        struct jb_strv exclusive; /* patterns of those of them that one box has at a time; default none */
+        struct jb_strv shared; /* patterns of CDI names that several boxes may have at once; default none */
+        enum jb_site_hooks hooks; /* of CDI files; default refuse */
+    } devices;
 
     bool allow_degraded[JB_DEGRADE_MAX]; /* what every box may do without */
 

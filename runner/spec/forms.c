@@ -7,6 +7,8 @@
 #include "spec/forms.h"
 
 #include <ctype.h>
+#include <errno.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -203,6 +205,40 @@ static bool cdi_name(const char *text)
     return true;
 }
 
+/* { class: vendor.com/gpu, count: 2 }: a count that no device's name can be mistaken for. */
+static void counted_device(struct jb_reading *rd, const struct jb_at *at, const struct jb_node *node,
+                           struct jb_strv *list)
+{
+    struct counted {
+        char *class;
+        uint64_t count;
+    } wish = {.count = JB_UNSET};
+    static const struct jb_field fields[] = {
+        {"class", .key = JB_KEY_MAX, .read = jb_read_line, .offset = offsetof(struct counted, class),
+         .max = 512},
+        {"count", .key = JB_KEY_MAX, .read = jb_read_count, .offset = offsetof(struct counted, count),
+         .min = 1, .max = JB_DEVICES_MAX},
+    };
+    char shown[JB_SHOW];
+    jb_read_fields(rd, at, node, fields, JB_ARRAY_LEN(fields), &wish);
+    jb_autofree char *class = wish.class;
+    jb_autofree char *name = class ? jb_asprintf("%s=0", class) : NULL;
+    bool whole = jb_member(node, "class") && jb_member(node, "count");
+    if (!whole)
+        jb_complain(rd, node->pos, at,
+                    "must have class and count, such as { class: vendor.com/gpu, count: 2 }");
+    else if (name && !cdi_name(name))
+        jb_complain(rd, node->pos, at, "\"%s\" is not a class of devices; write it like vendor.com/gpu",
+                    jb_show(class, shown));
+    else if (name && wish.count != JB_UNSET) {
+        jb_autofree char *text = jb_asprintf("%s" JB_DEVICE_COUNT "%" PRIu64, class, wish.count);
+        if (text && jb_strv_has(list, text))
+            jb_complain(rd, node->pos, at, "is in the list twice; ask for the sum of both");
+        else
+            jb_note(rd, text ? jb_strv_add(list, text) : -ENOMEM);
+    }
+}
+
 void jb_form_devices(struct jb_reading *rd, const struct jb_at *at, const struct jb_node *node,
                      const struct jb_field *field, void *target)
 {
@@ -214,6 +250,10 @@ void jb_form_devices(struct jb_reading *rd, const struct jb_at *at, const struct
     for (const struct jb_node *item = node->first; item; item = item->next, i++) {
         struct jb_at here = {.up = at, .index = i};
         jb_autofree char *path = NULL;
+        if (item->kind == JB_NODE_MAP) {
+            counted_device(rd, &here, item, list);
+            continue;
+        }
         if (!jb_plain_line(rd, &here, item, PATH_MAX - 1))
             continue;
         bool node_path = item->text[0] == '/' && jb_path_clean(item->text, &path) == 0 &&

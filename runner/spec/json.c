@@ -171,6 +171,22 @@ static json_t *io(const struct jb_spec *spec)
     return out.ok ? jb_take_ptr(object) : NULL;
 }
 
+/* Names as they are; classes with a count as the mapping that they were written as. */
+static json_t *devices(const struct jb_strv *list)
+{
+    autojson *array = json_array();
+    for (size_t i = 0; i < list->len; i++) {
+        const char *text = list->items[i];
+        const char *count = text[0] == '/' ? NULL : strstr(text, JB_DEVICE_COUNT);
+        json_t *item = count ? json_pack("{s:s%, s:I}", "class", text, (size_t)(count - text), "count",
+                                         (json_int_t)strtoll(count + strlen(JB_DEVICE_COUNT), NULL, 10))
+                             : jb_json_text(text);
+        if (json_array_append_new(array, item) < 0)
+            return NULL;
+    }
+    return jb_take_ptr(array);
+}
+
 static json_t *resources(const struct jb_spec *spec)
 {
     const __typeof__(spec->resources) *r = &spec->resources;
@@ -182,7 +198,7 @@ static json_t *resources(const struct jb_spec *spec)
     put(&out, "cpu_unit", JB_KEY_CPU_UNIT, jb_json_text(jb_words_cpu_unit[r->cpu_unit]));
     put(&out, "cpu_weight", JB_KEY_CPU_WEIGHT, jb_json_u64(r->cpu_weight));
     put(&out, "cpus", JB_KEY_CPUS, jb_json_u64(r->cpus));
-    put(&out, "devices", JB_KEY_DEVICES, texts(&r->devices));
+    put(&out, "devices", JB_KEY_DEVICES, devices(&r->devices));
     put(&out, "exclusive", JB_KEY_EXCLUSIVE, json_boolean(r->exclusive));
     put(&out, "io", JB_KEY_IO, io(spec));
     put(&out, "locality", JB_KEY_LOCALITY, jb_json_text(jb_words_locality[r->locality]));

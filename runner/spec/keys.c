@@ -95,9 +95,9 @@ const char *const jb_words_when[JB_WHEN_MAX] = {
     [JB_WHEN_ANY] = "any",
 };
 const char *const jb_words_degradable[JB_DEGRADE_MAX] = {
-    [JB_DEGRADE_CPUSET] = "cpuset",   [JB_DEGRADE_CPU] = "cpu", [JB_DEGRADE_MEMORY] = "memory",
-    [JB_DEGRADE_PIDS] = "pids",       [JB_DEGRADE_IO] = "io",   [JB_DEGRADE_SCRATCH] = "scratch",
-    [JB_DEGRADE_NETWORK] = "network",
+    [JB_DEGRADE_CPUSET] = "cpuset",   [JB_DEGRADE_CPU] = "cpu",         [JB_DEGRADE_MEMORY] = "memory",
+    [JB_DEGRADE_PIDS] = "pids",       [JB_DEGRADE_IO] = "io",           [JB_DEGRADE_SCRATCH] = "scratch",
+    [JB_DEGRADE_NETWORK] = "network", [JB_DEGRADE_DEVICES] = "devices",
 };
 
 const char *const jb_words_signal[JB_SIGNAL_MAX] = {

@@ -23,6 +23,9 @@
 #define JB_SPEC_DEPTH_MAX 16         /* nesting of collections */
 #define JB_SPEC_NODES_MAX 20000      /* scalars and collections */
 
+#define JB_DEVICES_MAX  1024 /* that can be counted in one wish */
+#define JB_DEVICE_COUNT " x" /* between a class of devices and how many: no name holds a blank */
+
 /* Every key that can be named in a message, by full path. The order is that of the reference documentation.
  */
 enum jb_key {
@@ -118,6 +121,7 @@ enum jb_degradable {
     JB_DEGRADE_IO,      /* no I/O limit */
     JB_DEGRADE_SCRATCH, /* no hard cap on the upper */
     JB_DEGRADE_NETWORK, /* no network namespace of its own: the host's */
+    JB_DEGRADE_DEVICES, /* nothing but the box's /dev keeps the job from devices it was not granted */
     JB_DEGRADE_MAX,
 };
 
@@ -186,7 +190,8 @@ struct jb_spec {
         uint64_t scratch;
         uint64_t scratch_inodes;
         uint64_t io_read_bps, io_write_bps, io_read_iops, io_write_iops;
-        struct jb_strv devices;
+        struct jb_strv
+            devices; /* "/dev/fuse", "vendor.com/gpu=0"; "vendor.com/gpu x2" for a class and a count */
     } resources;
 
     struct {

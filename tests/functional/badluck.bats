@@ -76,7 +76,7 @@ EOF
 
 @test "keys that this version cannot carry out are named, not ignored" {
     local line
-    for line in "keep: on_failure" "resources: { devices: [/dev/fuse] }" "array: 1-3" "priority: 5" \
+    for line in "keep: on_failure" "array: 1-3" "priority: 5" \
         "retry: { max: 2, on: [oom] }" "depends_on: [{ job: 1, when: success }]"; do
         script true "$line"
         run_job

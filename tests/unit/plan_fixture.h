@@ -31,8 +31,10 @@ struct fixture {
 static inline void fixture_controllers(struct fixture *f, int version)
 {
     static const char *const mounts[] = {"/cg/cpuset", "/cg/cpu",   "/cg/cpuacct", "/cg/memory",
-                                         "/cg/pids",   "/cg/blkio", "/cg/unified"};
+                                         "/cg/pids",   "/cg/blkio", "/cg/unified", "/cg/devices"};
     for (size_t c = 0; c < JB_CTL_MAX; c++) {
+        if (version == 2 && c == JB_CTL_DEVICES) /* v2 has none */
+            continue;
         bool v2 = version == 2 || c == JB_CTL_UNIFIED;
         f->host.cgroups.ctl[c] = (struct jb_cg_controller){
             .version = v2 ? 2 : version,

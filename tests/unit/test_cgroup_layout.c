@@ -214,7 +214,7 @@ static void test_pure_v2_parent(JB_UNUSED void **state)
     check(&l, JB_CTL_MEMORY, 2, mount, "/jobs.slice");
     check(&l, JB_CTL_IO, 2, mount, "/jobs.slice");
     for (size_t c = 0; c < JB_CTL_MAX; c++)
-        assert_int_equal(l.ctl[c].writable, c != JB_CTL_CPUACCT);
+        assert_int_equal(l.ctl[c].writable, c != JB_CTL_CPUACCT && c != JB_CTL_DEVICES);
     assert_int_equal(jb_cg_layout_reparent(&l, "jobs", &err), -EINVAL);
     assert_int_equal(jb_cg_layout_reparent(&l, "/jobs/../..", &err), -EINVAL);
     assert_ok(jb_cg_layout_reparent(&l, "/absent", &err), &err);

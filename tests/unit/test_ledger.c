@@ -19,6 +19,7 @@
 #include "base/fd.h"
 #include "base/str.h"
 #include "base/units.h"
+#include "machine/held.h"
 #include "machine/ledger.h"
 #include "machine/slots.h"
 
@@ -584,6 +585,52 @@ static void test_slots_are_reused(void **state)
     }
 }
 
+static size_t devices_held(struct fixture *f)
+{
+    struct jb_error err = {0};
+    struct jb_ledger l;
+    jb_autoheld struct jb_held held = {0};
+    assert_ok(jb_ledger_read(&f->dir, &l, &err), &err);
+    assert_ok(jb_ledger_devices(&f->dir, &l, &held, &err), &err);
+    for (size_t i = 0; i < held.len; i++)
+        assert_true(held.items[i].box < l.len && l.items[held.items[i].box].devices);
+    jb_ledger_free(&l);
+    return held.len;
+}
+
+/* They come with the claim and go with the lock, however the box ends. */
+static void test_devices_are_held(void **state)
+{
+    struct fixture *f = *state;
+    struct jb_error err = {0};
+    struct box a = {.holding = holding_of("0", true)};
+    struct box b = {.holding = holding_of("1", true)};
+    a.holding.devices = "x vendor.com/gpu=0 c300000000\ns /dev/fuse ae5\n";
+    claim(f, &b);
+    assert_int_equal(devices_held(f), 0);
+    claim(f, &a);
+    assert_int_equal(devices_held(f), 2);
+    jb_close(&a.lock); /* as if its supervisor had been killed */
+    assert_int_equal(devices_held(f), 0);
+    assert_ok(jb_ledger_adopt(&f->dir, &a.holding.id, &a.fd, &a.lock, &err), &err);
+    assert_int_equal(devices_held(f), 2);
+    jb_autofree char *path = jb_asprintf("%s/boxes/%s/devices", f->path, a.holding.id.text);
+    test_write(f->path, "damaged", "x");
+    jb_autofree char *damaged = jb_asprintf("%s/damaged", f->path);
+    assert_int_equal(rename(damaged, path), 0);
+    struct jb_ledger l;
+    struct jb_held held = {0};
+    assert_ok(jb_ledger_read(&f->dir, &l, &err), &err);
+    assert_int_equal(jb_ledger_devices(&f->dir, &l, &held, &err), -EUCLEAN);
+    assert_int_equal(unlink(path), 0); /* on its way out: the folder goes first */
+    assert_ok(jb_ledger_devices(&f->dir, &l, &held, &err), &err);
+    assert_int_equal(held.len, 0);
+    jb_ledger_free(&l);
+    release(f, &a);
+    release(f, &b);
+    assert_int_equal(live(f), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -597,6 +644,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_many_claimers_some_killed, setup, teardown),
         cmocka_unit_test_setup_teardown(test_orphans_are_adopted_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_slots_are_reused, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_devices_are_held, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

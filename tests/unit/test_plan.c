@@ -246,7 +246,6 @@ static void not_in_this_version(void **state)
     static const struct {
         const char *more, *key;
     } cases[] = {
-        {"resources: { devices: [/dev/fuse] }\n", "resources.devices"},
         {"keep: on_failure\n", "keep"},
         {"priority: 5\n", "priority"},
         {"depends_on: [ {job: 41, when: success} ]\n", "depends_on"},

@@ -108,6 +108,7 @@ static void test_documented_defaults(void **state)
                                          "scratch: { x: 1 }\n",
                                          "cgroups: { x: 1 }\n",
                                          "host_image: { x: 1 }\n",
+                                         "devices: { x: 1 }\n",
                                          "journal: { x: 1 }\n"};
     size_t len = 0;
     size_t keys = 0;
