@@ -100,9 +100,9 @@ int jb_cgroup_create(const struct jb_cg_layout *layout, const struct jb_cg_plan 
                      struct jb_error *err);
 
 /*
- * The same in two steps, so that the box can be built while its limits are written. begin makes the v2 leaf of a hybrid
- * host, which is enough for clone3; complete makes the rest and writes the values. When complete fails, kill what is
- * in the leaf and call jb_cgroup_destroy: what was made is known to it.
+ * The same in two steps, so that the box can be built while its limits are written. begin makes the v2 group, which is
+ * enough for clone3; complete makes the v1 groups and writes the values. When complete fails, kill what is in the
+ * groups and call jb_cgroup_destroy: what was made is known to it.
  */
 int jb_cgroup_begin(const struct jb_cg_layout *layout, const struct jb_cg_plan *plan, struct jb_cgroup **ret,
                     struct jb_error *err);
@@ -124,7 +124,8 @@ int jb_cgroup_open_paths(const char *const paths[JB_CTL_MAX], const int versions
 void jb_cgroup_free(struct jb_cgroup *cg); /* closes descriptors only; NULL is fine */
 
 /*
- * Descriptor of the v2 leaf for clone3(CLONE_INTO_CGROUP), -1 when there is none. Owned by cg.
+ * Descriptor of the v2 group that processes go into, for clone3(CLONE_INTO_CGROUP); -1 when there is none. Owned by cg.
+ * Where v2 has limits it is the group below the one that has them: see internal.h.
  */
 int jb_cgroup_v2_fd(const struct jb_cgroup *cg);
 
@@ -185,6 +186,12 @@ int jb_cg_devices_probe(void);
 /* "c 10:229 rw". Returns buf. */
 #define JB_CG_DEVICE_TEXT 48
 const char *jb_cg_device_text(const struct jb_cg_device *device, char buf[JB_CG_DEVICE_TEXT]);
+
+/*
+ * -EIO when no process is in the box's v2 group, though one should be by now: limits that hold for nobody are none.
+ * (v1 groups are joined by a write, which fails aloud.)
+ */
+int jb_cgroup_inhabited(const struct jb_cgroup *cg, struct jb_error *err);
 
 /* Usage so far. Every figure JB_UNSET when the kernel does not give it. */
 struct jb_cg_usage {

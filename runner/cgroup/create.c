@@ -48,6 +48,7 @@ void jb_cgroup_free(struct jb_cgroup *cg)
         struct jb_cg_group *g = &cg->groups[i];
         jb_kdir_close(&g->parent);
         jb_kdir_close(&g->dir);
+        jb_kdir_close(&g->inner);
         jb_close(&g->join_fd);
         free(g->mount);
         free(g->below);
@@ -77,7 +78,8 @@ static struct jb_cgroup *new_cgroup(const char *name)
 static struct jb_cg_group *add_group(struct jb_cgroup *cg, const char *mount, const char *below, int version)
 {
     struct jb_cg_group *g = &cg->groups[cg->n_groups++];
-    *g = (struct jb_cg_group){.version = version, .join_fd = -1, .parent.fd = -1, .dir.fd = -1};
+    *g = (struct jb_cg_group){
+        .version = version, .join_fd = -1, .parent.fd = -1, .dir.fd = -1, .inner.fd = -1};
     g->mount = mount ? strdup(mount) : NULL;
     g->below = strdup(below);
     return (mount && !g->mount) || !g->below ? NULL : g;
@@ -131,6 +133,30 @@ static int open_group(struct jb_cg_group *g, const char *name, bool must_join)
         return r;
     g->join_fd = openat(g->dir.fd, join, O_WRONLY | O_CLOEXEC);
     return g->join_fd < 0 && must_join ? -errno : 0;
+}
+
+/* The v2 leaf of a hybrid host: no limit is written to it. */
+static bool is_bare_leaf(const struct jb_cg_group *g)
+{
+    return g->version == 2 && g->controllers == 1U << JB_CTL_UNIFIED;
+}
+
+/* The group below `g` that processes are born in; it is what they join. */
+static int make_inner(const struct jb_cgroup *cg, struct jb_cg_group *g, struct jb_error *err)
+{
+    struct jb_cg_group below = {.version = 2, .controllers = 1U << JB_CTL_UNIFIED, .parent = g->dir};
+    int r = jb_cg_group_ops(cg, g)->make(&below, JB_CG_INNER, err);
+    if (r < 0)
+        return r;
+    JB_CRASH_POINT(inner_group_made);
+    g->inner.fault = g->dir.fault;
+    g->inner.fd = openat(g->dir.fd, JB_CG_INNER, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (g->inner.fd < 0)
+        return jb_fail_errno(err, errno, "opening the group %s", JB_CG_INNER);
+    jb_close(&g->join_fd);
+    r = jb_cg_hit(&g->inner, "open", "cgroup.procs");
+    g->join_fd = r < 0 ? r : openat(g->inner.fd, "cgroup.procs", O_WRONLY | O_CLOEXEC);
+    return g->join_fd < 0 ? jb_fail_errno(err, r < 0 ? r : errno, "opening %s/cgroup.procs", JB_CG_INNER) : 0;
 }
 
 /* Makes the parent pass on the v2 controllers of the box; already so on most hosts. */
@@ -200,7 +226,9 @@ static int make_group(struct jb_cgroup *cg, struct jb_cg_group *g, const struct 
     if (r < 0)
         return jb_fail_errno(err, r, "opening the new group %s", jb_cg_group_text(cg, g, text, sizeof(text)));
     JB_CRASH_POINT(group_opened);
-    return 0;
+    if (g->version == 2 && !is_bare_leaf(g) && (r = make_inner(cg, g, err)) < 0)
+        (void)jb_wrap(err, "%s", jb_cg_group_text(cg, g, text, sizeof(text)));
+    return r;
 }
 
 /* What to do about the errnos that kernels answer a value with. */
@@ -367,18 +395,12 @@ static int check_plan(const struct jb_cg_plan *plan, struct jb_error *err)
     return 0;
 }
 
-/* The v2 leaf of a hybrid host: no limit is written to it, so processes may be born in it before the rest is there. */
-static bool is_bare_leaf(const struct jb_cg_group *g)
-{
-    return g->version == 2 && g->controllers == 1U << JB_CTL_UNIFIED;
-}
-
 static int begin(struct jb_cgroup *cg, const struct jb_cg_layout *layout, const struct jb_cg_plan *plan,
                  struct jb_error *err)
 {
     int r = plan_groups(cg, layout, plan, err);
     for (size_t i = 0; r == 0 && i < cg->n_groups; i++)
-        if (is_bare_leaf(&cg->groups[i]))
+        if (cg->groups[i].version == 2)
             r = make_group(cg, &cg->groups[i], cg->fault, err);
     return r;
 }
@@ -389,7 +411,7 @@ static int complete(struct jb_cgroup *cg, const struct jb_cg_layout *layout, con
     struct write_list writes __attribute__((cleanup(write_list_free))) = {0};
     int r = jb_cg_resolve(layout, plan, &writes.items, &writes.len, err);
     for (size_t i = 0; r == 0 && i < cg->n_groups; i++)
-        if (!is_bare_leaf(&cg->groups[i]))
+        if (cg->groups[i].version == 1)
             r = make_group(cg, &cg->groups[i], cg->fault, err);
     if (r == 0)
         r = fill_cpuset(cg, writes.items, writes.len, err);
@@ -553,5 +575,5 @@ int jb_cgroup_open(const struct jb_cg_layout *layout, const struct jb_cg_plan *p
 int jb_cgroup_v2_fd(const struct jb_cgroup *cg)
 {
     const struct jb_cg_group *g = jb_cg_v2(cg);
-    return g ? g->dir.fd : -1;
+    return !g ? -1 : g->inner.fd >= 0 ? g->inner.fd : g->dir.fd;
 }

@@ -9,14 +9,20 @@
 
 #include "cgroup/cgroup.h"
 
-/* One directory that the box owns: a v1 hierarchy may carry several controllers, v2 carries all of its own.
+/*
+ * One directory that the box owns: a v1 hierarchy may carry several controllers, v2 carries all of its own. Where v2
+ * limits, it has two levels: `dir` has the limits and counts, the processes are in the one below. A group with
+ * processes can pass no controller on, so that is the only way to give a job groups of its own, and what the job sees
+ * as the root of its cgroup namespace has no limits that could be written.
  */
+#define JB_CG_INNER "job"
 struct jb_cg_group {
     struct jb_kdir parent; /* O_PATH */
     struct jb_kdir dir;    /* O_RDONLY, so that it can be listed; -1 until made or opened */
     char *mount;           /* mount point of the hierarchy; NULL when opened by path */
     char *below; /* the parent's path: below mount, "/" for the mount itself; whole when mount is NULL */
     int version;
+    struct jb_kdir inner; /* v2 with limits: where the processes are; -1: in `dir` itself */
     int join_fd;          /* v1 `tasks`, v2 `cgroup.procs`, for writing; -1 when it may not be written */
     unsigned controllers; /* 1 << enum jb_controller */
     bool made;            /* by us: ours to sweep when creation fails */

@@ -261,7 +261,9 @@ static int remove_group(const struct jb_cgroup *cg, const struct jb_cg_group *g,
                         struct jb_error *err)
 {
     struct removal rm = {.ops = jb_cg_group_ops(cg, g), .group = g};
-    /* most jobs make no groups of their own: there is nothing to look for below */
+    if (g->inner.fd >= 0)
+        (void)rm.ops->remove(rm.group, &g->dir, JB_CG_INNER);
+    /* most jobs make no groups of their own: there is nothing else to look for below */
     int r = rm.ops->remove(rm.group, &g->parent, cg->name);
     if (r == 0 || r == -ENOENT)
         return 0;

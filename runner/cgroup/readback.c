@@ -392,3 +392,17 @@ int jb_cgroup_verify(const struct jb_cg_plan *plan, const struct jb_cg_readback 
     }
     return verify_devices(plan, got, err);
 }
+
+int jb_cgroup_inhabited(const struct jb_cgroup *cg, struct jb_error *err)
+{
+    uint64_t populated = 1;
+    const struct jb_cg_group *v2 = jb_cg_v2(cg);
+    int r = v2 ? jb_kread_keyed(&v2->dir, "cgroup.events", "populated", &populated) : 0;
+    if (r < 0)
+        return jb_fail_errno(err, r, "reading whether anything is in the group %s", cg->name);
+    if (populated == 0)
+        return jb_fail(err, EIO,
+                       "no process of the box is in its cgroup %s: its limits would hold for nobody",
+                       cg->name);
+    return 0;
+}

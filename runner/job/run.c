@@ -289,6 +289,8 @@ static int verify(struct attempt *a, struct jb_error *err)
     }
     JB_CRASH_POINT(box_ready);
     if (r == 0 && a->cgroup)
+        r = jb_cgroup_inhabited(a->cgroup, err);
+    if (r == 0 && a->cgroup)
         r = jb_cgroup_devices_attach(a->cgroup, &a->plan->cgroup, &readback, err);
     if (r == 0)
         r = jb_box_isolation(&a->box, &ours, &isolation, err);

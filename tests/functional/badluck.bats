@@ -224,7 +224,7 @@ test -L /dev/pts/0 || echo own' "image: $T/mine" "user: root-in-box"
     script 'echo ran' "stdin: pipe"
     SECONDS=0
     run_job
-    [ $SECONDS -lt 10 ]
+    [ $SECONDS -lt $((10 * JBT_SLOWER)) ]
     [ "$code" = 0 ] || [ "$code" = 124 ]
 }
 
@@ -240,7 +240,7 @@ test -L /dev/pts/0 || echo own' "image: $T/mine" "user: root-in-box"
     SECONDS=0
     jobbox run -q --config "$CONF" job.yaml >out 2>err || code=$?
     exits 124
-    [ $SECONDS -lt 5 ]
+    [ $SECONDS -lt $((5 * JBT_SLOWER)) ]
     one_error "held by $(ls run/boxes | cut -c1-12).*holder"
     kill -TERM "$supervisor"
     end_job
@@ -526,7 +526,7 @@ EOF
     kill -9 $pid
     end_job
     exits 124
-    record 'end.reason == "box_error"' '"init" in end.error' 'times.wall_s < 10'
+    record 'end.reason == "box_error"' '"init" in end.error' 'times.wall_s < 10 * slower'
 }
 
 @test "a starter that ignores SIGCHLD does not keep the job's end from being seen" {
@@ -565,7 +565,7 @@ EOF
     script 'while :; do echo aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa; done' \
         'limits: { wall_time: 1s, grace: 1s }'
     code=0
-    env "$MARK" timeout -s KILL 30 python3 -c '
+    env "$MARK" timeout -s KILL $((30 * JBT_SLOWER)) python3 -c '
 import os, subprocess, sys
 master, slave = os.openpty()
 sys.exit(subprocess.run(sys.argv[1:], stdin=subprocess.DEVNULL, stdout=slave).returncode)

@@ -176,7 +176,7 @@ $(show granted.cpus)"
 @test "a job cannot leave its CPUs" {
     needs_cpus 2
     script 'taskset -p 3 $$ >/dev/null 2>&1 || true; grep Cpus_allowed_list /proc/self/status | cut -f2' \
-        "resources: { cpu_set: \"1\" }"
+        "resources: { cpu_set: \"1\", cpu_unit: thread }"
     run_job
     out_is 1
     record 'granted.cpus == "1"'

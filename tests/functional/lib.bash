@@ -1,7 +1,8 @@
 # shellcheck shell=bash
 # What the functional tests share. Each test gets a folder of its own, $T, with a site config whose runtime and state
 # directories are in it; at its end nothing of jobbox may be left: no process, mount, cgroup, box or scratch.
-# JOBBOX is the program under test, JOBBOX_BUILD the build directory, SOURCE_DIR the source tree.
+# JOBBOX is the program under test, JOBBOX_BUILD the build directory, SOURCE_DIR the source tree. JBT_SLOWER is how many
+# times longer things may take than on a machine of its own: limits on waiting are scaled by it.
 
 bats_require_minimum_version 1.5.0
 
@@ -9,6 +10,7 @@ HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 : "${SOURCE_DIR:=$(cd "$HERE/../.." && pwd)}" "${JOBBOX_BUILD:=$SOURCE_DIR/build}"
 : "${JOBBOX:=$JOBBOX_BUILD/jobbox}"
 PROBE=${JOBBOX_BUILD}/tests/functional/probe
+export JBT_SLOWER=${JBT_SLOWER:-1}
 ORDINARY=52731 # a uid that no account has
 
 # --- once for a file ---------------------------------------------------------------------------------------------
@@ -271,7 +273,7 @@ script()
 # jobbox ARGUMENT...: as is, but marked and never longer than a minute.
 jobbox()
 {
-    env "$MARK" timeout --foreground -k 5 "${PATIENCE:-60}" "$JOBBOX" "$@"
+    env "$MARK" timeout --foreground -k 5 "$((${PATIENCE:-60} * JBT_SLOWER))" "$JOBBOX" "$@"
 }
 
 # run_job [OPTION...]: runs the spec. Sets `code`; output in $T/out and $T/err.
@@ -300,7 +302,7 @@ end_job()
 # until_true SECONDS COMMAND...: tries until it succeeds.
 until_true()
 {
-    local end=$((SECONDS + $1))
+    local end=$((SECONDS + $1 * JBT_SLOWER))
     shift
     until "$@" >/dev/null 2>&1; do
         [ $SECONDS -le $end ] || fail "did not come true: $*" || return 1

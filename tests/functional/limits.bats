@@ -38,7 +38,7 @@ echo survived' "resources: { memory: 64MiB }" "$PROBE_MOUNT"
     run_job
     exits 121
     out_lacks survived
-    [ $SECONDS -lt 10 ] || fail "took $SECONDS s"
+    [ $SECONDS -lt $((10 * JBT_SLOWER)) ] || fail "took $SECONDS s"
     record 'end.reason == "oom"' 'end.killed_by == "kernel"'
 }
 
@@ -68,7 +68,7 @@ echo survived' "resources: { memory: 64MiB }" "$PROBE_MOUNT"
     run_job
     exits 120
     record 'end.reason == "timeout"' '"wall_time" in end.limit' 'end.killed_by == "jobbox"' \
-        '1 <= times.wall_s < 2.5'
+        '1 <= times.wall_s < 2.5 * slower'
 }
 
 @test "at wall_time comes TERM first: a job that cleans up in its grace ends by itself, still as timeout" {
@@ -78,15 +78,15 @@ sleep 30 & wait' "limits: { wall_time: 500ms, grace: 20s }"
     run_job
     exits 120
     out_is $'cleaning up\ndone'
-    [ $SECONDS -lt 8 ] || fail "waited for the whole grace: $SECONDS s"
-    record 'end.reason == "timeout"' 'end.exit_code == 0' '0.8 <= times.wall_s < 5'
+    [ $SECONDS -lt $((8 * JBT_SLOWER)) ] || fail "waited for the whole grace: $SECONDS s"
+    record 'end.reason == "timeout"' 'end.exit_code == 0' '0.8 <= times.wall_s < 5 * slower'
 }
 
 @test "a job that ignores TERM is killed when its grace is over" {
     script 'trap "" TERM; echo ready; while :; do sleep 1; done' "limits: { wall_time: 500ms, grace: 1s }"
     run_job
     exits 120
-    record 'end.reason == "timeout"' 'end.signal == 9' '1.5 <= times.wall_s < 3.5'
+    record 'end.reason == "timeout"' 'end.signal == 9' '1.5 <= times.wall_s < 3.5 * slower'
 }
 
 @test "a stopped job is ended too" {
@@ -94,7 +94,7 @@ sleep 30 & wait' "limits: { wall_time: 500ms, grace: 20s }"
     run_job
     exits 120
     out_is ""
-    record 'times.wall_s < 3.5'
+    record 'times.wall_s < 3.5 * slower'
 }
 
 @test "cpu_time counts all processes, and its end is 122" {
@@ -104,14 +104,14 @@ sleep 30 & wait' "limits: { wall_time: 500ms, grace: 20s }"
     run_job
     exits 122
     record 'end.reason == "cpu_timeout"' '"cpu_time" in end.limit' \
-        '0.95 <= used.cpu_user_s + used.cpu_system_s < 2' 'times.wall_s < 4'
+        '0.95 <= used.cpu_user_s + used.cpu_system_s < 2 * slower' 'times.wall_s < 4 * slower'
 }
 
 @test "idle ends a job that says nothing, and not one that does" {
     script 'echo start; sleep 30' "limits: { idle: 700ms, grace: 1s }"
     run_job
     exits 122
-    record 'end.reason == "idle_timeout"' '"idle" in end.limit' '0.7 <= times.wall_s < 3'
+    record 'end.reason == "idle_timeout"' '"idle" in end.limit' '0.7 <= times.wall_s < 3 * slower'
     script 'for i in 1 2 3 4 5 6; do sleep 0.3; echo $i >&2; done' "limits: { idle: 1200ms }"
     run_job
     exits 0
@@ -153,7 +153,7 @@ sleep 30 & wait' "limits: { wall_time: 500ms, grace: 20s }"
     run_job
     exits 122
     [ "$(stat -c %s o.txt)" = 20971520 ]
-    record 'times.wall_s < 10'
+    record 'times.wall_s < 10 * slower'
 }
 
 # --- processes ---------------------------------------------------------------------------------------------------
@@ -166,7 +166,7 @@ $PROBE_MOUNT"
     run_job
     exits 120
     record 'end.reason == "timeout"' 'used.pids_limit_hits > 0' 'used.pids_peak in (None, 50)' \
-        'isolation.limits.pids_max == 50' 'times.wall_s < 5' 'times.teardown_s < 3'
+        'isolation.limits.pids_max == 50' 'times.wall_s < 5 * slower' 'times.teardown_s < 3 * slower'
     [ -z "$(marked_processes)" ]
 }
 
@@ -175,7 +175,7 @@ $PROBE_MOUNT"
     run_job
     exits 0
     [ -z "$(marked_processes)" ]
-    record 'end.reason == "completed"' 'used.pids_limit_hits > 0' 'times.wall_s < 5'
+    record 'end.reason == "completed"' 'used.pids_limit_hits > 0' 'times.wall_s < 5 * slower'
 }
 
 @test "daemons that left session, parent and every signal behind are dead when the job ends, and counted" {
@@ -186,7 +186,7 @@ sleep 1.2' "$PROBE_MOUNT"
     run_job
     exits 0
     [ -z "$(marked_processes)" ] || fail "alive: $(marked_processes)"
-    record 'end.reason == "completed"' '0.5 < used.cpu_user_s + used.cpu_system_s < 3' 'times.wall_s < 4'
+    record 'end.reason == "completed"' '0.5 < used.cpu_user_s + used.cpu_system_s < 3 * slower' 'times.wall_s < 4 * slower'
 }
 
 @test "the pids limit is never unlimited" {

@@ -231,6 +231,85 @@ static int hold(size_t bytes)
     return r;
 }
 
+/* The first line of a file, or "-". */
+static void first_line(const char *path, char *text, int len)
+{
+    FILE *f = fopen(path, "re");
+    if (!f || !fgets(text, len, f))
+        (void)snprintf(text, (size_t)len, "-");
+    text[strcspn(text, "\n")] = '\0';
+    if (f)
+        (void)fclose(f);
+}
+
+/* Where the kernel put the pages of the mapping at `start`: "N0=16 N1=4", from numa_maps. */
+static void pages_of(const void *start, char *text, size_t len)
+{
+    char line[1024];
+    FILE *f = fopen("/proc/self/numa_maps", "re");
+    size_t used = 0;
+    text[0] = '\0';
+    while (f && fgets(line, sizeof(line), f)) {
+        char *save = NULL;
+        const char *word = strtok_r(line, " \n", &save);
+        if (!word || strtoul(word, NULL, 16) != (unsigned long)start)
+            continue;
+        for (; word; word = strtok_r(NULL, " \n", &save))
+            if (word[0] == 'N' && strchr(word, '=') && used < len)
+                used += (size_t)snprintf(text + used, len - used, "%s%s", used ? " " : "", word);
+    }
+    if (f)
+        (void)fclose(f);
+}
+
+/* From every CPU that the job may run on: where it really runs, its siblings, and where memory lands that it touches. */
+static int where(size_t bytes)
+{
+    cpu_set_t all;
+    if (sched_getaffinity(0, sizeof(all), &all) < 0)
+        return 1;
+    for (unsigned cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        cpu_set_t one;
+        char path[128];
+        char siblings[128];
+        char pages[256];
+        unsigned runs;
+        unsigned node;
+        CPU_ZERO(&one);
+        CPU_SET(cpu, &one);
+        if (!CPU_ISSET(cpu, &all))
+            continue;
+        char *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (memory == MAP_FAILED || sched_setaffinity(0, sizeof(one), &one) < 0 || getcpu(&runs, &node) < 0)
+            return 1;
+        (void)madvise(memory, bytes, MADV_NOHUGEPAGE);
+        memset(memory, 1, bytes);
+        pages_of(memory, pages, sizeof(pages));
+        (void)munmap(memory, bytes);
+        (void)snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%u/topology/thread_siblings_list",
+                       cpu);
+        first_line(path, siblings, sizeof(siblings));
+        (void)printf("cpu %u runs %u siblings %s node %u pages %s\n", cpu, runs, siblings, node, pages);
+    }
+    return 0;
+}
+
+/* Memory of huge pages, touched: says on which node they are, or why there are none. */
+static int huge(size_t bytes)
+{
+    char pages[256];
+    char *memory =
+        mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
+    if (memory == MAP_FAILED) {
+        (void)puts(strerrorname_np(errno));
+        return 1;
+    }
+    memset(memory, 1, bytes);
+    pages_of(memory, pages, sizeof(pages));
+    (void)puts(pages);
+    return 0;
+}
+
 static int winsize(void)
 {
     struct winsize size = {0};
@@ -261,6 +340,10 @@ int main(int argc, char **argv)
         return sysv(argv[2], (key_t)strtol(argv[3], NULL, 10));
     if (strcmp(verb, "bomb") == 0)
         bomb();
+    if (strcmp(verb, "where") == 0 && argc > 2)
+        return where(strtoul(argv[2], NULL, 10));
+    if (strcmp(verb, "huge") == 0 && argc > 2)
+        return huge(strtoul(argv[2], NULL, 10));
     if (strcmp(verb, "winsize") == 0)
         return winsize();
     (void)fprintf(stderr, "probe: what is \"%s\"?\n", verb);

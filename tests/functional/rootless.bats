@@ -32,7 +32,7 @@ teardown()
 run_as_user()
 {
     code=0
-    as_user timeout --foreground -k 5 60 ./jobbox run -q --config site.user "$@" job.yaml >out 2>err </dev/null || code=$?
+    as_user timeout --foreground -k 5 $((60 * JBT_SLOWER)) ./jobbox run -q --config site.user "$@" job.yaml >out 2>err </dev/null || code=$?
 }
 
 user_record()
@@ -97,7 +97,7 @@ cat /etc/hostname >/dev/null" "image: host" "$ALLOW"
     script 'nproc; /p/probe burn 0.4' "$ALLOW" "mounts: [{ source: $T, target: /p }]"
     run_as_user
     exits 0
-    out_is 1
+    out_is "$(threads_of_core)"
     user_record 'isolation.cpus_allowed == granted.cpus' 'close(used.cpu_user_s + used.cpu_system_s, 0.4, 0.2, 0.05)'
 }
 

@@ -52,7 +52,7 @@ os.execv(sys.argv[1], sys.argv[1:])' /usr/bin/env "$MARK" "$JOBBOX" run --quiet 
     kill -TERM "$supervisor"
     end_job
     exits 123
-    record 'end.reason == "cancelled"' 'end.signal == 9' 'times.wall_s < 10'
+    record 'end.reason == "cancelled"' 'end.signal == 9' 'times.wall_s < 10 * slower'
 }
 
 @test "USR1 and USR2 reach the job and change nothing else" {
@@ -129,7 +129,7 @@ echo still here; exit 4'
     script 'while :; do echo line; done' "limits: { wall_time: 20s, grace: 1s }"
     SECONDS=0
     [ "$(jobbox run -q --config "$CONF" job.yaml 2>err | head -n 1)" = line ]
-    [ $SECONDS -lt 10 ] || fail "took $SECONDS s"
+    [ $SECONDS -lt $((10 * JBT_SLOWER)) ] || fail "took $SECONDS s"
     [ "$(records)" = 1 ]
     record 'end.reason in ("failed", "signaled")'
 }
@@ -157,8 +157,8 @@ echo still here; exit 4'
     jobbox run -q --config "$CONF" job.yaml >pipe 2>err || code=$?
     kill $reader
     exits 120
-    [ $SECONDS -lt 12 ] || fail "took $SECONDS s"
-    record 'end.reason == "timeout"' 'times.wall_s < 4' 'output.truncated is True'
+    [ $SECONDS -lt $((12 * JBT_SLOWER)) ] || fail "took $SECONDS s"
+    record 'end.reason == "timeout"' 'times.wall_s < 4 * slower' 'output.truncated is True'
 }
 
 @test "a slow reader gets everything" {
@@ -183,7 +183,7 @@ in_terminal()
 {
     local command="stty rows 33 cols 77; exec env '$MARK' '$JOBBOX' run -q --tty --config '$CONF' '$T/job.yaml'"
     code=0
-    timeout --foreground -k 5 15 script -qec "$command" /dev/null >"$T/out" 2>"$T/err" || code=$?
+    timeout --foreground -k 5 $((15 * JBT_SLOWER)) script -qec "$command" /dev/null >"$T/out" 2>"$T/err" || code=$?
     tr -d '\r' <"$T/out" >"$T/out.new" && mv "$T/out.new" "$T/out"
 }
 
@@ -229,7 +229,7 @@ in_terminal_piped()
 {
     local command="exec env '$MARK' '$JOBBOX' run -q --tty --config '$CONF' '$T/job.yaml'"
     code=0
-    timeout --foreground -k 5 15 script -qefc "$command" /dev/null >"$T/out" 2>"$T/err" || code=$?
+    timeout --foreground -k 5 $((15 * JBT_SLOWER)) script -qefc "$command" /dev/null >"$T/out" 2>"$T/err" || code=$?
     echo $code >"$T/code"
 }
 

@@ -188,6 +188,26 @@ static void check_join(const struct fixture *f, const struct jb_cgroup *cg)
         check_file(f, "cpu,cpuacct/own/jobbox-fake/tasks", "0");
     if (f->kind != KIND_V1)
         check_file(f, "unified/own/jobbox-fake/cgroup.procs", "");
+    if (f->kind == KIND_V2) { /* the processes go one level below the limits */
+        assert_int_equal(jb_cgroup_join_self(cg, true, &which), 0);
+        check_file(f, "unified/own/jobbox-fake/" JB_CG_INNER "/cgroup.procs", "0");
+        assert_int_equal(cg_fake_put(cg->groups[0].inner.fd, "cgroup.procs", ""), 0);
+        check_file(f, "unified/own/jobbox-fake/cgroup.procs", "");
+    }
+}
+
+/* Limits that hold for nobody are none. */
+static void check_inhabited(const struct jb_cgroup *cg)
+{
+    struct jb_error err = {0};
+    const struct jb_cg_group *v2 = jb_cg_v2(cg);
+    assert_int_equal(jb_cgroup_inhabited(cg, &err), v2 ? -EIO : 0);
+    if (!v2)
+        return;
+    assert_non_null(strstr(err.text, "would hold for nobody"));
+    assert_int_equal(cg_fake_put(v2->dir.fd, "cgroup.events", "populated 1\nfrozen 0\n"), 0);
+    assert_ok(jb_cgroup_inhabited(cg, &err), &err);
+    assert_int_equal(cg_fake_put(v2->dir.fd, "cgroup.events", "populated 0\nfrozen 0\n"), 0);
 }
 
 static void life(enum kind kind)
@@ -202,6 +222,7 @@ static void life(enum kind kind)
     assert_int_equal(jb_cgroup_v2_fd(cg) >= 0, kind != KIND_V1);
     check_readback(&f, cg);
     check_usage(cg, kind);
+    check_inhabited(cg);
     check_join(&f, cg);
     for (size_t i = 0; i < cg->n_groups; i++) {
         assert_int_equal(mkdirat(cg->groups[i].dir.fd, "sub", 0700), 0);
@@ -323,9 +344,9 @@ static void test_missing_files(JB_UNUSED void **state)
     struct jb_cgroup *cg = NULL;
     build(&f, KIND_V2); /* the fake has no memory.oom.group */
     assert_ok(create(&f, NULL, &cg, &err), &err);
-    assert_int_equal(unlinkat(jb_cgroup_v2_fd(cg), "memory.peak", 0), 0);
-    assert_int_equal(unlinkat(jb_cgroup_v2_fd(cg), "pids.peak", 0), 0);
-    assert_int_equal(unlinkat(jb_cgroup_v2_fd(cg), "memory.events", 0), 0);
+    assert_int_equal(unlinkat(jb_cg_v2(cg)->dir.fd, "memory.peak", 0), 0);
+    assert_int_equal(unlinkat(jb_cg_v2(cg)->dir.fd, "pids.peak", 0), 0);
+    assert_int_equal(unlinkat(jb_cg_v2(cg)->dir.fd, "memory.events", 0), 0);
     struct jb_cg_usage u;
     assert_ok(jb_cgroup_usage(cg, &u, &err), &err);
     assert_int_equal(u.memory_peak, JB_UNSET);
