@@ -521,7 +521,7 @@ mount --make-rprivate /
 mount -t tmpfs t /opt
 mkdir -p $dir/secret $dir/open
 echo x >$dir/secret/file; echo x >$dir/open/file
-printf 'paths: { runtime: $dir/run, state: $dir/state }\nhost_image: { hide: [$dir/secret] }\n' >$dir/site.yaml
+printf 'paths: { runtime: $dir/run, state: $dir/state, cgroup_parent: ${JBT_CGROUP_PARENT:-auto} }\nhost_image: { hide: [$dir/secret] }\n' >$dir/site.yaml
 env "$MARK" "$JOBBOX" run -q --config $dir/site.yaml "$T/job.yaml" >"$T/out" 2>"$T/err"
 EOF
     script "ls -A $dir/secret $dir/state $dir/run 2>/dev/null | grep -v : | grep -v '^$' || true; ls $dir/open" "image: host"
