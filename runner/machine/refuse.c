@@ -132,6 +132,10 @@ int jb_refuse_never(const struct jb_machine *machine, const struct jb_request *r
     default:
         break;
     }
+    if (machine->n_kinds == 1 && request->kind != JB_CPU_KIND_ANY)
+        return jb_fail(err, ERANGE,
+                       "cpu_kind: %s wanted, and this machine has one kind of core only; use cpu_kind: any",
+                       wanted);
     if (v->available == 0 && request->kind != JB_CPU_KIND_ANY)
         return jb_fail(err, ERANGE,
                        "cpu_kind: %s wanted, and no %s core is allowed to this process%s; use cpu_kind: any",

@@ -29,6 +29,7 @@
 #define CHILD_MEMORY  (UINT64_C(2) << 30)
 #define CHILD_SECONDS 20
 #define XML_DEPTH_MAX 64
+#define NODE_MEMORY   (UINT64_C(1) << 50) /* at most, so that sums over all nodes stay numbers */
 #define RESULT_MAX    (64U << 20)
 #define RESULT_MAGIC  0x6a62746f706f7265ULL
 
@@ -137,6 +138,9 @@ static int read_nodes(hwloc_topology_t topo, struct jb_machine *m, struct jb_err
         if (obj->os_index >= JB_CPUS_MAX)
             return jb_fail(err, EINVAL, "NUMA node number %u is beyond the %d that jobbox knows",
                            obj->os_index, JB_CPUS_MAX);
+        if (obj->attr->numanode.local_memory > NODE_MEMORY)
+            return jb_fail(err, EINVAL, "NUMA node %u is said to have more than 1 PiB of memory",
+                           obj->os_index);
         m->nodes[i] = (struct jb_numa){.os = obj->os_index, .memory = obj->attr->numanode.local_memory};
         m->memory += m->nodes[i].memory;
         for (int pu = hwloc_bitmap_first(obj->cpuset); pu >= 0; pu = hwloc_bitmap_next(obj->cpuset, pu))
@@ -236,7 +240,9 @@ static int read_with_hwloc(const struct jb_topology_source *source, struct jb_ma
     if (io && hwloc_topology_set_io_types_filter(topo, HWLOC_TYPE_FILTER_KEEP_IMPORTANT) < 0)
         return jb_fail_errno(err, errno, "asking hwloc for devices");
     if (hwloc_topology_set_flags(topo, flags) < 0 || hwloc_topology_load(topo) < 0)
-        return jb_fail(err, EINVAL, "hwloc cannot load it");
+        return jb_fail(
+            err, EINVAL,
+            "hwloc cannot load it: damaged, or not of a whole machine; export it again (lstopo FILE.xml)");
     r = read_nodes(topo, m, err);
     if (r == 0)
         r = read_pus(topo, m, err);

@@ -106,7 +106,7 @@ static int ascending(const void *a, const void *b)
 static void print_times(const char *what, double *us, size_t n)
 {
     qsort(us, n, sizeof(*us), ascending);
-    (void)printf("%-58s %8.1f %8.1f %8.1f\n", what, us[0], us[n / 2], us[n * 99 / 100]);
+    (void)printf("%-64s %8.1f %8.1f %8.1f\n", what, us[0], us[n / 2], us[n * 99 / 100]);
 }
 
 struct live_box {
@@ -164,6 +164,32 @@ static int allocate(const struct jb_ledger_dir *dir, const struct jb_machine *m,
     return r;
 }
 
+/* What a `jobbox run` pays for both: its host's machine from the cache, then an allocation. */
+static int as_in_run(int fd, const struct jb_ledger_dir *dir, const struct jb_machine *m,
+                     struct jb_error *err)
+{
+    static double us[ROUNDS];
+    struct jb_machine_source s = {.cache_dirfd = fd};
+    for (unsigned i = 0; i <= ROUNDS; i++) {
+        struct jb_machine host;
+        double both;
+        double read;
+        uint64_t t = jb_mono_ns(NULL);
+        int r = jb_machine_load(&s, &host, err);
+        double load_us = (double)(jb_mono_ns(NULL) - t) / 1e3;
+        if (r == 0) {
+            jb_machine_free(&host);
+            r = allocate(dir, m, &both, &read, err);
+        }
+        if (r < 0)
+            return r;
+        if (i > 0) /* the first fills the cache */
+            us[i - 1] = load_us + both;
+    }
+    print_times("machine and allocation, as a run pays them (goal: 300)", us, ROUNDS);
+    return 0;
+}
+
 static int latency_in(int fd, const struct jb_machine *m, struct jb_error *err)
 {
     static struct live_box boxes[GRANTS];
@@ -177,6 +203,11 @@ static int latency_in(int fd, const struct jb_machine *m, struct jb_error *err)
         r = grant(&dir, m, &boxes[n], &claims[n], err);
     for (unsigned i = 0; r == 0 && i < ROUNDS; i++)
         r = allocate(&dir, m, &both[i], &reads[i], err);
+    if (r == 0) {
+        print_times("allocation, 200 live grants, 384 PUs, ledger included (goal: 100)", both, ROUNDS);
+        print_times("  of it reading the ledger", reads, ROUNDS);
+        r = as_in_run(fd, &dir, m, err);
+    }
     for (unsigned i = 0; i < n; i++) {
         (void)jb_ledger_release(&dir, &boxes[i].id, NULL);
         jb_close(&boxes[i].fd);
@@ -185,8 +216,6 @@ static int latency_in(int fd, const struct jb_machine *m, struct jb_error *err)
     jb_ledger_dir_close(&dir);
     if (r < 0)
         return r;
-    print_times("allocation, 200 live grants, 384 PUs, ledger included", both, ROUNDS);
-    print_times("  of it reading the ledger", reads, ROUNDS);
     print_times("claiming a box", claims, GRANTS);
     return 0;
 }
@@ -225,7 +254,7 @@ static int latency(void)
     jb_autoclose int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     int r = load("pack:2 [numa(memory=384GB)] l3:12 core:8 pu:2", NULL, &m);
     if (r == 0) {
-        (void)printf("%-58s %8s %8s %8s\n", "microseconds, ledger on tmpfs", "best", "median", "p99");
+        (void)printf("%-64s %8s %8s %8s\n", "microseconds, ledger on tmpfs", "best", "median", "p99");
         r = latency_in(fd, &m, &err);
         jb_machine_free(&m);
     }

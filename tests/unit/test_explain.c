@@ -194,8 +194,8 @@ static void test_never(void **state)
     q = cores(1);
     q.kind = JB_CPU_KIND_PERFORMANCE;
     explain(&w, &q);
-    assert_explained(&w, "cpu_kind: 1 performance core wanted, and no performance core is allowed to this "
-                         "process; use cpu_kind: any\n"
+    assert_explained(&w, "cpu_kind: 1 performance core wanted, and this machine has one kind of core only; "
+                         "use cpu_kind: any\n"
                          "L3 0 node 0 package 0: 3/4, takes 0\n"
                          "L3 1 node 0 package 0: 4/4, takes 0\n"
                          "now cpu_kind: any: 1\n");

@@ -301,6 +301,29 @@ static void refuse_text(const char *dir, const char *text, int errnum, const cha
 
 #define HEAD "<?xml version=\"1.0\"?>\n<topology version=\"2.0\">\n"
 
+#define ONE "cpuset=\"0x1\" complete_cpuset=\"0x1\" nodeset=\"0x1\" complete_nodeset=\"0x1\""
+#define MACHINE \
+    "<object type=\"Machine\" os_index=\"0\" allowed_cpuset=\"0x1\" allowed_nodeset=\"0x1\" " ONE ">"
+#define NODE(bytes) "<object type=\"NUMANode\" os_index=\"0\" local_memory=\"" bytes "\" " ONE "/>"
+#define PU(index)   "<object type=\"PU\" os_index=\"" index "\" " ONE "/>"
+
+/* What the refusals below are held against: the same file with sensible numbers is a machine. */
+static void test_smallest_topology(void **state)
+{
+    (void)state;
+    struct jb_error err = {0};
+    struct jb_machine m;
+    char *dir = test_tmpdir();
+    test_write(dir, "t.xml", HEAD MACHINE NODE("1125899906842624") PU("0") "</object></topology>");
+    jb_autofree char *path = jb_asprintf("%s/t.xml", dir);
+    struct jb_machine_source s = {.xml_file = path, .cache_dirfd = -1};
+    assert_ok(jb_machine_load(&s, &m, &err), &err);
+    assert_int_equal(m.n_pus, 1);
+    assert_true(m.memory == UINT64_C(1) << 50);
+    jb_machine_free(&m);
+    test_tmpdir_remove(dir);
+}
+
 static void test_hostile_topologies(void **state)
 {
     (void)state;
@@ -319,6 +342,14 @@ static void test_hostile_topologies(void **state)
     refuse_text(dir, HEAD "<object type=\"Mach", EINVAL, "hwloc");
     refuse_text(dir, HEAD "<object type=\"Machine\" os_index=\"0\"></object></topology>", EINVAL, "t.xml");
     refuse_text(dir, HEAD "<object type=\"Bogus\" os_index=\"-1\"/></topology>", EINVAL, "t.xml");
+    refuse_text(dir,
+                "<!DOCTYPE topology [<!ENTITY a SYSTEM \"file:///etc/passwd\"><!ENTITY b \"&a;&a;\">]>\n"
+                "<topology version=\"2.0\"><object type=\"Machine\" os_index=\"&b;\"/></topology>",
+                EINVAL, "hwloc cannot load it");
+    refuse_text(dir, HEAD MACHINE NODE("1125899906842625") PU("0") "</object></topology>", EINVAL, "1 PiB");
+    refuse_text(dir, HEAD MACHINE NODE("99999999999999999999999999") PU("0") "</object></topology>", EINVAL,
+                "1 PiB");
+    refuse_text(dir, HEAD MACHINE NODE("1") PU("-7") "</object></topology>", EINVAL, "t.xml");
     jb_autobuf struct jb_buf deep = {0};
     (void)jb_buf_puts(&deep, HEAD);
     for (int i = 0; i < 200000; i++)
@@ -719,6 +750,7 @@ int main(void)
         cmocka_unit_test(test_offline_and_disallowed),
         cmocka_unit_test(test_devices),
         cmocka_unit_test(test_devices_sound),
+        cmocka_unit_test(test_smallest_topology),
         cmocka_unit_test(test_hostile_topologies),
         cmocka_unit_test(test_damaged_xml),
         cmocka_unit_test(test_host_and_cache),

@@ -198,7 +198,7 @@ static void test_never(void **state)
     refuse(&w, &q, EINVAL, "at least 1");
     q = cores(1);
     q.kind = JB_CPU_KIND_PERFORMANCE;
-    refuse(&w, &q, ERANGE, "no performance core");
+    refuse(&w, &q, ERANGE, "1 performance core wanted, and this machine has one kind of core only");
     q = cores(1);
     q.memory = 9 * GIB;
     refuse(&w, &q, ERANGE, "memory: 9.00 GiB wanted");
@@ -295,6 +295,15 @@ static void test_sharing(void **state)
     all.exclusive = false;
     refuse(&w, &all, EBUSY, "3 cores wanted, 2 cores free now");
     world_free(&w);
+
+    world_make(&w, "core:1 pu:2"); /* of the threads of a core the least shared */
+    share = threads(1);
+    share.exclusive = false;
+    hold(&w, &share, "0");
+    hold(&w, &share, "1");
+    hold(&w, &share, "0");
+    place(&w, &share, "1", &g);
+    world_free(&w);
 }
 
 static void test_kinds(void **state)
@@ -329,6 +338,10 @@ static void test_kinds(void **state)
     struct jb_request set = set_of("2-3");
     set.kind = JB_CPU_KIND_PERFORMANCE;
     refuse(&w, &set, EINVAL, "not all of these CPUs are performance cores");
+    for (size_t i = 0; i < 8; i++) /* the machine has them, but not for us */
+        w.m.pus[i].kind = 0;
+    q.kind = JB_CPU_KIND_PERFORMANCE;
+    refuse(&w, &q, ERANGE, "no performance core is allowed to this process");
     world_free(&w);
 }
 
@@ -368,6 +381,51 @@ static void test_memory(void **state)
     world_free(&w);
 }
 
+/* Memory that reaches over takes the nearest nodes: of the same package, before lower ones elsewhere. */
+static void test_memory_reaches_to_the_nearest(void **state)
+{
+    (void)state;
+    struct world w;
+    struct jb_grant g;
+    world_make(&w, "pack:2 numa(memory=8GB):2 core:2 pu:1");
+    uint64_t node = w.m.nodes[0].memory;
+    struct jb_request q = set_of("6");
+    q.memory = node * 3 / 2;
+    place(&w, &q, "6", &g);
+    assert_set(&g.mems, "2-3");
+    q.memory = node * 5 / 2;
+    place(&w, &q, "6", &g);
+    assert_set(&g.mems, "0,2-3");
+    world_free(&w);
+}
+
+/* Somebody who may use more nodes than we may could take all of a promise from those that we may use. */
+static void test_promises_on_nodes_that_are_not_ours(void **state)
+{
+    (void)state;
+    struct jb_error err = {0};
+    struct world w = {0};
+    struct jb_cpus mems = {0};
+    struct jb_holding h = {.uid = 1, .exclusive = true};
+    jb_cpus_add(&mems, 0);
+    struct jb_machine_source s = {
+        .synthetic = "pack:2 [numa(memory=8GB)] core:2 pu:1", .cache_dirfd = -1, .allowed_mems = &mems};
+    assert_ok(jb_machine_load(&s, &w.m, &err), &err);
+    assert_int_equal(jb_cpus_parse("3", &h.cpus), 0);
+    assert_int_equal(jb_cpus_parse("0-1", &h.mems), 0);
+    h.held = h.cpus;
+    h.memory = 6 * GIB;
+    (void)snprintf(h.id.text, sizeof(h.id.text), "01ARZ3NDEKTSV4RRFFQ69G5FAV");
+    assert_int_equal(jb_ledger_add(&w.l, &h), 0);
+    struct jb_request q = cores(1);
+    struct jb_grant g;
+    q.memory = GIB;
+    place(&w, &q, "2", &g);
+    q.memory = 4 * GIB;
+    refuse(&w, &q, EBUSY, "memory: 4.00 GiB wanted");
+    world_free(&w);
+}
+
 /* A node whose memory may not be used is stood in for by another. */
 static void test_unusable_node(void **state)
 {
@@ -386,6 +444,15 @@ static void test_unusable_node(void **state)
     q.memory = 9 * GIB;
     refuse(&w, &q, ERANGE, "have 7.45 GiB");
     world_free(&w);
+
+    /* one of the same package before a lower one */
+    assert_int_equal(jb_cpus_parse("0,3", &mems), 0);
+    s.synthetic = "pack:2 numa(memory=8GB):2 core:1 pu:1";
+    assert_ok(jb_machine_load(&s, &w.m, &err), &err);
+    q = set_of("2");
+    place(&w, &q, "2", &g);
+    assert_set(&g.mems, "3");
+    world_free(&w);
 }
 
 int main(void)
@@ -401,6 +468,8 @@ int main(void)
         cmocka_unit_test(test_sharing),
         cmocka_unit_test(test_kinds),
         cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_memory_reaches_to_the_nearest),
+        cmocka_unit_test(test_promises_on_nodes_that_are_not_ours),
         cmocka_unit_test(test_unusable_node),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
