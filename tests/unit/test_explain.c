@@ -220,6 +220,28 @@ static void test_memory(void **state)
     world_free(&w);
 }
 
+/* Beside those that share, a job that shares as well has room. */
+static void test_sharing_would_do(void **state)
+{
+    (void)state;
+    struct world w;
+    struct jb_request q = cores(1);
+    world_make(&w, "core:2 pu:1");
+    for (unsigned i = 0; i < 2; i++) {
+        struct jb_holding h = {.uid = 1000, .memory = JB_UNSET};
+        (void)snprintf(h.id.text, sizeof(h.id.text), "01ARZ3NDEKTSV4RRFF%08u", i);
+        jb_cpus_add(&h.cpus, i);
+        assert_int_equal(jb_ledger_add(&w.l, &h), 0);
+    }
+    explain(&w, &q);
+    assert_int_equal(w.e.verdict, -EBUSY);
+    bool offered = false;
+    for (size_t i = 0; i < w.e.n_alternatives; i++)
+        offered |= w.e.alternatives[i].now && !strcmp(w.e.alternatives[i].change, "exclusive: false");
+    assert_true(offered);
+    world_free(&w);
+}
+
 static void test_cpu_set(void **state)
 {
     (void)state;
@@ -289,6 +311,7 @@ int main(void)
         cmocka_unit_test(test_strict),
         cmocka_unit_test(test_never),
         cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_sharing_would_do),
         cmocka_unit_test(test_cpu_set),
         cmocka_unit_test(test_contradiction),
         cmocka_unit_test(test_offers_are_free),

@@ -169,7 +169,7 @@ static const char with_devices[] =
                                                            "bridge_type=\"0-1\" depth=\"0\" "
                                                            "bridge_pci=\"0001:[40-42]\">"
                                                            "<object type=\"PCIDev\" gp_index=\"21\" "
-                                                           "pci_busid=\"0001:41:00.0\" pci_type=\"0302 "
+                                                           "pci_busid=\"0001:41:00.0\" pci_type=\"1200 "
                                                            "[10de:2330] [10de:1] a1\""
                                                            " pci_link_speed=\"0.0\"><info name=\"PCIDevice\" "
                                                            "value=\"Fast &lt;card&gt;\"/>"

@@ -1,5 +1,6 @@
 /*
- * test_place.c - placement by hand: what it chooses, and what it says when it cannot.
+ * test_place.c - placement by hand: what it chooses, and what it says when it
+ * cannot.
  */
 #include "support.h"
 
@@ -175,11 +176,13 @@ static void test_who_holds_what(void **state)
         keep(&w, &g);
     }
     struct jb_request two = cores(2);
-    refuse(
-        &w, &two, EBUSY,
-        "held by 01ARZ3NDEKTS (job0, uid 1000) CPUs 0; 01ARZ3NDEKTS (job1, uid 1000) CPUs 1; 01ARZ3NDEKTS");
+    refuse(&w, &two, EBUSY,
+           "held by 01ARZ3NDEKTS (job0, uid 1000) CPUs 0; 01ARZ3NDEKTS (job1, "
+           "uid 1000) CPUs 1; 01ARZ3NDEKTS");
     struct jb_request set = set_of("1,3");
-    refuse(&w, &set, EBUSY, "cpu_set: CPUs 1 are taken: held by 01ARZ3NDEKTS (job1, uid 1000) CPUs 1");
+    refuse(&w, &set, EBUSY,
+           "cpu_set: CPUs 1 are taken: held by 01ARZ3NDEKTS (job1, uid 1000) "
+           "CPUs 1");
     world_free(&w);
 }
 
@@ -209,6 +212,8 @@ static void test_never(void **state)
     jb_cpus_add(&w.m.reserved, 0);
     q = cores(8);
     refuse(&w, &q, ERANGE, "(1 CPU is reserved by the site)");
+    q = cores(9); /* with it they would still be too few */
+    refuse(&w, &q, ERANGE, "this process may use 7 cores; ask");
     world_free(&w);
 }
 
@@ -259,7 +264,8 @@ static void test_reserved_and_foreign_siblings(void **state)
     jb_cpus_add(&w.m.reserved, 4);
     struct jb_request q = cores(2);
     place(&w, &q, "0,2-3", &g); /* core 2 has a reserved thread: no whole core */
-    assert_set(&g.held, "0-3"); /* PU 1 is not ours to use, but while we own the core nobody else gets it */
+    assert_set(&g.held, "0-3"); /* PU 1 is not ours to use, but while we own the
+                                 core nobody else gets it */
     q = cores(3);
     refuse(&w, &q, ERANGE, "may use 2 cores");
     struct jb_request t = threads(1);
@@ -294,6 +300,18 @@ static void test_sharing(void **state)
     struct jb_request all = cores(3);
     all.exclusive = false;
     refuse(&w, &all, EBUSY, "3 cores wanted, 2 cores free now");
+    world_free(&w);
+
+    world_make(&w, "pack:1 l3:2 core:2 pu:1"); /* apart rather than shared, but for strict */
+    hold(&w, &share, "0");
+    struct jb_request other = set_of("2");
+    other.exclusive = false;
+    hold(&w, &other, "2");
+    share.cpus = 2;
+    share.locality = JB_LOCALITY_L3;
+    place(&w, &share, "1,3", &g);
+    share.strict = true;
+    place(&w, &share, "0-1", &g);
     world_free(&w);
 
     world_make(&w, "core:1 pu:2"); /* of the threads of a core the least shared */
@@ -358,7 +376,8 @@ static void test_memory(void **state)
     place(&w, &q, "4", &g); /* where the memory is, not where the hole is */
     assert_set(&g.mems, "1");
     q.memory = node * 5 / 4;
-    place(&w, &q, "1", &g); /* no node has it: the core stays where it fits best, memory reaches over */
+    place(&w, &q, "1", &g); /* no node has it: the core stays where it fits best,
+                             memory reaches over */
     assert_set(&g.mems, "0-1");
     assert_contains(g.explain, "memory reaches over");
     keep(&w, &g);
@@ -381,7 +400,51 @@ static void test_memory(void **state)
     world_free(&w);
 }
 
-/* Memory that reaches over takes the nearest nodes: of the same package, before lower ones elsewhere. */
+/* Of nodes that would do alike the lowest. */
+static void test_ties_of_memory(void **state)
+{
+    (void)state;
+    struct world w;
+    struct jb_grant g;
+    world_make(&w, "numa(memory=8GB):4 core:2 pu:1");
+    struct jb_request q = cores(1);
+    q.memory = w.m.nodes[0].memory * 3 / 4;
+    hold(&w, &q, "0");
+    hold(&w, &q, "2");
+    place(&w, &q, "4", &g);
+    assert_set(&g.mems, "2");
+    world_free(&w);
+}
+
+/* What can never be a whole core of ours does not count as room of the empty
+ * machine. */
+static void test_room_of_the_empty_machine(void **state)
+{
+    (void)state;
+    struct jb_error err = {0};
+    struct world w = {0};
+    struct jb_grant g;
+    struct jb_cpus allowed;
+    assert_int_equal(jb_cpus_parse("0-2,4-6", &allowed), 0);
+    struct jb_machine_source s = {
+        .synthetic = "pack:2 [numa] core:2 pu:2", .cache_dirfd = -1, .allowed_cpus = &allowed};
+    assert_ok(jb_machine_load(&s, &w.m, &err), &err);
+    struct jb_request q = cores(2);
+    place(&w, &q, "0-2", &g); /* together, as nobody has the sibling */
+    assert_int_equal(jb_cpus_parse("3,7", &w.m.reserved), 0);
+    place(&w, &q, "0-1,4-5", &g);
+    assert_false(g.straddles_package); /* no package has two cores of which all is ours */
+    world_free(&w);
+
+    world_make(&w, "pack:2 [numa] core:2 pu:2");
+    assert_int_equal(jb_cpus_parse("3,7", &w.m.reserved), 0);
+    place(&w, &q, "0-1,4-5", &g);
+    assert_false(g.straddles_package);
+    world_free(&w);
+}
+
+/* Memory that reaches over takes the nearest nodes: of the same package, before
+ * lower ones elsewhere. */
 static void test_memory_reaches_to_the_nearest(void **state)
 {
     (void)state;
@@ -399,7 +462,8 @@ static void test_memory_reaches_to_the_nearest(void **state)
     world_free(&w);
 }
 
-/* Somebody who may use more nodes than we may could take all of a promise from those that we may use. */
+/* Somebody who may use more nodes than we may could take all of a promise from
+ * those that we may use. */
 static void test_promises_on_nodes_that_are_not_ours(void **state)
 {
     (void)state;
@@ -468,6 +532,8 @@ int main(void)
         cmocka_unit_test(test_sharing),
         cmocka_unit_test(test_kinds),
         cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_ties_of_memory),
+        cmocka_unit_test(test_room_of_the_empty_machine),
         cmocka_unit_test(test_memory_reaches_to_the_nearest),
         cmocka_unit_test(test_promises_on_nodes_that_are_not_ours),
         cmocka_unit_test(test_unusable_node),
