@@ -235,6 +235,16 @@ int jb_cgroup_oom_fd(const struct jb_cgroup *cg, uint32_t *ret_events, struct jb
 int jb_cgroup_kill(const struct jb_cgroup *cg, uint64_t timeout_ns, struct jb_error *err);
 
 /*
+ * Writes settings into the groups of a live box, in an order that the kernel takes; those that the box has no group for
+ * are an error. What was written before a failure stays: write the old values again.
+ */
+int jb_cgroup_change(const struct jb_cgroup *cg, const struct jb_cg_layout *layout,
+                     const struct jb_cg_plan *plan, struct jb_error *err);
+
+/* Bytes that the box's processes and their page cache take now; JB_UNSET when unknown. */
+uint64_t jb_cgroup_memory_now(const struct jb_cgroup *cg);
+
+/*
  * Stops every process in the box's groups where it stands, or lets them go on; no process can notice or prevent it.
  * Returns when the kernel says that all are frozen; -ETIMEDOUT when one is not after `timeout_ns` (it hangs in the
  * kernel; it will be frozen as soon as it does not). -ENOTSUP: this host has no v2 tree that the box is in.

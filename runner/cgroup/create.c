@@ -264,8 +264,8 @@ static const char *advice(enum jb_controller c, const char *file, int errnum)
     return strerrordesc_np(errnum);
 }
 
-static int write_values(const struct jb_cgroup *cg, const struct jb_cg_write *writes, size_t n,
-                        struct jb_error *err)
+int jb_cg_write_values(const struct jb_cgroup *cg, const struct jb_cg_write *writes, size_t n,
+                       struct jb_error *err)
 {
     for (size_t i = 0; i < n; i++) {
         const struct jb_cg_write *w = &writes[i];
@@ -417,7 +417,7 @@ static int complete(struct jb_cgroup *cg, const struct jb_cg_layout *layout, con
         r = fill_cpuset(cg, writes.items, writes.len, err);
     JB_CRASH_POINT(cpuset_filled);
     if (r == 0)
-        r = write_values(cg, writes.items, writes.len, err);
+        r = jb_cg_write_values(cg, writes.items, writes.len, err);
     return r < 0 ? explain_cpuset(cg, r, err) : 0;
 }
 

@@ -21,6 +21,13 @@ int jb_cmd_validate(int argc, char **argv);
 int jb_cmd_sweep(int argc, char **argv);
 int jb_cmd_explain(int argc, char **argv);
 int jb_cmd_topo(int argc, char **argv);
+int jb_cmd_ps(int argc, char **argv);
+int jb_cmd_show(int argc, char **argv);
+int jb_cmd_pause(int argc, char **argv);
+int jb_cmd_resume(int argc, char **argv);
+int jb_cmd_signal(int argc, char **argv);
+int jb_cmd_update(int argc, char **argv);
+int jb_cmd_cancel(int argc, char **argv);
 
 /* "jobbox: text" on standard error. Returns `code`. */
 int jb_cli_fail(int code, const struct jb_error *err);
@@ -72,5 +79,24 @@ void jb_cli_world_free(struct jb_cli_world *world);
 
 /* The login name, or the number where there is none. */
 void jb_cli_user_name(uid_t uid, char *buf, size_t len);
+
+/* --- verbs that ask live boxes for something (control.c) --- */
+
+/* Site and state, and the live boxes by id (jb_ledger_free); none when nobody ever started one. 0 or the exit code. */
+int jb_cli_live(const char *config, struct jb_cli_job *job, struct jb_ledger *ret);
+
+/* The live box whose id begins so, in either case of letters. -ENOENT, -ENOTUNIQ. */
+int jb_cli_find_box(const struct jb_ledger *ledger, const char *text, struct jb_id *ret,
+                    struct jb_error *err);
+
+/*
+ * Asks each box of the NULL-terminated `ids`; what cannot be is printed. *ret_answers: an array, the caller's, of the
+ * answers of those that did it, each with "id". Returns 0, or the exit code when one could not.
+ */
+int jb_cli_ask(const char *config, char **ids, const json_t *request, json_t **ret_answers);
+void jb_cli_print_answers(const json_t *answers);
+
+/* A verb that takes ids and nothing else; owns `request`. */
+int jb_cli_simple(int argc, char **argv, const char *usage, json_t *request);
 
 #endif

@@ -21,6 +21,13 @@ static const struct {
     {"explain", jb_cmd_explain, "say which cores a job would get now and why, or what stands in its way"},
     {"topo", jb_cmd_topo, "draw the machine and who holds its cores"},
     {"validate", jb_cmd_validate, "check job specs"},
+    {"ps", jb_cmd_ps, "list the live boxes"},
+    {"pause", jb_cmd_pause, "freeze a live box"},
+    {"resume", jb_cmd_resume, "let a paused box go on"},
+    {"signal", jb_cmd_signal, "send a signal to a live box"},
+    {"update", jb_cmd_update, "change limits of a live box"},
+    {"cancel", jb_cmd_cancel, "ask a live box to end"},
+    {"show", jb_cmd_show, "what happened to a box"},
     {"sweep", jb_cmd_sweep, "finish boxes whose supervisor died"},
 };
 

@@ -28,6 +28,7 @@
 #include "job/job.h"
 #include "job/streams.h"
 #include "job/supervise.h"
+#include "job/update.h"
 #include "record/journal.h"
 #include "record/record.h"
 
@@ -160,20 +161,6 @@ static int make_plan(const struct jb_job_options *o, const struct jb_machine *ma
     return 0;
 }
 
-static void fill_holding(const struct jb_plan *plan, struct jb_holding *ret)
-{
-    *ret = (struct jb_holding){
-        .id = plan->id,
-        .uid = plan->submitter_uid,
-        .exclusive = plan->grant.exclusive,
-        .cpus = plan->grant.cpus,
-        .held = plan->grant.held,
-        .mems = plan->grant.mems,
-        .memory = plan->reserved_memory ? plan->memory_max : JB_UNSET,
-    };
-    (void)snprintf(ret->name, sizeof(ret->name), "%s", plan->name);
-}
-
 /* Grant, plan and claim are one step for every other jobbox: alloc.lock is held from the look at the ledger
  * on. */
 static int claim(struct attempt *a, const struct jb_machine *machine, const struct jb_image *image,
@@ -193,7 +180,7 @@ static int claim(struct attempt *a, const struct jb_machine *machine, const stru
     if (r == 0 && a->plan->devices && jb_held_format(&a->plan->devices->held, &devices) < 0)
         r = jb_fail_errno(err, ENOMEM, "devices");
     if (r == 0) {
-        fill_holding(a->plan, &holding);
+        jb_update_holding(a->plan, &holding);
         holding.devices = devices;
         r = jb_ledger_claim(dir, &holding, &a->box_fd, &a->lock_fd, err);
         a->claimed = r == 0;
@@ -395,6 +382,15 @@ static void note_failure(struct attempt *a, const char *text)
 /* Runs the built box to its end, and takes out what was asked for. */
 static void run_box(struct attempt *a, int signal_fd, json_t **ret_artifacts, struct jb_error *err)
 {
+    struct jb_updater updater = {
+        .plan = a->plan,
+        .spec = a->o->spec,
+        .site = a->o->site,
+        .state = a->o->state,
+        .cgroup = a->cgroup,
+        .record = a->record,
+        .file_fd = a->file_fd,
+    };
     struct jb_supervise s = {
         .plan = a->plan,
         .box = &a->box,
@@ -404,6 +400,8 @@ static void run_box(struct attempt *a, int signal_fd, json_t **ret_artifacts, st
         .signal_fd = signal_fd,
         .winch_fd = a->plan->tty ? a->o->tty_fd : -1,
         .events = &a->events,
+        .update = jb_update,
+        .update_ctx = &updater,
         .box_fd = a->box_fd,
     };
     uint64_t setup_ns = jb_mono_ns(NULL) - a->begun_ns;

@@ -316,6 +316,15 @@ int jb_ledger_claim(const struct jb_ledger_dir *dir, const struct jb_holding *ho
     return 0;
 }
 
+int jb_ledger_update(const struct jb_ledger_dir *dir, const struct jb_holding *holding, struct jb_error *err)
+{
+    jb_autoslots struct jb_slots slots = {0};
+    int r = jb_slots_read(dir, &slots);
+    int g = r < 0 ? r : jb_slots_find(&slots, &holding->id);
+    r = g < 0 ? g : fill(dir, (size_t)g, holding);
+    return r < 0 ? jb_fail_errno(err, r, "box %s: changing its entry in the ledger", holding->id.text) : 0;
+}
+
 static int remove_trash(const struct jb_ledger_dir *dir, const struct jb_id *id)
 {
     char trash[TRASH_LEN];

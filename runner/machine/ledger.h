@@ -125,6 +125,12 @@ int jb_ledger_claim(const struct jb_ledger_dir *dir, const struct jb_holding *ho
  */
 int jb_ledger_release(const struct jb_ledger_dir *dir, const struct jb_id *id, struct jb_error *err);
 
+/*
+ * Enters what a live box holds from now on in the place of what it held. Call under alloc.lock, as the holder of the
+ * slot's lock. -ENOENT: no slot names the box.
+ */
+int jb_ledger_update(const struct jb_ledger_dir *dir, const struct jb_holding *holding, struct jb_error *err);
+
 /* Boxes whose lock is free: dead ones, to be recovered. Caller frees *ret_ids. Cheap when there is none. */
 int jb_ledger_dead(const struct jb_ledger_dir *dir, struct jb_id **ret_ids, size_t *ret_n,
                    struct jb_error *err);

@@ -140,6 +140,11 @@ int jb_record_draft(const struct jb_plan *plan, const struct jb_origin *origin, 
     return 0;
 }
 
+int jb_record_granted(json_t *record, const struct jb_plan *plan, struct jb_error *err)
+{
+    return jb_json_set(record, "granted", make_granted(plan)) ? 0 : out_of_memory(err);
+}
+
 static json_t *make_namespaces(const struct jb_isolation *got)
 {
     const struct {

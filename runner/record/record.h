@@ -68,6 +68,9 @@ int jb_record_draft(const struct jb_plan *plan, const struct jb_origin *origin, 
 int jb_record_isolation(json_t *record, const struct jb_plan *plan, const struct jb_isolation *isolation,
                         const struct jb_cg_readback *cgroups, struct jb_error *err);
 
+/* The grant and the limits of the plan as they are now, in the place of what the draft says. */
+int jb_record_granted(json_t *record, const struct jb_plan *plan, struct jb_error *err);
+
 /* Completes a draft. `usage` may be NULL. */
 int jb_record_finish(json_t *record, const struct jb_outcome *outcome, const struct jb_cg_usage *usage,
                      struct jb_error *err);
