@@ -16,6 +16,8 @@
 #include "base/fd.h"
 #include "base/json.h"
 #include "base/str.h"
+#include "job/control.h"
+#include "job/events.h"
 #include "record/record.h"
 
 #define BOX_FILE     "box.jsonl"
@@ -218,7 +220,9 @@ void jb_boxdir_found_free(struct jb_boxdir_found *found)
 
 void jb_boxdir_end(int box_fd)
 {
-    (void)unlinkat(box_fd, BOX_FILE, 0); /* where it stays, it goes with the folder */
+    static const char *const names[] = {JB_CONTROL_NAME, JB_EVENTS_NAME, BOX_FILE};
+    for (size_t i = 0; i < JB_ARRAY_LEN(names); i++)
+        (void)unlinkat(box_fd, names[i], 0); /* where it stays, it goes with the folder */
 }
 
 int jb_boxdir_remove_scratch(int state_fd, const struct jb_id *id, struct jb_error *err)

@@ -20,14 +20,13 @@
 #include "base/str.h"
 #include "base/units.h"
 
-#define SOCKET_NAME "control"
-#define SIGNAL_MAX  64
+#define SIGNAL_MAX 64
 
 /* A path of the runtime directory may be longer than a socket's address: the folder is named by its descriptor. */
 static struct sockaddr_un address(int dirfd)
 {
     struct sockaddr_un a = {.sun_family = AF_UNIX};
-    (void)snprintf(a.sun_path, sizeof(a.sun_path), "/proc/self/fd/%d/" SOCKET_NAME, dirfd);
+    (void)snprintf(a.sun_path, sizeof(a.sun_path), "/proc/self/fd/%d/" JB_CONTROL_NAME, dirfd);
     return a;
 }
 

@@ -28,6 +28,7 @@
 #include "base/error.h"
 #include "base/id.h"
 
+#define JB_CONTROL_NAME   "control"
 #define JB_CONTROL_PEERS  8    /* at once; one more drops the oldest */
 #define JB_CONTROL_PACKET 8192 /* bytes of a request or an answer */
 

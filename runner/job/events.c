@@ -17,11 +17,10 @@
 #include "base/fd.h"
 #include "base/units.h"
 
-#define EVENTS_FILE "events.jsonl"
-#define EVENTS_DIR  "events"
-#define LINE_MAX_   2048
-#define BOX_MAX     (16U << 20)
-#define HEAD        "{\"id\":\""
+#define EVENTS_DIR "events"
+#define LINE_MAX_  2048
+#define BOX_MAX    (16U << 20)
+#define HEAD       "{\"id\":\""
 
 struct jb_stamp jb_events_add(struct jb_events *e, uint64_t mono_ns, const char *event, const char *members,
                               ...)
@@ -90,10 +89,11 @@ int jb_events_flush(struct jb_events *e, struct jb_error *err)
     if (!e || e->box_fd < 0 || e->flushed == e->text.len)
         return 0;
     if (e->fd < 0)
-        e->fd = openat(e->box_fd, EVENTS_FILE, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
+        e->fd =
+            openat(e->box_fd, JB_EVENTS_NAME, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
     int r = e->fd < 0 ? -errno : append(e->fd, e->text.data + e->flushed, e->text.len - e->flushed);
     if (r < 0)
-        return jb_fail_errno(err, r, "writing " EVENTS_FILE " of the box");
+        return jb_fail_errno(err, r, "writing " JB_EVENTS_NAME " of the box");
     e->flushed = e->text.len;
     return 0;
 }
@@ -157,9 +157,9 @@ int jb_events_recover(const struct jb_id *id, int box_fd, int state_fd, const ch
     jb_autofree char *text = NULL;
     size_t len = 0;
     e.id = *id;
-    int r = jb_read_at(box_fd, EVENTS_FILE, BOX_MAX, &text, &len);
+    int r = jb_read_at(box_fd, JB_EVENTS_NAME, BOX_MAX, &text, &len);
     if (r < 0 && r != -ENOENT)
-        return jb_fail_errno(err, r, "reading " EVENTS_FILE " of box %s", id->text);
+        return jb_fail_errno(err, r, "reading " JB_EVENTS_NAME " of box %s", id->text);
     while (len > 0 && text[len - 1] != '\n') /* a line without its end was never written */
         len--;
     for (size_t i = 0; i < len; i++)
@@ -255,7 +255,7 @@ static int take_box(struct finding *f, int dir, const char *name)
     char path[JB_ID_LEN + 32];
     if (!jb_id_valid(name))
         return 0;
-    (void)snprintf(path, sizeof(path), "%s/" EVENTS_FILE, name);
+    (void)snprintf(path, sizeof(path), "%s/" JB_EVENTS_NAME, name);
     return take_file(f, dir, path);
 }
 

@@ -25,7 +25,8 @@
 #include "base/id.h"
 #include "base/str.h"
 
-#define JB_EVENTS_MAX 4096 /* of one box; what comes after is counted, not kept */
+#define JB_EVENTS_NAME "events.jsonl" /* in the box's folder */
+#define JB_EVENTS_MAX  4096           /* of one box; what comes after is counted, not kept */
 
 struct jb_events {
     struct jb_id id;

@@ -28,6 +28,7 @@ void jb_update_holding(const struct jb_plan *plan, struct jb_holding *ret)
         .held = plan->grant.held,
         .mems = plan->grant.mems,
         .memory = plan->reserved_memory ? plan->memory_max : JB_UNSET,
+        .has_devices = plan->devices != NULL,
     };
     (void)snprintf(ret->name, sizeof(ret->name), "%s", plan->name);
 }
