@@ -265,15 +265,17 @@ static int give_edits(const struct giver *g, const struct jb_cdi_edits *edits, s
     return r;
 }
 
-/* What a file says for all its devices, once. */
-static int give_file(const struct giver *g, const struct jb_cdi_file **done, size_t *n_done,
-                     struct jb_error *err)
+/* What a file says for all its devices, once: `done` by its place in the registry. */
+static int give_file(const struct giver *g, bool *done, struct jb_error *err)
 {
-    for (size_t i = 0; i < *n_done; i++)
-        if (done[i] == g->file)
-            return 0;
-    done[(*n_done)++] = g->file;
-    return give_edits(g, &g->file->edits, err);
+    const struct jb_cdi_registry *registry = &g->choice->registry;
+    for (size_t i = 0; i < registry->len; i++) {
+        if (registry->items[i].file != g->file || done[i])
+            continue;
+        done[i] = true;
+        return give_edits(g, &g->file->edits, err);
+    }
+    return 0;
 }
 
 static int give_plain(const struct giver *g, const struct jb_candidate *c, struct jb_error *err)
@@ -294,13 +296,13 @@ static int give_plain(const struct giver *g, const struct jb_candidate *c, struc
     return give_node(&plain, &at, err);
 }
 
-static int give_one(struct giver *g, const struct jb_candidate *c, const struct jb_grant *grant,
-                    const struct jb_cdi_file **done, size_t *n_done, struct jb_error *err)
+static int give_one(struct giver *g, const struct jb_candidate *c, const struct jb_grant *grant, bool *done,
+                    struct jb_error *err)
 {
     struct jb_devices *d = g->into;
     g->name = c->name;
     g->file = c->found.file;
-    int r = g->file ? give_file(g, done, n_done, err) : give_plain(g, c, err);
+    int r = g->file ? give_file(g, done, err) : give_plain(g, c, err);
     if (r == 0 && g->file)
         r = give_edits(g, &c->found.device->edits, err);
     if (r == 0 && jb_held_add(&d->held, c->name, c->held->exclusive, c->held->nodes, c->held->n_nodes) < 0)
@@ -322,12 +324,13 @@ int jb_choice_give(const struct jb_choice *choice, const struct jb_grant *grant,
                    struct jb_error *err)
 {
     struct giver g = {.choice = choice, .into = into};
-    jb_autofree const struct jb_cdi_file **done = calloc(choice->registry.len + 1, sizeof(*done));
-    size_t n_done = 0;
-    int r = done ? 0 : no_memory(err);
+    jb_autofree bool *done = calloc(choice->registry.len + 1, sizeof(*done));
+    if (!done)
+        return no_memory(err);
+    int r = 0;
     for (size_t w = 0; r == 0 && w < choice->n_wishes; w++)
         for (size_t i = 0; r == 0 && i < choice->wishes[w].len; i++)
             if (choice->wishes[w].items[i].chosen)
-                r = give_one(&g, &choice->wishes[w].items[i], grant, done, &n_done, err);
+                r = give_one(&g, &choice->wishes[w].items[i], grant, done, err);
     return r;
 }

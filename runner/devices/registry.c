@@ -18,9 +18,8 @@
 void jb_cdi_registry_free(struct jb_cdi_registry *registry)
 {
     for (size_t i = 0; i < registry->len; i++)
-        jb_cdi_free(registry->files[i]);
-    free(registry->files);
-    free(registry->dir);
+        jb_cdi_free(registry->items[i].file);
+    free(registry->items);
     *registry = (struct jb_cdi_registry){0};
 }
 
@@ -60,18 +59,13 @@ static int broken(const struct jb_diags *diags, struct jb_error *err)
 
 static int keep(struct jb_cdi_registry *registry, struct jb_cdi_file *file, size_t dir)
 {
-    struct jb_cdi_file **files = realloc(registry->files, (registry->len + 1) * sizeof(*files));
-    if (files)
-        registry->files = files;
-    size_t *dirs = realloc(registry->dir, (registry->len + 1) * sizeof(*dirs));
-    if (dirs)
-        registry->dir = dirs;
-    if (!files || !dirs) {
+    struct jb_cdi_source *grown = realloc(registry->items, (registry->len + 1) * sizeof(*grown));
+    if (!grown) {
         jb_cdi_free(file);
         return -ENOMEM;
     }
-    files[registry->len] = file;
-    dirs[registry->len++] = dir;
+    registry->items = grown;
+    grown[registry->len++] = (struct jb_cdi_source){file, dir};
     return 0;
 }
 
@@ -98,7 +92,7 @@ static int load_file(struct jb_cdi_registry *registry, const char *path, size_t 
         jb_diags_free(&diags);
         return r;
     }
-    if (!wanted(kinds, file->kind)) {
+    if (!file || !wanted(kinds, file->kind)) {
         jb_cdi_free(file);
         return 0;
     }
@@ -168,8 +162,8 @@ int jb_cdi_registry_find(const struct jb_cdi_registry *registry, const char *kin
     struct jb_cdi_found found = {0};
     size_t dir = 0;
     for (size_t i = registry->len; i-- > 0;) {
-        const struct jb_cdi_file *file = registry->files[i];
-        if (found.file && registry->dir[i] != dir)
+        const struct jb_cdi_file *file = registry->items[i].file;
+        if (found.file && registry->items[i].dir != dir)
             break;
         const struct jb_cdi_device *device = jb_streq(file->kind, kind) ? in_file(file, name) : NULL;
         if (!device)
@@ -179,7 +173,7 @@ int jb_cdi_registry_find(const struct jb_cdi_registry *registry, const char *kin
                            "%s=%s is defined by %s and by %s, of the same folder; remove one of them", kind,
                            name, file->path, found.file->path);
         found = (struct jb_cdi_found){file, device};
-        dir = registry->dir[i];
+        dir = registry->items[i].dir;
     }
     if (!found.file)
         return jb_fail(err, ENOENT, "%s=%s is not defined", kind, name);
@@ -202,14 +196,14 @@ int jb_cdi_registry_list(const struct jb_cdi_registry *registry, const char *kin
     size_t n = 0;
     size_t all = 0;
     for (size_t i = 0; i < registry->len; i++)
-        all += registry->files[i]->n_devices;
+        all += registry->items[i].file->n_devices;
     list = calloc(all + 1, sizeof(*list));
     if (!list)
         return jb_fail_errno(err, ENOMEM, "%s", kind);
     for (size_t i = 0; i < registry->len; i++) {
-        const struct jb_cdi_file *file = registry->files[i];
+        const struct jb_cdi_file *file = registry->items[i].file;
         for (size_t d = 0; jb_streq(file->kind, kind) && d < file->n_devices; d++) {
-            struct jb_cdi_found found;
+            struct jb_cdi_found found = {0};
             int r = jb_cdi_registry_find(registry, kind, file->devices[d].name, &found, err);
             if (r < 0)
                 return r;

@@ -10,9 +10,13 @@
 
 #include "devices/cdi.h"
 
+struct jb_cdi_source {
+    struct jb_cdi_file *file;
+    size_t dir; /* which folder it came from */
+};
+
 struct jb_cdi_registry {
-    struct jb_cdi_file **files; /* in order of folder, then of name */
-    size_t *dir;                /* which folder each came from */
+    struct jb_cdi_source *items; /* in order of folder, then of name */
     size_t len;
 };
 

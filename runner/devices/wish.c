@@ -367,10 +367,10 @@ static int load_registry(struct jb_choice *choice, struct jb_error *err)
     const struct jb_strv *wanted = &choice->in->spec->resources.devices;
     jb_autostrv struct jb_strv kinds = {0};
     for (size_t i = 0; i < wanted->len; i++) {
-        const char *kind = wanted->items[i][0] == '/' ? NULL : kind_of(&choice->arena, wanted->items[i]);
-        if (wanted->items[i][0] == '/' || (kind && jb_strv_has(&kinds, kind)))
+        if (wanted->items[i][0] == '/')
             continue;
-        if (!kind || jb_strv_add(&kinds, kind) < 0)
+        const char *kind = kind_of(&choice->arena, wanted->items[i]);
+        if (!kind || (!jb_strv_has(&kinds, kind) && jb_strv_add(&kinds, kind) < 0))
             return no_memory(err);
     }
     if (kinds.len == 0)
@@ -388,7 +388,7 @@ int jb_choice_init(const struct jb_devices_input *in, struct jb_choice *ret, str
         choice.wishes = jb_arena_alloc(&choice.arena, (wanted->len + 1) * sizeof(*choice.wishes));
         r = choice.wishes ? 0 : no_memory(err);
     }
-    for (size_t i = 0; r == 0 && i < wanted->len; i++) {
+    for (size_t i = 0; r == 0 && choice.wishes && i < wanted->len; i++) {
         choice.wishes[i].text = wanted->items[i];
         choice.n_wishes = i + 1;
         r = resolve(&choice, &choice.wishes[i], err);
