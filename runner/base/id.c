@@ -34,3 +34,13 @@ bool jb_id_valid(const char *text)
 {
     return strnlen(text, JB_ID_LEN + 1) == JB_ID_LEN && strspn(text, alphabet) == JB_ID_LEN && text[0] <= '7';
 }
+
+uint64_t jb_id_wall_us(const char *text)
+{
+    uint64_t ms = 0;
+    if (!jb_id_valid(text))
+        return 0;
+    for (int i = 0; i < 10; i++)
+        ms = ms << 5 | (uint64_t)(strchr(alphabet, text[i]) - alphabet);
+    return ms * 1000;
+}

@@ -84,6 +84,8 @@ int jb_box_launch(const struct jb_box_parts *parts, struct jb_box *ret, struct j
     int cgroup_fd = parts->cgroup ? jb_cgroup_v2_fd(parts->cgroup) : -1;
     box.pid = clone_box(parts->plan, cgroup_fd, &box.pidfd);
     if (box.pid == 0) {
+        /* or it would never see end of file from a supervisor that died before they were tied together */
+        (void)close(box.control);
         const struct jb_build build = {.parts = parts, .control = theirs};
         jb_build_run(&build);
     }

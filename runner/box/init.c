@@ -208,6 +208,8 @@ static void tell_end(const struct init *in, uint64_t ended_ns)
         .major_faults = (uint64_t)used.ru_majflt,
         .voluntary_switches = (uint64_t)used.ru_nvcsw,
         .involuntary_switches = (uint64_t)used.ru_nivcsw,
+        .read_blocks = (uint64_t)used.ru_inblock,
+        .written_blocks = (uint64_t)used.ru_oublock,
     };
     tell(&msg, -1);
 }

@@ -42,6 +42,7 @@ struct jb_msg {
     /* JB_MSG_ENDED: all processes that the job waited for, and those that init reaped */
     uint64_t user_us, system_us;
     uint64_t minor_faults, major_faults, voluntary_switches, involuntary_switches;
+    uint64_t read_blocks, written_blocks; /* of 512 bytes, from and to disks */
     char text[JB_MSG_TEXT]; /* sent only as far as it is used */
 };
 

@@ -209,6 +209,12 @@ int jb_cgroup_usage(const struct jb_cgroup *cg, struct jb_cg_usage *ret, struct 
 /* The CPU time figures alone; all others JB_UNSET. */
 int jb_cgroup_usage_cpu(const struct jb_cgroup *cg, struct jb_cg_usage *ret, struct jb_error *err);
 void jb_cg_usage_free(struct jb_cg_usage *usage);
+/*
+ * Takes off what was used before: `usage` becomes that of the time since `before` was read, of the same groups. A figure
+ * that `before` lacks stays as it is. A peak
+ * that did not rise since is unknown, for the peak of the time since was lower, and nobody knows how much.
+ */
+void jb_cg_usage_subtract(struct jb_cg_usage *usage, const struct jb_cg_usage *before);
 /* Reads until two readings of CPU time agree (at most `tries`), as needed right after a kill. */
 int jb_cgroup_usage_stable(const struct jb_cgroup *cg, unsigned tries, struct jb_cg_usage *ret,
                            struct jb_error *err);

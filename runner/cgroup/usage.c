@@ -52,6 +52,17 @@ static const struct jb_cg_group *on(const struct jb_cgroup *cg, enum jb_controll
     return cg->of[c] && cg->of[c]->version == version ? cg->of[c] : NULL;
 }
 
+/* v1 says in ticks of 10 ms what was user and system time, and in nanoseconds how much it was: the sum is to be right. */
+static void share_out(struct jb_cg_usage *u)
+{
+    uint64_t total = u->cpu_total_us;
+    if (total == JB_UNSET || u->cpu_user_us == JB_UNSET || u->cpu_system_us == JB_UNSET)
+        return;
+    uint64_t ticks = u->cpu_user_us + u->cpu_system_us;
+    u->cpu_system_us = ticks ? (uint64_t)((double)total * ((double)u->cpu_system_us / (double)ticks)) : 0;
+    u->cpu_user_us = total - u->cpu_system_us;
+}
+
 static int read_cpu_v1(const struct jb_cg_group *g, struct jb_cg_usage *u)
 {
     jb_autofree char *text = NULL;
@@ -65,6 +76,7 @@ static int read_cpu_v1(const struct jb_cg_group *g, struct jb_cg_usage *u)
     uint64_t sys = keyed(text, "system");
     u->cpu_user_us = user == JB_UNSET ? JB_UNSET : user * tick_us;
     u->cpu_system_us = sys == JB_UNSET ? JB_UNSET : sys * tick_us;
+    share_out(u);
     return r;
 }
 
@@ -146,46 +158,6 @@ static void add_to(uint64_t *sum, const char *digits)
     *sum = (*sum == JB_UNSET ? 0 : *sum) + value;
 }
 
-/* "8:0 Read 4096" lines summed over devices; false when the text has no line of a device. */
-static bool sum_v1(const char *text, uint64_t *ret_read, uint64_t *ret_write)
-{
-    static const char read_word[] = " Read ";
-    static const char write_word[] = " Write ";
-    bool any = false;
-    for (const char *line = text; line && *line;) {
-        const char *end = strchrnul(line, '\n');
-        const char *rd = memmem(line, (size_t)(end - line), read_word, sizeof(read_word) - 1);
-        const char *wr = memmem(line, (size_t)(end - line), write_word, sizeof(write_word) - 1);
-        if (rd)
-            add_to(ret_read, rd + sizeof(read_word) - 1);
-        if (wr)
-            add_to(ret_write, wr + sizeof(write_word) - 1);
-        any = any || rd || wr;
-        line = *end ? end + 1 : end;
-    }
-    return any;
-}
-
-/* A box without a line has done no I/O, unless the kernel counts for nobody: then it is not known. */
-static int read_io_v1_pair(const struct jb_cg_group *g, const char *recursive, const char *plain,
-                           uint64_t *ret_read, uint64_t *ret_write)
-{
-    jb_autofree char *text = NULL;
-    const char *file = recursive;
-    int r = read_text(g, file, &text);
-    if (r == 0 && !text) {
-        file = plain;
-        r = read_text(g, file, &text);
-    }
-    if (r < 0 || !text || sum_v1(text, ret_read, ret_write))
-        return r;
-    jb_autofree char *parent = NULL;
-    uint64_t ignored = 0;
-    if (jb_kread_all(&g->parent, file, &parent) == 0 && sum_v1(parent, &ignored, &ignored))
-        *ret_read = *ret_write = 0;
-    return 0;
-}
-
 static int read_io_v2(const struct jb_cg_group *g, struct jb_cg_usage *u)
 {
     jb_autofree char *text = NULL;
@@ -210,16 +182,13 @@ static int read_io_v2(const struct jb_cg_group *g, struct jb_cg_usage *u)
     return 0;
 }
 
+/*
+ * v1 has nothing that could be said: it counts neither what is written back later, which is most, nor disks on which
+ * nobody ever set a limit.
+ */
 static int read_io(const struct jb_cgroup *cg, struct jb_cg_usage *u)
 {
-    const struct jb_cg_group *g = on(cg, JB_CTL_IO, 1);
-    if (!g)
-        return read_io_v2(on(cg, JB_CTL_IO, 2), u);
-    int r = read_io_v1_pair(g, "blkio.throttle.io_service_bytes_recursive", "blkio.throttle.io_service_bytes",
-                            &u->read_bytes, &u->written_bytes);
-    return r < 0 ? r
-                 : read_io_v1_pair(g, "blkio.throttle.io_serviced_recursive", "blkio.throttle.io_serviced",
-                                   &u->read_ops, &u->write_ops);
+    return read_io_v2(on(cg, JB_CTL_IO, 2), u);
 }
 
 /* "some avg10=0.00 ... total=123" */
@@ -263,6 +232,51 @@ void jb_cg_usage_free(struct jb_cg_usage *usage)
     free(usage->cpu_per_cpu_ns);
     usage->cpu_per_cpu_ns = NULL;
     usage->n_per_cpu = 0;
+}
+
+static void subtract(uint64_t *figure, uint64_t before)
+{
+    if (*figure != JB_UNSET && before != JB_UNSET)
+        *figure -= before < *figure ? before : *figure;
+}
+
+static void subtract_peak(uint64_t *peak, uint64_t before)
+{
+    if (before != JB_UNSET && *peak != JB_UNSET && *peak <= before)
+        *peak = JB_UNSET;
+}
+
+void jb_cg_usage_subtract(struct jb_cg_usage *usage, const struct jb_cg_usage *before)
+{
+    const struct {
+        uint64_t *figure;
+        uint64_t before;
+    } sums[] = {
+        {&usage->cpu_user_us, before->cpu_user_us},
+        {&usage->cpu_system_us, before->cpu_system_us},
+        {&usage->cpu_total_us, before->cpu_total_us},
+        {&usage->throttled_us, before->throttled_us},
+        {&usage->nr_throttled, before->nr_throttled},
+        {&usage->oom_kills, before->oom_kills},
+        {&usage->pids_max_hits, before->pids_max_hits},
+        {&usage->read_bytes, before->read_bytes},
+        {&usage->written_bytes, before->written_bytes},
+        {&usage->read_ops, before->read_ops},
+        {&usage->write_ops, before->write_ops},
+        {&usage->psi_cpu_some_us, before->psi_cpu_some_us},
+        {&usage->psi_memory_some_us, before->psi_memory_some_us},
+        {&usage->psi_memory_full_us, before->psi_memory_full_us},
+        {&usage->psi_io_some_us, before->psi_io_some_us},
+        {&usage->psi_io_full_us, before->psi_io_full_us},
+    };
+    for (size_t i = 0; i < JB_ARRAY_LEN(sums); i++)
+        subtract(sums[i].figure, sums[i].before);
+    for (size_t i = 0; i < usage->n_per_cpu && i < before->n_per_cpu; i++)
+        subtract(&usage->cpu_per_cpu_ns[i], before->cpu_per_cpu_ns[i]);
+    subtract_peak(&usage->memory_peak, before->memory_peak);
+    subtract_peak(&usage->memory_peak_anon, before->memory_peak_anon);
+    subtract_peak(&usage->swap_peak, before->swap_peak);
+    subtract_peak(&usage->pids_peak, before->pids_peak);
 }
 
 static const struct {

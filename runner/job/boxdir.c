@@ -20,7 +20,7 @@
 #include "job/events.h"
 #include "record/record.h"
 
-#define BOX_FILE     "box.jsonl"
+#define BOX_FILE     JB_BOX_FILE
 #define BOX_FILE_MAX (8U << 20)
 
 static json_t *make_recovery(const struct jb_plan *plan)
@@ -78,12 +78,15 @@ static int append(int fd, const struct jb_buf *buf, struct jb_error *err)
     return jb_fail_errno(err, saved, "writing " BOX_FILE " of the box");
 }
 
-int jb_boxdir_begin(int box_fd, const struct jb_plan *plan, int *ret_fd, struct jb_error *err)
+int jb_boxdir_begin(int box_fd, const struct jb_plan *plan, int *ret_fd, struct jb_buf *ret_line,
+                    struct jb_error *err)
 {
     jb_autobuf struct jb_buf buf = {0};
     json_t *recovery = make_recovery(plan);
     int r = recovery ? add_line(&buf, "plan", recovery, err) : jb_fail_errno(err, ENOMEM, BOX_FILE);
     json_decref(recovery);
+    if (r == 0 && jb_buf_add(ret_line, buf.data, buf.len) < 0)
+        r = jb_fail_errno(err, ENOMEM, BOX_FILE);
     if (r < 0)
         return r;
     jb_autoclose int fd =
@@ -99,14 +102,23 @@ int jb_boxdir_begin(int box_fd, const struct jb_plan *plan, int *ret_fd, struct 
 }
 
 /* The line is JSON already: it is wrapped, not parsed. */
+static int wrap_line(const char *key, const char *line, size_t len, struct jb_buf *ret)
+{
+    int r = jb_buf_printf(ret, "{\"%s\":", key);
+    if (r == 0)
+        r = jb_buf_add(ret, line, len > 0 && line[len - 1] == '\n' ? len - 1 : len);
+    return r < 0 ? r : jb_buf_puts(ret, "}\n");
+}
+
+int jb_boxdir_record_line(const char *line, size_t len, struct jb_buf *ret)
+{
+    return wrap_line("record", line, len, ret);
+}
+
 static int save(int fd, const char *key, const char *line, size_t len, struct jb_error *err)
 {
     jb_autobuf struct jb_buf buf = {0};
-    int r = jb_buf_printf(&buf, "{\"%s\":", key);
-    if (r == 0)
-        r = jb_buf_add(&buf, line, len > 0 && line[len - 1] == '\n' ? len - 1 : len);
-    if (r == 0)
-        r = jb_buf_puts(&buf, "}\n");
+    int r = wrap_line(key, line, len, &buf);
     return r < 0 ? jb_fail_errno(err, r, BOX_FILE) : append(fd, &buf, err);
 }
 
@@ -126,54 +138,117 @@ static char *copy_text(const json_t *object, const char *key)
     return text ? strdup(text) : NULL;
 }
 
-static int read_groups(const json_t *recovery, struct jb_boxdir_found *found)
+static int read_group(const json_t *group, struct jb_cg_layout *layout, struct jb_cg_plan *plan)
+{
+    json_int_t c = json_integer_value(json_object_get(group, "controller"));
+    json_int_t version = json_integer_value(json_object_get(group, "version"));
+    if (!json_is_object(group) || c < 0 || c >= JB_CTL_MAX || (version != 1 && version != 2))
+        return -EBADMSG;
+    struct jb_cg_controller *ctl = &layout->ctl[c];
+    free(ctl->mount);
+    free(ctl->own);
+    ctl->version = (int)version;
+    ctl->mount = copy_text(group, "mount");
+    ctl->own = copy_text(group, "own");
+    ctl->writable = true;
+    plan->use[c] = true;
+    return ctl->mount && ctl->own ? 0 : -EBADMSG;
+}
+
+static int read_plan(const json_t *recovery, struct jb_boxdir_found *found)
 {
     size_t i;
     json_t *group;
-    found->scratch_on_disk = json_is_true(json_object_get(recovery, "scratch_on_disk"));
-    found->cgroups.unified_only = json_is_true(json_object_get(recovery, "unified_only"));
-    found->cgroup.name = copy_text(recovery, "name");
-    found->cgroup.parent = copy_text(recovery, "parent");
+    struct jb_cg_layout layout = {.unified_only = json_is_true(json_object_get(recovery, "unified_only"))};
+    struct jb_cg_plan plan = {.name = copy_text(recovery, "name"), .parent = copy_text(recovery, "parent")};
+    int r = plan.name ? 0 : -EBADMSG;
     json_array_foreach(json_object_get(recovery, "cgroups"), i, group)
     {
-        json_int_t c = json_integer_value(json_object_get(group, "controller"));
-        if (c < 0 || c >= JB_CTL_MAX)
-            return -EBADMSG;
-        struct jb_cg_controller *ctl = &found->cgroups.ctl[c];
-        free(ctl->mount);
-        free(ctl->own);
-        ctl->version = (int)json_integer_value(json_object_get(group, "version"));
-        ctl->mount = copy_text(group, "mount");
-        ctl->own = copy_text(group, "own");
-        ctl->writable = true;
-        found->cgroup.use[c] = true;
-        if (!ctl->mount || !ctl->own)
-            return -EBADMSG;
+        if (r == 0)
+            r = read_group(group, &layout, &plan);
     }
-    return found->cgroup.name ? 0 : -EBADMSG;
+    if (r < 0 || found->planned) {
+        jb_cg_layout_free(&layout);
+        jb_cg_plan_free(&plan);
+        return r;
+    }
+    found->cgroups = layout;
+    found->cgroup = plan;
+    found->scratch_on_disk = json_is_true(json_object_get(recovery, "scratch_on_disk"));
+    found->planned = true;
+    return 0;
 }
 
-static int read_line(const char *line, size_t len, struct jb_boxdir_found *found, struct jb_error *err)
+/* Why the line counts for nothing; NULL: it counts. */
+static const char *read_line(const char *line, size_t len, struct jb_boxdir_found *found, json_error_t *bad)
 {
-    json_error_t bad;
-    json_t *object = json_loadb(line, len, JSON_REJECT_DUPLICATES, &bad);
+    json_t *object = json_loadb(line, len, JSON_REJECT_DUPLICATES, bad);
     if (!object)
-        return jb_fail(err, EBADMSG, BOX_FILE " of a box: %s", bad.text);
+        return bad->text;
     const json_t *plan = json_object_get(object, "plan");
     json_t *record = json_object_get(object, "record");
     json_t *finished = json_object_get(object, "finished");
-    int r = plan ? read_groups(plan, found) : 0;
-    found->planned |= plan != NULL;
-    if (r < 0)
-        (void)jb_fail(err, EBADMSG, BOX_FILE " of a box: its plan makes no sense");
-    found->finished |= finished != NULL;
-    record = finished ? finished : record;
-    if (record) {
+    const char *why = NULL;
+    if (plan && read_plan(plan, found) < 0)
+        why = "its plan makes no sense";
+    if (finished)
+        record = finished;
+    if (record && !json_is_object(record))
+        why = "its record is none";
+    if (!plan && !record)
+        why = "it is neither plan nor record";
+    if (!why && record) {
+        found->finished |= finished != NULL;
         json_decref(found->record);
         found->record = json_incref(record);
     }
     json_decref(object);
-    return r;
+    return why;
+}
+
+static void read_lines(const char *text, struct jb_boxdir_found *found)
+{
+    const char *end;
+    unsigned number = 1;
+    for (const char *line = text; (end = strchr(line, '\n')); line = end + 1, number++) {
+        json_error_t bad;
+        const char *why = read_line(line, (size_t)(end - line), found, &bad);
+        if (why && !found->damage[0])
+            (void)snprintf(found->damage, sizeof(found->damage), "line %u of " BOX_FILE ": %s", number, why);
+    }
+}
+
+void jb_boxdir_learn(const char *lines, struct jb_boxdir_found *found)
+{
+    struct jb_boxdir_found other = {.fd = -1};
+    read_lines(lines, &other);
+    if (!found->record)
+        found->record = json_incref(other.record);
+    if (!found->planned && other.planned) {
+        found->cgroups = other.cgroups;
+        found->cgroup = other.cgroup;
+        found->scratch_on_disk = other.scratch_on_disk;
+        found->planned = true;
+        other.cgroups = (struct jb_cg_layout){0};
+        other.cgroup = (struct jb_cg_plan){0};
+    }
+    jb_boxdir_found_free(&other);
+}
+
+/* What somebody else could have written is not what our supervisor wrote. */
+static int check_owner(int fd, bool folder, struct jb_error *err)
+{
+    struct stat st;
+    if (fstat(fd, &st) < 0)
+        return jb_fail_errno(err, errno, "%s", folder ? "its folder" : BOX_FILE);
+    bool right_kind = folder ? S_ISDIR(st.st_mode) : S_ISREG(st.st_mode) && st.st_nlink == 1;
+    if (right_kind && st.st_uid == geteuid() && !(st.st_mode & 022))
+        return 0;
+    return jb_fail(
+        err, EPERM,
+        "its %s was not made by jobbox (owner, mode or kind are wrong), so nothing of it is believed "
+        "and it is left alone: remove the folder",
+        folder ? "folder" : BOX_FILE);
 }
 
 int jb_boxdir_load(int box_fd, struct jb_boxdir_found *ret, struct jb_error *err)
@@ -181,20 +256,22 @@ int jb_boxdir_load(int box_fd, struct jb_boxdir_found *ret, struct jb_error *err
     struct jb_boxdir_found found = {.fd = -1};
     jb_autofree char *text = NULL;
     size_t len = 0;
-    found.fd = jb_open_at(box_fd, BOX_FILE, O_RDWR | O_APPEND | O_NOFOLLOW, 0, JB_WALK_STRICT);
+    int r = check_owner(box_fd, true, err);
+    if (r < 0)
+        return r;
+    found.fd = jb_open_at(box_fd, BOX_FILE, O_RDWR | O_APPEND | O_NOFOLLOW | O_NONBLOCK, 0, JB_WALK_STRICT);
     if (found.fd == -ENOENT) {
         found.fd = -1;
         *ret = found;
         return 0;
     }
-    int r = found.fd < 0 ? found.fd : jb_read_fd(found.fd, BOX_FILE_MAX, &text, &len);
-    if (r < 0) {
-        jb_boxdir_found_free(&found);
-        return jb_fail_errno(err, r, "reading " BOX_FILE " of a box");
-    }
-    const char *end;
-    for (const char *line = text; r == 0 && (end = strchr(line, '\n')); line = end + 1)
-        r = read_line(line, (size_t)(end - line), &found, err);
+    if (found.fd < 0)
+        return jb_fail_errno(err, found.fd, "reading " BOX_FILE " of a box");
+    r = check_owner(found.fd, false, err);
+    if (r == 0 && (r = jb_read_fd(found.fd, BOX_FILE_MAX, &text, &len)) < 0)
+        r = jb_fail_errno(err, r, "reading " BOX_FILE " of a box");
+    if (r == 0)
+        read_lines(text, &found);
     /* whoever died in the middle of a write left a line without an end; ours must not become part of it */
     size_t whole = len;
     while (whole > 0 && text[whole - 1] != '\n')

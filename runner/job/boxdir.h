@@ -16,11 +16,17 @@
 
 #include <jansson.h>
 
+#include "base/str.h"
 #include "cgroup/cgroup.h"
 #include "plan/plan.h"
 
-/* Makes box.jsonl with the plan's line. *ret_fd: for the others, the caller's. */
-int jb_boxdir_begin(int box_fd, const struct jb_plan *plan, int *ret_fd, struct jb_error *err);
+#define JB_BOX_FILE "box.jsonl"
+
+/* Makes box.jsonl with the plan's line, which is appended to `ret_line` too. *ret_fd: for the others, the caller's. */
+int jb_boxdir_begin(int box_fd, const struct jb_plan *plan, int *ret_fd, struct jb_buf *ret_line,
+                    struct jb_error *err);
+/* {"record": ...} as a line, from the record as jb_record_line gives it; appended to `ret`. -ENOMEM. */
+int jb_boxdir_record_line(const char *line, size_t len, struct jb_buf *ret);
 /* `line`: the record as jb_record_line gives it. */
 int jb_boxdir_save_record(int fd, const char *line, size_t len, struct jb_error *err);
 int jb_boxdir_save_finished(int fd, const char *line, size_t len, struct jb_error *err);
@@ -34,8 +40,13 @@ struct jb_boxdir_found {
     struct jb_cg_layout cgroups; /* as they were for the supervisor: the finder may sit elsewhere */
     struct jb_cg_plan cgroup;
     bool scratch_on_disk;
+    /* the first line that is whole and makes no sense all the same, and why; "": none. Such lines count for nothing */
+    char damage[200];
 };
+/* -EPERM when the folder or the file is not our own: nothing of it is believed then. */
 int jb_boxdir_load(int box_fd, struct jb_boxdir_found *ret, struct jb_error *err);
+/* The same from lines that were kept elsewhere: adds to `found` what it does not know yet. */
+void jb_boxdir_learn(const char *lines, struct jb_boxdir_found *found);
 void jb_boxdir_found_free(struct jb_boxdir_found *found);
 
 /* The record is in the journal: the file goes, and with it what recovery would act on. */

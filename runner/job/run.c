@@ -26,6 +26,7 @@
 #include "job/boxdir.h"
 #include "job/events.h"
 #include "job/job.h"
+#include "job/notes.h"
 #include "job/streams.h"
 #include "job/supervise.h"
 #include "job/update.h"
@@ -43,6 +44,8 @@ struct attempt {
     struct jb_host host;
     struct jb_plan *plan;
     int box_fd, lock_fd, file_fd; /* directory, ledger slot, box.jsonl */
+    struct jb_buf plan_line;      /* how box.jsonl begins */
+    struct jb_note note;          /* the same in the state directory */
     char *box_dir;
     struct jb_cgroup *cgroup;
     struct jb_box box;
@@ -229,7 +232,7 @@ static int prepare(struct attempt *a, enum jb_job_failure *ret_failure, struct j
     a->box_dir = jb_asprintf("%s/boxes/%s", a->o->state->runtime_dir, a->id.text);
     if (!a->box_dir)
         return jb_fail_errno(err, ENOMEM, "box");
-    return jb_boxdir_begin(a->box_fd, a->plan, &a->file_fd, err);
+    return jb_boxdir_begin(a->box_fd, a->plan, &a->file_fd, &a->plan_line, err);
 }
 
 static int make_scratch_dir(const struct attempt *a, struct jb_error *err)
@@ -243,12 +246,35 @@ static int make_scratch_dir(const struct attempt *a, struct jb_error *err)
     return r < 0 ? jb_fail_errno(err, r, "making scratch/%s", a->id.text) : 0;
 }
 
-static int save_record(const struct attempt *a, struct jb_error *err)
+/* What a restart of the host would leave. Without it the job runs all the same, and its record says so. */
+static int note(struct attempt *a, const char *line, size_t len, struct jb_error *err)
+{
+    struct jb_error why = {0};
+    jb_autobuf struct jb_buf lines = {0};
+    bool first = a->note.fd < 0;
+    int cpu = jb_cpus_next(&a->plan->grant.cpus, 0);
+    int r = first ? jb_buf_add(&lines, a->plan_line.data, a->plan_line.len) : 0;
+    if (r == 0)
+        r = jb_boxdir_record_line(line, len, &lines);
+    if (r < 0)
+        return jb_fail_errno(err, r, "record");
+    if (!first)
+        jb_note_add(&a->note, lines.data, lines.len);
+    else if (jb_note_begin(a->o->state->state_fd, cpu < 0 ? 0 : (size_t)cpu, lines.data, lines.len, &a->note,
+                           &why) < 0)
+        r = jb_record_warn(a->record, err, "%s; a restart of the host would have left no record", why.text);
+    return r;
+}
+
+static int save_record(struct attempt *a, struct jb_error *err)
 {
     jb_autofree char *line = NULL;
     size_t len;
     int r = jb_record_line(a->record, &line, &len, err);
-    return r < 0 ? r : jb_boxdir_save_record(a->file_fd, line, len, err);
+    if (r == 0)
+        r = jb_boxdir_save_record(a->file_fd, line, len, err);
+    JB_CRASH_POINT(record_saved);
+    return r < 0 ? r : note(a, line, len, err);
 }
 
 /* From here on the attempt has a record, whatever dies. */
@@ -439,22 +465,6 @@ static void dismiss(struct attempt *a)
         (void)jb_box_tell(&a->box, &quit);
 }
 
-/* What building the box cost before GO is not the job's. */
-static void subtract(uint64_t *figure, uint64_t before)
-{
-    if (*figure != JB_UNSET && before != JB_UNSET)
-        *figure -= before < *figure ? before : *figure;
-}
-
-static void subtract_setup(struct jb_cg_usage *usage, const struct jb_cg_usage *before)
-{
-    subtract(&usage->cpu_user_us, before->cpu_user_us);
-    subtract(&usage->cpu_system_us, before->cpu_system_us);
-    subtract(&usage->cpu_total_us, before->cpu_total_us);
-    for (size_t i = 0; i < usage->n_per_cpu && i < before->n_per_cpu; i++)
-        subtract(&usage->cpu_per_cpu_ns[i], before->cpu_per_cpu_ns[i]);
-}
-
 /* Usage is read when all are dead and before anything is taken away. */
 static int read_usage(struct attempt *a, struct jb_cg_usage *ret)
 {
@@ -466,7 +476,7 @@ static int read_usage(struct attempt *a, struct jb_cg_usage *ret)
     int r = a->outcome.has_rusage ? jb_cgroup_usage(a->cgroup, ret, NULL)
                                   : jb_cgroup_usage_stable(a->cgroup, 10, ret, NULL);
     if (r == 0 && a->has_before)
-        subtract_setup(ret, &a->before);
+        jb_cg_usage_subtract(ret, &a->before); /* what building the box cost before GO is not the job's */
     return r;
 }
 
@@ -544,6 +554,7 @@ static int conclude(struct attempt *a, struct jb_error *warning, struct jb_error
         return r < 0 ? r : left; /* the box's directory stays, with its record: the next start tries again */
     (void)jb_sinks_emit(a->o->site, a->record, warning);
     JB_CRASH_POINT(sinks_served);
+    jb_note_forget(&a->note);
     jb_boxdir_end(a->box_fd);
     return jb_ledger_release(&a->o->state->ledger, &a->id, err);
 }
@@ -562,6 +573,8 @@ static void attempt_free(struct attempt *a)
     jb_cgroup_free(a->cgroup);
     if (a->has_before)
         jb_cg_usage_free(&a->before);
+    jb_note_close(&a->note);
+    jb_buf_free(&a->plan_line);
     jb_close(&a->box_fd);
     jb_close(&a->file_fd);
     jb_close(&a->lock_fd);
@@ -581,6 +594,7 @@ int jb_job_run(const struct jb_job_options *options, json_t **ret_record, enum j
                         .box_fd = -1,
                         .lock_fd = -1,
                         .file_fd = -1,
+                        .note = JB_NOTE_INIT,
                         .box = JB_BOX_INIT,
                         .events = JB_EVENTS_INIT};
     struct jb_error failure = {0};

@@ -5,6 +5,7 @@
  */
 #include "record/journal.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -17,6 +18,8 @@
 #include "base/clock.h"
 #include "base/crashpoint.h"
 #include "base/fd.h"
+#include "base/id.h"
+#include "base/str.h"
 #include "base/units.h"
 #include "record/record.h"
 
@@ -144,22 +147,35 @@ static int file_has(int fd, const char *id)
     return found;
 }
 
+static bool is_month(const char *name)
+{
+    return strlen(name) == strlen("2026-01.jsonl") && strspn(name, "0123456789") == 4 && name[4] == '-' &&
+           strspn(name + 5, "0123456789") == 2 && jb_streq(name + 7, ".jsonl");
+}
+
+static int month_has(int dir, const char *name, const char *id)
+{
+    jb_autoclose int fd = jb_open_at(dir, name, O_RDONLY, 0, JB_WALK_STRICT);
+    return fd == -ENOENT ? 0 : fd < 0 ? fd : file_has(fd, id);
+}
+
 int jb_journal_has(int state_fd, const char *id, struct jb_error *err)
 {
-    uint64_t now = jb_wall_us(NULL);
-    for (unsigned back = 0; back < 2; back++) {
-        char name[32];
-        jb_autoclose int fd = -1;
-        month_name(now, back, name, sizeof(name));
-        int r = open_journal(state_fd, name, O_RDONLY, &fd);
-        if (r == -ENOENT)
-            continue;
-        if (r == 0)
-            r = file_has(fd, id);
-        if (r < 0)
-            return jb_fail_errno(err, r, "reading journal/%s", name);
-        if (r)
-            return 1;
-    }
-    return 0;
+    char first[32];
+    char made[32];
+    month_name(jb_wall_us(NULL), 1, first, sizeof(first));
+    month_name(jb_id_wall_us(id), 0, made, sizeof(made));
+    jb_autoclose int fd = jb_open_at(state_fd, "journal", O_RDONLY | O_DIRECTORY, 0, JB_WALK_STRICT);
+    if (fd == -ENOENT)
+        return 0;
+    int list = fd < 0 ? fd : fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    jb_autodir DIR *dir = list < 0 ? NULL : fdopendir(list);
+    if (!dir)
+        return jb_fail_errno(err, fd < 0 ? fd : errno, "reading journal");
+    int r = 0;
+    for (struct dirent *e; r == 0 && (e = readdir(dir));)
+        if (is_month(e->d_name) && (strcmp(e->d_name, first) >= 0 || strcmp(e->d_name, made) >= 0) &&
+            (r = month_has(fd, e->d_name, id)) < 0)
+            return jb_fail_errno(err, r, "reading journal/%s", e->d_name);
+    return r;
 }

@@ -30,7 +30,10 @@ int jb_journal_write(int state_fd, enum jb_sync sync, const char *line, size_t l
                      struct jb_error *err);
 int jb_journal_sync(int fd, enum jb_sync sync, struct jb_error *err);
 
-/* 1 when a record with this id is in the journal of this month or the one before, 0 when not. */
+/*
+ * 1 when a record with this id is in the journal, 0 when not. Looked at are the months from that of the id, or from the
+ * last one if that is earlier, on to the latest there is: the wall clock may have jumped since the record was written.
+ */
 int jb_journal_has(int state_fd, const char *id, struct jb_error *err);
 
 /*

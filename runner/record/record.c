@@ -7,12 +7,16 @@
 
 #include <errno.h>
 #include <sched.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/json.h"
+
+#define CHECK_SLACK_US 5000 /* readings are not taken at one moment, and split by ticks on some kernels */
 
 static const char *const reason_names[] = {
     [JB_END_COMPLETED] = "completed",
@@ -131,7 +135,7 @@ int jb_record_draft(const struct jb_plan *plan, const struct jb_origin *origin, 
               jb_json_set(record, "granted", make_granted(plan)) &&
               jb_json_set(record, "used", json_null()) && jb_json_set(record, "end", json_null()) &&
               jb_json_set(record, "isolation", json_null()) && jb_json_set(record, "output", json_null()) &&
-              jb_json_set(record, "artifacts", json_array());
+              jb_json_set(record, "artifacts", json_array()) && jb_json_set(record, "warnings", json_array());
     if (!ok) {
         json_decref(record);
         return out_of_memory(err);
@@ -326,6 +330,20 @@ static json_t *make_net(const json_t *record)
     return json_pack("{s:i, s:i}", "rx_bytes", 0, "tx_bytes", 0);
 }
 
+/* A kernel that does not count for single processes says 0 to all of them. */
+static bool processes_are_counted(void)
+{
+    return access("/proc/self/io", F_OK) == 0;
+}
+
+/* Where no group counts, what the job's processes did is the next best. */
+static uint64_t disk_bytes(uint64_t of_group, uint64_t blocks)
+{
+    if (of_group != JB_UNSET || blocks == JB_UNSET)
+        return of_group;
+    return blocks > 0 || processes_are_counted() ? blocks * 512 : JB_UNSET;
+}
+
 static json_t *make_used(const json_t *record, const struct jb_outcome *out, const struct jb_cg_usage *u)
 {
     const struct jb_msg *ru = out->has_rusage ? &out->rusage : NULL;
@@ -343,8 +361,8 @@ static json_t *make_used(const json_t *record, const struct jb_outcome *out, con
         {"oom_kills", u ? u->oom_kills : JB_UNSET},
         {"pids_peak", u ? u->pids_peak : JB_UNSET},
         {"pids_limit_hits", u ? u->pids_max_hits : JB_UNSET},
-        {"read_bytes", u ? u->read_bytes : JB_UNSET},
-        {"written_bytes", u ? u->written_bytes : JB_UNSET},
+        {"read_bytes", disk_bytes(u ? u->read_bytes : JB_UNSET, ru ? ru->read_blocks : JB_UNSET)},
+        {"written_bytes", disk_bytes(u ? u->written_bytes : JB_UNSET, ru ? ru->written_blocks : JB_UNSET)},
         {"read_ops", u ? u->read_ops : JB_UNSET},
         {"write_ops", u ? u->write_ops : JB_UNSET},
         {"scratch_end_bytes", out->scratch_used},
@@ -385,6 +403,26 @@ static json_t *make_end(const struct jb_outcome *out)
     return NULL;
 }
 
+/*
+ * The kernel counts twice: in the groups, and for processes that are waited for. The groups' figure has everything that the
+ * other has, and the processes that nobody waits for. If it is smaller, something ran outside of the groups.
+ */
+static int cross_check(json_t *record, const struct jb_outcome *out, const struct jb_cg_usage *u,
+                       struct jb_error *err)
+{
+    if (!out->has_rusage || !u || u->cpu_total_us == JB_UNSET)
+        return 0;
+    uint64_t reaped = out->rusage.user_us + out->rusage.system_us;
+    uint64_t slack = reaped / 50 > CHECK_SLACK_US ? reaped / 50 : CHECK_SLACK_US;
+    if (reaped <= u->cpu_total_us + slack)
+        return 0;
+    return jb_record_warn(
+        record, err,
+        "CPU time: the groups have counted %.6f s, and the processes that were waited for %.6f s; "
+        "used.cpu_user_s and cpu_system_s are the former, and too low",
+        (double)u->cpu_total_us / 1e6, (double)reaped / 1e6);
+}
+
 int jb_record_finish(json_t *record, const struct jb_outcome *outcome, const struct jb_cg_usage *usage,
                      struct jb_error *err)
 {
@@ -402,7 +440,23 @@ int jb_record_finish(json_t *record, const struct jb_outcome *outcome, const str
               jb_json_set(times, "ended", jb_json_time(outcome->ended_us));
     if (ok && outcome->artifacts)
         ok = jb_json_set(record, "artifacts", json_incref(outcome->artifacts));
-    return ok ? 0 : out_of_memory(err);
+    return ok ? cross_check(record, outcome, usage, err) : out_of_memory(err);
+}
+
+int jb_record_warn(json_t *record, struct jb_error *err, const char *fmt, ...)
+{
+    char text[512];
+    va_list ap;
+    va_start(ap, fmt);
+    (void)vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    json_t *list = json_object_get(record, "warnings");
+    if (!json_is_array(list)) { /* a draft of an older version */
+        list = json_array();
+        if (!jb_json_set(record, "warnings", list))
+            return out_of_memory(err);
+    }
+    return json_array_append_new(list, jb_json_text(text)) < 0 ? out_of_memory(err) : 0;
 }
 
 int jb_record_destroyed(json_t *record, uint64_t destroyed_us, uint64_t teardown_ns)

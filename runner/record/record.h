@@ -75,6 +75,9 @@ int jb_record_granted(json_t *record, const struct jb_plan *plan, struct jb_erro
 int jb_record_finish(json_t *record, const struct jb_outcome *outcome, const struct jb_cg_usage *usage,
                      struct jb_error *err);
 
+/* Adds a line to record.warnings: something about the figures or the record that its reader should know. */
+int jb_record_warn(json_t *record, struct jb_error *err, const char *fmt, ...) JB_PRINTF(3, 4);
+
 /* Sets the time of destruction on a finished record. */
 int jb_record_destroyed(json_t *record, uint64_t destroyed_us, uint64_t teardown_ns);
 

@@ -18,6 +18,7 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -310,6 +311,53 @@ static int huge(size_t bytes)
     return 0;
 }
 
+/* `n` processes of `seconds` each, every second one left to whoever reaps orphans. */
+static int burn_many(int n, double seconds)
+{
+    for (int i = 0; i < n; i++) {
+        pid_t pid = fork();
+        if (pid == 0 && i % 2 == 1 && fork() != 0)
+            _exit(0);
+        if (pid == 0)
+            _exit(burn(seconds));
+        if (pid < 0)
+            return 1;
+    }
+    while (wait(NULL) > 0) {
+    }
+    return 0;
+}
+
+/* Runs a command and says how many microseconds of CPU time it had, as the kernel tells whoever waits for it. */
+static int tell_rusage(char **argv)
+{
+    struct rusage used;
+    int status = 0;
+    pid_t pid = vfork();
+    if (pid == 0) {
+        execv(argv[0], argv);
+        _exit(127);
+    }
+    if (pid < 0 || wait4(pid, &status, 0, &used) != pid || status != 0)
+        return 1;
+    (void)printf("%ld\n", (used.ru_utime.tv_sec + used.ru_stime.tv_sec) * 1000000L + used.ru_utime.tv_usec +
+                              used.ru_stime.tv_usec);
+    return 0;
+}
+
+/* Writes bytes to a file, each page once, and none of them sooner or later than by ending. */
+static int write_bytes(const char *path, size_t bytes)
+{
+    static char page[65536];
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+    for (size_t n; fd >= 0 && bytes > 0; bytes -= n) {
+        n = bytes < sizeof(page) ? bytes : sizeof(page);
+        if (write(fd, page, n) != (ssize_t)n)
+            return 1;
+    }
+    return fd < 0;
+}
+
 static int winsize(void)
 {
     struct winsize size = {0};
@@ -332,6 +380,12 @@ int main(int argc, char **argv)
         return hold(strtoul(argv[2], NULL, 10));
     if (strcmp(verb, "burn") == 0 && argc > 2)
         return burn(strtod(argv[2], NULL));
+    if (strcmp(verb, "burn-many") == 0 && argc > 3)
+        return burn_many((int)strtol(argv[2], NULL, 10), strtod(argv[3], NULL));
+    if (strcmp(verb, "rusage") == 0 && argc > 2)
+        return tell_rusage(argv + 2);
+    if (strcmp(verb, "write") == 0 && argc > 3)
+        return write_bytes(argv[2], strtoul(argv[3], NULL, 10));
     if (strcmp(verb, "daemon") == 0 && argc > 2)
         return become_daemon(argv + 2);
     if (strcmp(verb, "loopback") == 0)

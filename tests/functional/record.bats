@@ -32,7 +32,8 @@ teardown() { test_teardown; }
         used.major_faults used.voluntary_switches used.involuntary_switches used.pressure used.energy_j used.net \
         end.reason end.exit_code end.signal end.core_dumped end.limit end.killed_by isolation.namespaces \
         isolation.root isolation.network isolation.seccomp isolation.caps isolation.no_new_privs \
-        isolation.cgroup_version isolation.degraded output.stdout_bytes output.stderr_bytes output.truncated artifacts; do
+        isolation.cgroup_version isolation.degraded output.stdout_bytes output.stderr_bytes output.truncated artifacts \
+        warnings; do
         printf '[rec.%s]\n' "$key"
     done >keys
     mapfile -t keys <keys
@@ -98,10 +99,12 @@ mounts: [{ source: $T/bin, target: /probe }, { source: $T/out.d, target: /out, m
 }
 
 @test "the CPU time of processes that nobody waited for is counted" {
-    script '(/probe/probe burn 0.5 &) ; (setsid /probe/probe burn 0.5 &) ; sleep 1.5' "$PROBE_MOUNT"
+    script '({ /probe/probe burn 0.5; : >/tmp/a; } &)
+(setsid sh -c "/probe/probe burn 0.5; : >/tmp/b" &)
+until [ -e /tmp/a ] && [ -e /tmp/b ]; do sleep 0.1; done' "$PROBE_MOUNT"
     run_job
     exits 0
-    record 'close(used.cpu_user_s + used.cpu_system_s, 1.0, 0.2, 0.1)'
+    record 'close(used.cpu_user_s + used.cpu_system_s, 1.0, 0.05, 0.05)'
 }
 
 @test "the memory peak of touching 50 MiB is 50 MiB within 15 %" {
@@ -121,7 +124,6 @@ $PROBE_MOUNT"
 }
 
 @test "bytes read from and written to a disk are counted" {
-    needs_v1 blkio
     local dev
     dev=$(stat -c %Hd:%Ld . 2>/dev/null)
     [ -e "/sys/dev/block/$dev" ] || skip "$T is on no disk"
@@ -133,8 +135,7 @@ script: |
 mounts: [{ source: $T/disk, target: /d, mode: rw }]"
     run_job
     exits 0
-    record 'close(used.written_bytes, 8 << 20, 0.1, 1 << 20)' '8 << 20 <= used.read_bytes < 40 << 20' \
-        'used.read_ops > 0' 'used.write_ops > 0'
+    record 'close(used.written_bytes, 8 << 20, 0.1, 1 << 20)' '8 << 20 <= used.read_bytes < 40 << 20'
 }
 
 @test "the journal has exactly one line for each attempt, whatever became of it" {

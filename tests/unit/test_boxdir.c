@@ -64,12 +64,19 @@ static void nothing_there(void **state)
     jb_boxdir_found_free(&found);
 }
 
+/* The plan's line, as begin made it. */
+static int begin_plan(struct box *b, int *ret_fd, struct jb_error *err)
+{
+    jb_autobuf struct jb_buf line = {0};
+    return jb_boxdir_begin(b->fd, b->plan, ret_fd, &line, err);
+}
+
 static void begin(struct box *b)
 {
     struct jb_error err = {0};
     jb_autofree char *line = NULL;
     size_t len;
-    assert_ok(jb_boxdir_begin(b->fd, b->plan, &b->file, &err), &err);
+    assert_ok(begin_plan(b, &b->file, &err), &err);
     assert_ok(jb_record_line(b->draft, &line, &len, &err), &err);
     assert_ok(jb_boxdir_save_record(b->file, line, len, &err), &err);
 }
@@ -80,7 +87,7 @@ static void a_plan_alone_is_found(void **state)
     struct box *b = *state;
     struct jb_error err = {0};
     struct jb_boxdir_found found;
-    assert_ok(jb_boxdir_begin(b->fd, b->plan, &b->file, &err), &err);
+    assert_ok(begin_plan(b, &b->file, &err), &err);
     assert_ok(jb_boxdir_load(b->fd, &found, &err), &err);
     assert_true(found.planned);
     assert_null(found.record);
@@ -111,7 +118,7 @@ static void what_was_begun_is_found(void **state)
     jb_boxdir_found_free(&found);
     /* a second attempt in the same directory is none of ours */
     int again = -1;
-    assert_int_equal(jb_boxdir_begin(b->fd, b->plan, &again, &err), -EEXIST);
+    assert_int_equal(begin_plan(b, &again, &err), -EEXIST);
     assert_int_equal(again, -1);
 }
 
@@ -168,10 +175,28 @@ static void torn_at_any_byte(void **state)
     }
 }
 
-static void nonsense_is_an_error(void **state)
+/* Plan and draft as box.jsonl has them; the file is gone afterwards. */
+static char *copy_of(struct box *b)
+{
+    char *lines = NULL;
+    if (unlinkat(b->fd, "box.jsonl", 0) == 0)
+        jb_close(&b->file);
+    begin(b);
+    assert_int_equal(jb_read_at(b->fd, "box.jsonl", 1 << 20, &lines, NULL), 0);
+    assert_int_equal(unlinkat(b->fd, "box.jsonl", 0), 0);
+    jb_close(&b->file);
+    return lines;
+}
+
+/* A line that makes no sense counts for nothing, is named, and takes nothing away from the others. */
+static void nonsense_is_named_and_skipped(void **state)
 {
     static const char *const bad[] = {
         "not json\n",
+        "{}\n",
+        "[]\n",
+        "{\"record\":7}\n",
+        "{\"finished\":[]}\n",
         "{\"plan\":{}}\n",
         "{\"plan\":{\"name\":\"jobbox-x\",\"cgroups\":[{\"controller\":99,\"version\":1,\"mount\":\"/"
         "\",\"own\":\"/\"}]}}"
@@ -187,11 +212,48 @@ static void nonsense_is_an_error(void **state)
         struct jb_error err = {0};
         struct jb_boxdir_found found;
         test_write(b->path, "box.jsonl", bad[i]);
-        assert_int_equal(jb_boxdir_load(b->fd, &found, &err), -EBADMSG);
-        assert_contains(err.text, "box.jsonl of a box");
+        assert_ok(jb_boxdir_load(b->fd, &found, &err), &err);
+        assert_contains(found.damage, "line 1 of box.jsonl");
+        assert_null(found.record);
+        assert_false(found.planned || found.finished);
+        /* what is missing comes from a copy, and the groups from one of the two */
+        jb_autofree char *lines = copy_of(b);
+        jb_boxdir_learn(lines, &found);
+        assert_string_equal(state_of(&found), "draft");
+        assert_true(found.planned);
+        assert_string_equal(found.cgroup.name, b->plan->cgroup.name);
+        jb_boxdir_found_free(&found);
+
+        jb_autofree char *mixed = jb_asprintf("%s%s{\"record\":{\"state\":\"later\"}}\n", lines, bad[i]);
+        test_write(b->path, "box.jsonl", mixed);
+        assert_ok(jb_boxdir_load(b->fd, &found, &err), &err);
+        assert_contains(found.damage, "line 3 of box.jsonl");
+        assert_string_equal(state_of(&found), "later");
+        assert_false(found.finished);
+        jb_boxdir_learn(lines, &found); /* knows nothing better */
+        assert_string_equal(state_of(&found), "later");
+        jb_boxdir_found_free(&found);
     }
+}
+
+static void what_others_made_is_not_believed(void **state)
+{
+    struct box *b = *state;
     struct jb_error err = {0};
     struct jb_boxdir_found found;
+    begin(b);
+    assert_int_equal(fchmod(b->file, 0622), 0);
+    assert_int_equal(jb_boxdir_load(b->fd, &found, &err), -EPERM);
+    assert_int_equal(fchmod(b->file, 0600), 0);
+    assert_int_equal(linkat(b->fd, "box.jsonl", b->fd, "second", 0), 0);
+    assert_int_equal(jb_boxdir_load(b->fd, &found, &err), -EPERM);
+    assert_contains(err.text, "was not made by jobbox");
+    assert_int_equal(unlinkat(b->fd, "second", 0), 0);
+    assert_int_equal(fchmod(b->fd, 0777), 0);
+    assert_int_equal(jb_boxdir_load(b->fd, &found, &err), -EPERM);
+    assert_int_equal(fchmod(b->fd, 0700), 0);
+    assert_ok(jb_boxdir_load(b->fd, &found, &err), &err);
+    jb_boxdir_found_free(&found);
     assert_int_equal(unlinkat(b->fd, "box.jsonl", 0), 0);
     test_write(b->path, "elsewhere", "{\"plan\":{}}\n");
     assert_int_equal(symlinkat("elsewhere", b->fd, "box.jsonl"), 0);
@@ -228,7 +290,8 @@ int main(void)
         with_box(what_was_begun_is_found),
         with_box(the_last_word_counts),
         with_box(torn_at_any_byte),
-        with_box(nonsense_is_an_error),
+        with_box(nonsense_is_named_and_skipped),
+        with_box(what_others_made_is_not_believed),
         with_box(scratch_is_removed_by_id),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -15,7 +15,9 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/fd.h"
+#include "base/id.h"
 #include "base/str.h"
 #include "record/journal.h"
 #include "record/record.h"
@@ -138,6 +140,27 @@ static void labels_do_not_count(void **state)
     json_decref(r);
     assert_int_equal(jb_journal_has(d->fd, "A", &err), 1);
     assert_int_equal(jb_journal_has(d->fd, "VICTIM", &err), 0);
+}
+
+/* The wall clock may have been elsewhere when the record was written: later months count, and those since the id was made. */
+static void found_although_the_clock_jumped(void **state)
+{
+    const struct dir *d = *state;
+    struct jb_error err = {0};
+    struct jb_id then;
+    assert_int_equal(jb_id_new(UINT64_C(1000000) * 86400 * (50 * 365), &then), 0); /* in December of 2019 */
+    jb_autofree char *line = jb_asprintf("{\"record_version\":1,\"id\":\"%s\"}\n", then.text);
+    struct jb_id now;
+    assert_int_equal(jb_id_new(jb_wall_us(NULL), &now), 0);
+    jb_autofree char *ahead = jb_asprintf("{\"record_version\":1,\"id\":\"%s\"}\n", now.text);
+    test_write(d->path, "journal/2020-01.jsonl", line);
+    test_write(d->path, "journal/2999-12.jsonl", ahead);
+    test_write(d->path, "journal/2999-13.jsonl.gz", "not looked at");
+    assert_int_equal(jb_journal_has(d->fd, then.text, &err), 1);
+    assert_int_equal(jb_journal_has(d->fd, now.text, &err), 1);
+    /* what was written before the id was made is not searched */
+    assert_int_equal(renameat(d->fd, "journal/2020-01.jsonl", d->fd, "journal/2019-01.jsonl"), 0);
+    assert_int_equal(jb_journal_has(d->fd, then.text, &err), 0);
 }
 
 static void symlinks_are_not_followed(void **state)
@@ -270,6 +293,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         with_dir(one_line_a_record),
         with_dir(labels_do_not_count),
+        with_dir(found_although_the_clock_jumped),
         with_dir(torn_lines_are_closed_and_do_not_count),
         with_dir(symlinks_are_not_followed),
         with_dir(several_writers_lose_nothing),

@@ -126,7 +126,8 @@ static const char *const all_keys[] = {"record_version",
                                        "isolation.cgroup_version.memory",
                                        "isolation.degraded",
                                        "output.truncated",
-                                       "artifacts"};
+                                       "artifacts",
+                                       "warnings"};
 
 static void every_key_is_there(void **state)
 {
@@ -215,10 +216,12 @@ static void figures_come_from_the_cgroup_first(void **state)
     usage.n_per_cpu = 4;
     usage.memory_peak = 12345;
     usage.oom_kills = 0;
+    usage.read_bytes = 4096;
     struct jb_outcome outcome = nothing_known(JB_END_FAILED);
     outcome.exit_code = 3;
     outcome.has_rusage = true;
-    outcome.rusage = (struct jb_msg){.user_us = 1, .system_us = 250000, .minor_faults = 9};
+    outcome.rusage = (struct jb_msg){
+        .user_us = 1, .system_us = 250000, .minor_faults = 9, .read_blocks = 1, .written_blocks = 16};
     outcome.wall_ns = 1234567890;
     outcome.scratch_used = 77;
     json_t *record = draft(f, NULL);
@@ -233,7 +236,41 @@ static void figures_come_from_the_cgroup_first(void **state)
     assert_int_equal(json_integer_value(at(record, "used.minor_faults")), 9);
     assert_int_equal(json_integer_value(at(record, "used.scratch_end_bytes")), 77);
     assert_float_equal(json_real_value(at(record, "times.wall_s")), 1.234567, 1e-6);
+    assert_int_equal(json_integer_value(at(record, "used.read_bytes")), 4096);
+    assert_int_equal(json_integer_value(at(record, "used.written_bytes")), 8192); /* the next best */
+    assert_int_equal(json_array_size(at(record, "warnings")), 0);
     json_decref(record);
+}
+
+/* Something that was waited for and that the groups have not counted ran outside of them. */
+static void readings_that_disagree_are_told(void **state)
+{
+    static const struct {
+        uint64_t groups, reaped;
+        size_t warnings;
+    } cases[] = {
+        {1000000, 1000000, 0}, {1000000, 20000, 0}, /* nobody waited for the rest */
+        {1000000, 1004000, 0},                      /* within what two readings may differ */
+        {1000000, 1019000, 0}, {1000000, 1030000, 1}, {0, 6000, 1}, {JB_UNSET, 1000000, 0},
+    };
+    struct fixture *f = *state;
+    for (size_t i = 0; i < JB_ARRAY_LEN(cases); i++) {
+        struct jb_error err = {0};
+        struct jb_cg_usage usage;
+        memset(&usage, 0xff, sizeof(usage));
+        usage.cpu_per_cpu_ns = NULL;
+        usage.n_per_cpu = 0;
+        usage.cpu_total_us = cases[i].groups;
+        struct jb_outcome outcome = nothing_known(JB_END_COMPLETED);
+        outcome.has_rusage = true;
+        outcome.rusage = (struct jb_msg){.user_us = cases[i].reaped - 1000, .system_us = 1000};
+        json_t *record = draft(f, NULL);
+        assert_ok(jb_record_finish(record, &outcome, &usage, &err), &err);
+        assert_int_equal(json_array_size(at(record, "warnings")), cases[i].warnings);
+        if (cases[i].warnings)
+            assert_contains(json_string_value(json_array_get(at(record, "warnings"), 0)), "CPU time: ");
+        json_decref(record);
+    }
 }
 
 static void exit_codes(void **state)
@@ -390,6 +427,7 @@ int main(void)
         as_user(every_key_is_there),
         as_user(unknown_is_null),
         as_user(figures_come_from_the_cgroup_first),
+        as_user(readings_that_disagree_are_told),
         as_user(exit_codes),
         as_user(degraded_is_told_with_who_allowed_it),
         as_user(one_line_of_json),

@@ -1,0 +1,259 @@
+"""One jobbox of its own for the crash suite: folders, a config, jobs; stopping it at steps; what it left behind.
+
+A World is one folder with a runtime and a state directory, each a small tmpfs of this process's mount namespace, and a
+folder `crash` through which runner/base/crashpoint.c is told where to stop. It is mounted into the boxes under its
+own path, so that the box's first process and jobbox-init find it too.
+"""
+import glob
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import time
+
+PATIENCE = 20  # seconds until something counts as hanging
+
+
+class Failure(Exception):
+    pass
+
+
+def check(condition, text):
+    if not condition:
+        raise Failure(text)
+
+
+def until(condition, text, seconds=PATIENCE):
+    end = time.monotonic() + seconds
+    while not condition():
+        check(time.monotonic() < end, text)
+        time.sleep(0.002)
+
+
+def mount(*arguments):
+    subprocess.run(["mount", *arguments], check=True)
+
+
+def own_groups():
+    """The directories of this process's groups, one for each hierarchy."""
+    points = {}
+    for line in open("/proc/self/mounts", encoding="utf-8"):
+        _, point, kind, options = line.split()[:4]
+        if kind == "cgroup2":
+            points.setdefault("", point)
+        elif kind == "cgroup":
+            for controller in options.split(","):
+                points.setdefault(controller, point)
+    found = set()
+    for line in open("/proc/self/cgroup", encoding="utf-8"):
+        _, controllers, path = line.rstrip("\n").split(":", 2)
+        point = points.get(controllers.split(",")[0])
+        if point:
+            found.add(point + path.rstrip("/"))
+    return found
+
+
+def box_groups():
+    return {path for top in own_groups() for path in glob.glob(top + "/**/jobbox-*", recursive=True)}
+
+
+class World:
+    def __init__(self, top, jobbox, image, lines=(), job=()):
+        self.top, self.jobbox, self.image = top, jobbox, image
+        self.run_dir, self.state_dir, self.crash = top + "/run", top + "/state", top + "/crash"
+        self.mark = "JBT_MARK=" + top
+        self.lines, self.job = list(lines), list(job)
+        os.mkdir(top, 0o755)
+        self.before = box_groups()
+        self.fresh()
+
+    def path(self, name):
+        return os.path.join(self.top, name)
+
+    def write(self, name, text):
+        with open(self.path(name), "w", encoding="utf-8") as file:
+            file.write(text)
+
+    def fresh(self):
+        """An empty world: what the case before left is gone, and so are its mounts."""
+        self.unmount()
+        for name in os.listdir(self.top):
+            shutil.rmtree(self.path(name)) if os.path.isdir(self.path(name)) else os.unlink(self.path(name))
+        for name, mode in (("run", 0o755), ("state", 0o700)):
+            os.mkdir(self.path(name), mode)
+            mount("-t", "tmpfs", "-o", "size=1m,mode=%o" % mode, "crash", self.path(name))
+            os.mkdir(self.path(name) + "/jobbox", mode)
+        os.mkdir(self.crash)
+        os.chmod(self.crash, 0o777)
+        for name in ("hit", "go"):
+            os.mkfifo(self.crash + "/" + name)
+            os.chmod(self.crash + "/" + name, 0o666)
+        self.write("crash/trace", "")
+        os.chmod(self.crash + "/trace", 0o666)
+        self.write("site.yaml", "\n".join([
+            "paths: { runtime: %s/jobbox, state: %s/jobbox }" % (self.run_dir, self.state_dir),
+            "env: { JBT_MARK: %s, JOBBOX_CRASH_DIR: %s }" % (self.top, self.crash), *self.lines]) + "\n")
+        os.chmod(self.path("site.yaml"), 0o644)
+        self.write("job.yaml", "\n".join([
+            "version: 1", "image: " + self.image,
+            "mounts: [{ source: %s, target: %s, mode: rw }]" % (self.crash, self.crash), *self.job]) + "\n")
+        self.write("next.yaml", "version: 1\nimage: %s\nscript: \"true\"\nresources: { cpus: %d, cpu_unit: thread }\n"
+                   "allow_degraded: [scratch]\n" % (self.image, len(os.sched_getaffinity(0))))
+
+    def unmount(self):
+        with open("/proc/self/mountinfo", encoding="utf-8") as file:
+            points = [line.split()[4] for line in file]
+        for point in reversed(points):
+            if point.startswith(self.top + "/"):
+                subprocess.run(["umount", point], check=True)
+
+    def unmount_runtime(self):
+        """The runtime directory as after a restart of the host: not there."""
+        shutil.rmtree(self.run_dir + "/jobbox")
+
+    def close(self):
+        self.unmount()
+        shutil.rmtree(self.top)
+
+    # --- processes ---
+
+    def start(self, *arguments, stop=None):
+        """Starts jobbox; stop: (step, N), where it is to stop."""
+        if stop:
+            self.write("crash/stop", "%s %d" % stop)
+        self.hit = os.open(self.crash + "/hit", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        self.go = os.open(self.crash + "/go", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        key, value = self.mark.split("=", 1)
+        environment = dict(os.environ, JOBBOX_CRASH_DIR=self.crash)
+        environment[key] = value
+        with open(self.path("out"), "w") as out, open(self.path("err"), "w") as err:
+            self.process = subprocess.Popen([self.jobbox, *arguments], stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+                                            env=environment, cwd=self.top)
+        return self.process
+
+    def start_job(self, stop=None, spec="job.yaml"):
+        return self.start("run", "--quiet", "--config", self.path("site.yaml"), self.path(spec), stop=stop)
+
+    def start_sweep(self, stop=None):
+        return self.start("sweep", "--config", self.path("site.yaml"), stop=stop)
+
+    def wait_stopped(self):
+        """Waits until somebody stands at the step."""
+        end = time.monotonic() + PATIENCE
+        while not select.select([self.hit], [], [], 0.05)[0]:
+            check(self.process.poll() is None, "ended with %s and never got there: %s" % (self.process.returncode, self.error()))
+            check(time.monotonic() < end, "hangs on the way there")
+        os.read(self.hit, 4096)
+        os.unlink(self.crash + "/stop")
+
+    def release(self):
+        os.write(self.go, b"gg")
+
+    def children(self):
+        pid = self.process.pid
+        try:
+            with open("/proc/%d/task/%d/children" % (pid, pid), encoding="utf-8") as file:
+                return [int(word) for word in file.read().split()]
+        except FileNotFoundError:
+            return []
+
+    def finish(self):
+        """Waits for the end of jobbox and of everything that it started. Returns its exit code."""
+        try:
+            code = self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise Failure("jobbox hangs: " + self.error()) from None
+        finally:
+            os.close(self.hit)
+            os.close(self.go)
+        until(lambda: not self.marked(), "processes are left: %s" % self.marked(), 5)
+        return code
+
+    def marked(self):
+        mark, found = self.mark.encode(), []
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open("/proc/%s/environ" % pid, "rb") as file:
+                    if mark in file.read().split(b"\0"):
+                        found.append(int(pid))
+            except (FileNotFoundError, ProcessLookupError, PermissionError):
+                pass
+        return found
+
+    def kill(self, pids):
+        for pid in pids:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+
+    def end_all(self):
+        """After a failure: nothing of this world may be in the way of the next case."""
+        for pid in self.marked():
+            self.kill([pid])
+        time.sleep(0.05)
+        subprocess.run([self.jobbox, "sweep", "--config", self.path("site.yaml")], check=False, capture_output=True)
+        self.before = box_groups()
+
+    def error(self):
+        with open(self.path("err"), encoding="utf-8", errors="replace") as file:
+            return file.read().strip()
+
+    # --- what it left ---
+
+    def trace(self):
+        """The steps that were taken, in order."""
+        with open(self.crash + "/trace", encoding="utf-8") as file:
+            return [line.split()[0] for line in file]
+
+    def points(self):
+        """The same as (step, N)."""
+        seen, found = {}, []
+        for step in self.trace():
+            seen[step] = seen.get(step, 0) + 1
+            found.append((step, seen[step]))
+        return found
+
+    def records(self):
+        found = []
+        for name in sorted(glob.glob(self.state_dir + "/jobbox/journal/*.jsonl")):
+            with open(name, encoding="utf-8") as file:
+                found += [json.loads(line) for line in file if line.strip()]
+        return found
+
+    def sweep(self):
+        self.start_sweep()
+        code = self.finish()
+        check(code == 0, "sweep ends with %d: %s" % (code, self.error()))
+        check(self.error() == "", "sweep says: " + self.error())
+
+    def run_next(self):
+        """A job that wants all CPUs: they are free, and it recovers what there is to recover."""
+        self.start_job(spec="next.yaml")
+        code = self.finish()
+        check(code == 0, "the next job ends with %d: %s" % (code, self.error()))
+        check(self.error() == "", "the next job says: " + self.error())
+
+    def nothing_left(self):
+        left = ["group " + path for path in sorted(box_groups() - self.before)]
+        for folder in (self.run_dir + "/jobbox/boxes", self.state_dir + "/jobbox/scratch"):
+            left += ["%s/%s" % (folder, name) for name in os.listdir(folder)] if os.path.isdir(folder) else []
+        for name in glob.glob(self.run_dir + "/jobbox/ledger.[0-9]"):
+            with open(name, "rb") as file:
+                data = file.read()
+            left += ["slot %d of %s" % (i // 256, name) for i in range(0, len(data), 256) if data[i + 8]]
+        name = self.state_dir + "/jobbox/attempts"
+        if os.path.exists(name):
+            with open(name, "rb") as file:
+                data = file.read()
+            left += ["slot %d of attempts" % (i // 8192) for i in range(0, len(data), 8192) if data[i]]
+        with open("/proc/self/mountinfo", encoding="utf-8") as file:
+            points = [line.split()[4] for line in file]
+        left += ["mount " + p for p in points
+                 if p.startswith(self.top + "/") and p not in (self.run_dir, self.state_dir)]
+        left += ["process %d" % pid for pid in self.marked()]
+        check(not left, "left behind: " + ", ".join(left))
