@@ -43,7 +43,7 @@ struct jb_msg {
     uint64_t user_us, system_us;
     uint64_t minor_faults, major_faults, voluntary_switches, involuntary_switches;
     uint64_t read_blocks, written_blocks; /* of 512 bytes, from and to disks */
-    char text[JB_MSG_TEXT]; /* sent only as far as it is used */
+    char text[JB_MSG_TEXT];               /* sent only as far as it is used */
 };
 
 /* Bytes of a message without text. */
