@@ -252,7 +252,7 @@ static int version(void *ctx, uid_t uid, char *buf, size_t len, struct jb_error 
     jb_autofree char *text = NULL;
     (void)ctx;
     int r = dial(&t, uid, err);
-    if (r < 0)
+    if (r < 0 || !t.sd.get_string)
         return r;
     r = t.sd.get_string(t.bus, SERVICE, OBJECT, MANAGER, "Version", &error, &text);
     if (r < 0)

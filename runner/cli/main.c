@@ -29,6 +29,7 @@ static const struct {
     {"cancel", jb_cmd_cancel, "ask a live box to end"},
     {"show", jb_cmd_show, "what happened to a box"},
     {"sweep", jb_cmd_sweep, "finish boxes whose supervisor died"},
+    {"doctor", jb_cmd_doctor, "say what this host has of what jobbox needs, and what to do"},
 };
 
 static void help(FILE *out)
