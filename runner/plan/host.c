@@ -166,8 +166,21 @@ static bool has_capabilities(void)
     uint64_t effective = data[0].effective | (uint64_t)data[1].effective << 32;
     uint64_t needed = UINT64_C(1) << CAP_SYS_ADMIN | UINT64_C(1) << CAP_SETUID | UINT64_C(1) << CAP_SETGID |
                       UINT64_C(1) << CAP_NET_ADMIN | UINT64_C(1) << CAP_MKNOD | UINT64_C(1) << CAP_CHOWN |
-                      UINT64_C(1) << CAP_DAC_OVERRIDE | UINT64_C(1) << CAP_KILL;
+                      UINT64_C(1) << CAP_DAC_OVERRIDE | UINT64_C(1) << CAP_KILL |
+                      UINT64_C(1) << CAP_SYS_PTRACE; /* for the box's namespaces, when they are read back */
     return (effective & needed) == needed;
+}
+
+#define INITIAL_USER_NAMESPACE 0xEFFFFFFDU /* its inode number, the same on every kernel */
+
+/*
+ * In a container with a user namespace root has all capabilities and still may make no device and set no trusted
+ * attribute. Boxes are then made as for an ordinary user, in a user namespace below that one.
+ */
+static bool in_initial_user_namespace(void)
+{
+    struct stat st;
+    return stat("/proc/self/ns/user", &st) < 0 || st.st_ino == INITIAL_USER_NAMESPACE;
 }
 
 /* Most accounts that run jobs by hand are in the file; to ask the name service means sockets, plugins and a cache daemon. */
@@ -220,7 +233,7 @@ int jb_submitter_self(struct jb_submitter *ret, struct jb_error *err)
     if (s.uid != geteuid() || s.gid != getegid())
         return jb_fail(err, EPERM,
                        "jobbox runs setuid or setgid here; it must not be installed so: remove the bit");
-    s.privileged = s.uid == 0 && has_capabilities();
+    s.privileged = s.uid == 0 && has_capabilities() && in_initial_user_namespace();
     int r = look_up_user(&s);
     if (r == 0)
         r = look_up_groups(&s);
