@@ -11,8 +11,9 @@
 #include "site/site.h"
 #include "spec/spec.h"
 
-#define JB_EXIT_NO_BOX 124
-#define JB_EXIT_USAGE  125
+#define JB_EXIT_CANCELLED 123
+#define JB_EXIT_NO_BOX    124
+#define JB_EXIT_USAGE     125
 
 /* Each gets its own argv (argv[0] is the verb) and returns the exit code. */
 int jb_cmd_run(int argc, char **argv);

@@ -8,18 +8,32 @@
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
 #include <termios.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/str.h"
+#include "base/units.h"
 #include "cli/cli.h"
 #include "record/record.h"
 
 struct run_options {
     const char *config;
     const char *spec;
-    bool json, quiet, tty;
+    bool json, quiet, tty, wait;
+    uint64_t wait_ns; /* JB_UNSET: for ever */
 };
+
+/* What the user sees while the job waits. */
+struct screen {
+    const struct run_options *o;
+    struct termios saved; /* with --tty: as it was found */
+    bool drawn;
+};
+
+enum { OPT_WAIT = 256 };
 
 static const char usage[] =
     "Usage: jobbox run [OPTION]... JOB.yaml\n"
@@ -28,15 +42,29 @@ static const char usage[] =
     "      --json         print the record on standard output; the job's own output goes to standard error\n"
     "  -q, --quiet        no summary\n"
     "  -t, --tty          give the job a terminal of its own, connected to this one\n"
+    "      --wait[=TIME]  when CPUs or memory are taken, wait for them in order of arrival, at most TIME\n"
     "  -h, --help         this text\n";
+
+static int parse_wait(const char *text, struct run_options *ret)
+{
+    ret->wait = true;
+    ret->wait_ns = JB_UNSET;
+    if (!text || jb_parse_duration(text, &ret->wait_ns) == 0)
+        return 0;
+    return jb_cli_usage("run", "--wait takes a duration, like --wait=90s, --wait=15m or --wait=1h30m");
+}
 
 /* -1: go on; otherwise the exit code. */
 static int parse(int argc, char **argv, struct run_options *ret)
 {
     static const struct option options[] = {
-        {"config", required_argument, NULL, 'c'}, {"json", no_argument, NULL, 'j'},
-        {"quiet", no_argument, NULL, 'q'},        {"tty", no_argument, NULL, 't'},
-        {"help", no_argument, NULL, 'h'},         {0},
+        {"config", required_argument, NULL, 'c'},
+        {"json", no_argument, NULL, 'j'},
+        {"quiet", no_argument, NULL, 'q'},
+        {"tty", no_argument, NULL, 't'},
+        {"help", no_argument, NULL, 'h'},
+        {"wait", optional_argument, NULL, OPT_WAIT},
+        {0},
     };
     int c;
     while ((c = getopt_long(argc, argv, "c:qth", options, NULL)) != -1) {
@@ -53,6 +81,10 @@ static int parse(int argc, char **argv, struct run_options *ret)
         case 't':
             ret->tty = true;
             break;
+        case OPT_WAIT:
+            if (parse_wait(optarg, ret))
+                return JB_EXIT_USAGE;
+            break;
         case 'h':
             (void)fputs(usage, stdout);
             return 0;
@@ -66,18 +98,58 @@ static int parse(int argc, char **argv, struct run_options *ret)
     return -1;
 }
 
-static int start_terminal(const struct run_options *o, struct termios *ret_saved)
+static void make_raw(const struct screen *screen)
 {
-    struct termios raw;
-    if (!o->tty)
-        return 0;
-    if (o->json || !isatty(STDIN_FILENO) || tcgetattr(STDIN_FILENO, ret_saved) < 0)
-        return jb_cli_usage("run", o->json ? "--tty and --json do not go together"
-                                           : "--tty: standard input is not a terminal");
-    raw = *ret_saved;
+    struct termios raw = screen->saved;
     cfmakeraw(&raw);
     (void)tcsetattr(STDIN_FILENO, TCSANOW, &raw);
+}
+
+static void make_cooked(const struct screen *screen)
+{
+    if (screen->o->tty)
+        (void)tcsetattr(STDIN_FILENO, TCSANOW, &screen->saved);
+}
+
+static int start_terminal(struct screen *screen)
+{
+    if (!screen->o->tty)
+        return 0;
+    if (screen->o->json || !isatty(STDIN_FILENO) || tcgetattr(STDIN_FILENO, &screen->saved) < 0)
+        return jb_cli_usage("run", screen->o->json ? "--tty and --json do not go together"
+                                                   : "--tty: standard input is not a terminal");
+    make_raw(screen);
     return 0;
+}
+
+/* On a terminal the line is written over, and goes with the wait; elsewhere it is written once. */
+static void tell(struct screen *screen, const char *text)
+{
+    struct winsize size;
+    bool terminal = isatty(STDERR_FILENO);
+    int width =
+        terminal && ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 20 ? size.ws_col - 1 : 200;
+    jb_autofree char *line = text ? jb_asprintf("jobbox: waiting: %s", text) : NULL;
+    if (terminal && line)
+        (void)fprintf(stderr, "\r\033[K%.*s", width, line);
+    else if (terminal && screen->drawn)
+        (void)fputs("\r\033[K", stderr);
+    else if (line && !screen->drawn)
+        (void)fprintf(stderr, "%s\n", line);
+    (void)fflush(stderr);
+    screen->drawn = true;
+}
+
+/* While the job waits there is nothing behind the terminal: its keys are signals to jobbox again. */
+static void notice(void *ctx, const char *text)
+{
+    struct screen *screen = ctx;
+    if (text)
+        make_cooked(screen);
+    if (!screen->o->quiet)
+        tell(screen, text);
+    if (!text && screen->o->tty)
+        make_raw(screen);
 }
 
 static int report(const struct run_options *o, const json_t *record)
@@ -118,10 +190,16 @@ static void hold_signals(void)
 
 static int run(const struct run_options *o, struct jb_cli_job *job)
 {
+    static const int exit_codes[] = {
+        [JB_JOB_RAN] = JB_EXIT_NO_BOX,
+        [JB_JOB_BAD_SPEC] = JB_EXIT_USAGE,
+        [JB_JOB_NO_BOX] = JB_EXIT_NO_BOX,
+        [JB_JOB_CANCELLED] = JB_EXIT_CANCELLED,
+    };
     struct jb_error err = {0};
     struct jb_error warning = {0};
     enum jb_job_failure failure = JB_JOB_NO_BOX;
-    struct termios saved;
+    struct screen screen = {.o = o};
     json_t *record = NULL;
     if (jb_state_open(&job->state, &job->submitter, &err) < 0)
         return jb_cli_fail(JB_EXIT_NO_BOX, &err);
@@ -129,7 +207,7 @@ static int run(const struct run_options *o, struct jb_cli_job *job)
     if (warning.errnum)
         (void)jb_cli_fail(0, &warning);
     jb_error_clear(&warning);
-    int code = start_terminal(o, &saved);
+    int code = start_terminal(&screen);
     if (code)
         return code;
     struct jb_job_options options = {
@@ -142,13 +220,16 @@ static int run(const struct run_options *o, struct jb_cli_job *job)
         .err_fd = STDERR_FILENO,
         .tty = o->tty,
         .tty_fd = STDIN_FILENO,
+        .wait = o->wait,
+        .wait_ns = o->wait_ns,
+        .notice = notice,
+        .notice_ctx = &screen,
     };
     hold_signals();
     int r = jb_job_run(&options, &record, &failure, &warning, &err);
-    if (o->tty)
-        (void)tcsetattr(STDIN_FILENO, TCSANOW, &saved);
+    make_cooked(&screen);
     if (r < 0)
-        return jb_cli_fail(failure == JB_JOB_BAD_SPEC ? JB_EXIT_USAGE : JB_EXIT_NO_BOX, &err);
+        return jb_cli_fail(exit_codes[failure], &err);
     if (warning.errnum)
         (void)jb_cli_fail(0, &warning);
     code = report(o, record);

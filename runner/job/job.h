@@ -20,14 +20,21 @@ struct jb_job_options {
     const char *origin;     /* "cli", ... */
     int out_fd, err_fd;     /* where output goes that the spec does not redirect */
     bool tty;
-    int tty_fd; /* with tty: our own terminal for input and size */
+    int tty_fd;       /* with tty: our own terminal for input and size */
+    bool wait;        /* when what it wants is taken, rather than be refused */
+    uint64_t wait_ns; /* with wait: at most so long; JB_UNSET: for ever */
+    /* Called while waiting: with what for and who has it, each time it changes; with NULL when the wait is over. May be
+     * NULL. */
+    void (*notice)(void *ctx, const char *text);
+    void *notice_ctx;
 };
 
 /* What went wrong before the job could start decides the exit code. */
 enum jb_job_failure {
-    JB_JOB_RAN,      /* there is a record, also when the box could not be made */
-    JB_JOB_BAD_SPEC, /* the spec contradicts itself, the site or this host's policy: 125 */
-    JB_JOB_NO_BOX,   /* resources, privilege, disk, kernel: 124 */
+    JB_JOB_RAN,       /* there is a record, also when the box could not be made */
+    JB_JOB_BAD_SPEC,  /* the spec contradicts itself, the site or this host's policy: 125 */
+    JB_JOB_NO_BOX,    /* resources, privilege, disk, kernel: 124 */
+    JB_JOB_CANCELLED, /* by a signal, while it waited: 123 */
 };
 
 /*

@@ -30,6 +30,7 @@
 #include "job/streams.h"
 #include "job/supervise.h"
 #include "job/update.h"
+#include "job/wait.h"
 #include "record/journal.h"
 #include "record/record.h"
 
@@ -55,9 +56,10 @@ struct attempt {
     uint64_t begun_ns;
     struct jb_origin origin;
     struct jb_events events;
+    struct jb_wait wait;
     struct jb_cg_usage before; /* CPU time that building the box took */
     struct jb_scope scope;     /* where this process went to make room for the box */
-    bool claimed, streams_open, box_up, has_before;
+    bool has_host, claimed, streams_open, box_up, has_before;
 };
 
 /* `cache_dirfd`: -1 where nothing may be written. */
@@ -164,31 +166,43 @@ static int make_plan(const struct jb_job_options *o, const struct jb_machine *ma
     return 0;
 }
 
+/* Who stood in line began when it got there, and sets up since now. */
+static void note_wait(struct attempt *a, uint64_t waited_ns)
+{
+    if (!a->wait.submitted_us)
+        return;
+    a->origin.submitted_us = a->wait.submitted_us;
+    a->origin.setup_started_us = jb_wall_us(NULL);
+    a->origin.wait_ns = waited_ns;
+    a->begun_ns = jb_mono_ns(NULL);
+}
+
 /* Grant, plan and claim are one step for every other jobbox: alloc.lock is held from the look at the ledger
  * on. */
 static int claim(struct attempt *a, const struct jb_machine *machine, const struct jb_image *image,
                  enum jb_job_failure *ret_failure, struct jb_error *err)
 {
-    struct jb_ledger_dir *dir = &a->o->state->ledger;
     struct jb_ledger ledger = {0};
     struct jb_holding holding;
     jb_autofree char *devices = NULL;
-    int r = jb_ledger_lock(dir, err);
+    int r = jb_wait_lock(&a->wait, &ledger, err);
     if (r < 0)
         return r;
     JB_CRASH_POINT(alloc_locked);
-    r = jb_ledger_read(dir, &ledger, err);
-    if (r == 0)
-        r = make_plan(a->o, machine, &ledger, &a->host, image, &a->id, &a->plan, ret_failure, err);
+    r = make_plan(a->o, machine, &ledger, &a->host, image, &a->id, &a->plan, ret_failure, err);
+    if (r == 0 || r == -EBUSY)
+        r = jb_wait_turn(&a->wait, r, err);
     if (r == 0 && a->plan->devices && jb_held_format(&a->plan->devices->held, &devices) < 0)
         r = jb_fail_errno(err, ENOMEM, "devices");
     if (r == 0) {
         jb_update_holding(a->plan, &holding);
         holding.devices = devices;
-        r = jb_ledger_claim(dir, &holding, &a->box_fd, &a->lock_fd, err);
+        r = jb_ledger_claim(&a->o->state->ledger, &holding, &a->box_fd, &a->lock_fd, err);
         a->claimed = r == 0;
     }
-    jb_ledger_unlock(dir);
+    if (r == 0)
+        note_wait(a, jb_wait_done(&a->wait));
+    jb_wait_unlock(&a->wait);
     JB_CRASH_POINT(claimed);
     jb_ledger_free(&ledger);
     return r;
@@ -204,10 +218,33 @@ static int enough_descriptors(struct jb_error *err)
                    DESCRIPTORS, (unsigned long long)limit.rlim_cur);
 }
 
-static int prepare(struct attempt *a, enum jb_job_failure *ret_failure, struct jb_error *err)
+/* One look at everything that the job needs, to a claim. */
+static int look(struct attempt *a, enum jb_job_failure *ret_failure, struct jb_error *err)
 {
     struct jb_machine machine = {0};
     struct jb_image image = {0};
+    *ret_failure = JB_JOB_NO_BOX;
+    int r = jb_image_resolve(a->o->spec, a->o->submitter->cwd, &image, err);
+    if (r == -ENOTSUP || r == -EINVAL)
+        *ret_failure = JB_JOB_BAD_SPEC;
+    if (r == 0)
+        r = load_machine(a->o, a->o->state->runtime_fd, &machine, err);
+    if (r == 0 && !a->has_host) { /* once: it may move this process */
+        r = probe_host(a->o, &a->id, image.kind == JB_IMAGE_HOST, &a->scope, &a->host, err);
+        a->has_host = r == 0;
+    }
+    if (r == 0)
+        r = claim(a, &machine, &image, ret_failure, err);
+    jb_machine_free(&machine);
+    jb_image_free(&image);
+    if (r < 0)
+        jb_plan_free(jb_take_ptr(a->plan));
+    return r;
+}
+
+/* Who waits looks at machine and image anew each time: hours may have gone by. */
+static int prepare(struct attempt *a, int signal_fd, enum jb_job_failure *ret_failure, struct jb_error *err)
+{
     *ret_failure = JB_JOB_NO_BOX;
     int r = enough_descriptors(err);
     if (r < 0)
@@ -215,17 +252,18 @@ static int prepare(struct attempt *a, enum jb_job_failure *ret_failure, struct j
     r = jb_id_new(jb_wall_us(NULL), &a->id);
     if (r < 0)
         return jb_fail_errno(err, r, "making an id");
-    r = jb_image_resolve(a->o->spec, a->o->submitter->cwd, &image, err);
-    if (r == -ENOTSUP || r == -EINVAL)
-        *ret_failure = JB_JOB_BAD_SPEC;
-    if (r == 0)
-        r = load_machine(a->o, a->o->state->runtime_fd, &machine, err);
-    if (r == 0)
-        r = probe_host(a->o, &a->id, image.kind == JB_IMAGE_HOST, &a->scope, &a->host, err);
-    if (r == 0)
-        r = claim(a, &machine, &image, ret_failure, err);
-    jb_machine_free(&machine);
-    jb_image_free(&image);
+    jb_wait_begin(a->o, &a->id, &a->wait);
+    do {
+        r = look(a, ret_failure, err);
+        int next = r == -EBUSY ? jb_wait_next(&a->wait, signal_fd, err) : 0;
+        if (next < 0) {
+            r = next;
+            break;
+        }
+    } while (r == -EBUSY);
+    jb_wait_end(&a->wait);
+    if (r == -ECANCELED)
+        *ret_failure = JB_JOB_CANCELLED;
     if (r < 0)
         return r;
     *ret_failure = JB_JOB_NO_BOX;
@@ -609,7 +647,7 @@ int jb_job_run(const struct jb_job_options *options, json_t **ret_record, enum j
         return signal_fd;
     }
     JB_CRASH_POINT(run_begun);
-    int r = prepare(&a, ret_failure, err);
+    int r = prepare(&a, signal_fd, ret_failure, err);
     if (r < 0) {
         give_back(&a);
     } else {

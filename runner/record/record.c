@@ -114,10 +114,7 @@ static json_t *make_times(const struct jb_origin *origin)
     bool ok = jb_json_set(times, "submitted", jb_json_time(origin->submitted_us)) &&
               jb_json_set(times, "eligible", jb_json_time(origin->submitted_us)) &&
               jb_json_set(times, "setup_started", jb_json_time(origin->setup_started_us)) &&
-              jb_json_set(times, "wait_s",
-                          jb_json_seconds_us(origin->setup_started_us > origin->submitted_us
-                                                 ? origin->setup_started_us - origin->submitted_us
-                                                 : 0));
+              jb_json_set(times, "wait_s", jb_json_seconds_us(origin->wait_ns / JB_NS_PER_US));
     for (size_t i = 0; ok && i < JB_ARRAY_LEN(later); i++)
         ok = jb_json_set(times, later[i], json_null());
     if (ok)

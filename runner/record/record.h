@@ -59,6 +59,7 @@ struct jb_outcome {
 struct jb_origin {
     const char *kind;                        /* "cli", "queue", "gitlab", "slurm" */
     uint64_t submitted_us, setup_started_us; /* wall clock */
+    uint64_t wait_ns;                        /* between them, by the monotonic clock */
 };
 
 int jb_record_draft(const struct jb_plan *plan, const struct jb_origin *origin, json_t **ret,

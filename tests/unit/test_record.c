@@ -10,7 +10,8 @@
 
 static const struct jb_origin origin = {.kind = "cli",
                                         .submitted_us = UINT64_C(1700000000000000),
-                                        .setup_started_us = UINT64_C(1700000000250000)};
+                                        .setup_started_us = UINT64_C(1700000000260000),
+                                        .wait_ns = UINT64_C(250000000)};
 
 static json_t *draft(struct fixture *f, struct jb_plan **ret_plan)
 {
