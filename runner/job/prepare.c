@@ -1,0 +1,265 @@
+/*
+ * prepare.c - what an attempt needs is looked at, chosen and claimed.
+ *
+ * Owns: nothing beyond the call; what it finds is put into the attempt. Runs in: the supervisor.
+ * Privilege: root, or none with a user namespace.
+ *
+ * Nothing is made here but the claim; what can be refused is refused before it.
+ */
+#include <errno.h>
+#include <sys/resource.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/crashpoint.h"
+#include "job/attempt.h"
+#include "job/boxdir.h"
+#include "job/update.h"
+
+#define DESCRIPTORS 128 /* with room: a box takes some sixty */
+
+/* `cache_dirfd`: -1 where nothing may be written. */
+static int load_machine(const struct jb_job_options *o, int cache_dirfd, struct jb_machine *ret,
+                        struct jb_error *err)
+{
+    const struct jb_machine_source source = {.cache_dirfd = cache_dirfd, .reserved = &o->site->reserved_cpus};
+    return jb_machine_load(&source, ret, err);
+}
+
+/* Where the box's groups are made: the site's parent, else where systemd or a delegation lets us. */
+static int find_place(const struct jb_job_options *o, const struct jb_id *id, struct jb_cg_layout *layout,
+                      struct jb_scope *scope, struct jb_error *err)
+{
+    layout->backend = o->site->cgroups.backend;
+    if (o->site->paths.cgroup_parent)
+        return jb_cg_layout_reparent(layout, o->site->paths.cgroup_parent, err);
+    jb_autofree char *name = jb_asprintf("jobbox-%s", id->text);
+    jb_autofree char *description = jb_asprintf("jobbox: %s", o->spec->name ? o->spec->name : "job");
+    if (!name || !description)
+        return jb_fail_errno(err, ENOMEM, "scope");
+    const struct jb_scope_wish wish = {
+        .use = o->site->cgroups.systemd,
+        .slice = o->site->cgroups.slice,
+        .name = name,
+        .description = description,
+        .uid = o->submitter->uid,
+    };
+    return scope ? jb_scope_enter(&wish, layout, scope, err) : jb_scope_predict(&wish, layout, err);
+}
+
+/* `scope` NULL: nothing may be changed. */
+static int probe_host(const struct jb_job_options *o, const struct jb_id *id, bool host_image,
+                      struct jb_scope *scope, struct jb_host *ret, struct jb_error *err)
+{
+    const struct jb_spec *spec = o->spec;
+    bool io = spec->resources.io_read_bps != JB_UNSET || spec->resources.io_write_bps != JB_UNSET ||
+              spec->resources.io_read_iops != JB_UNSET || spec->resources.io_write_iops != JB_UNSET;
+    int r = jb_host_probe(o->submitter->privileged, io || host_image, ret, err);
+    if (r < 0)
+        return r;
+    if (spec->resources.devices.len && o->submitter->privileged &&
+        ret->cgroups.ctl[JB_CTL_DEVICES].version == 0)
+        ret->device_program = jb_cg_devices_probe();
+    r = find_place(o, id, &ret->cgroups, scope, err);
+    if (r < 0)
+        jb_host_free(ret);
+    return r;
+}
+
+/* Policy and contradictions are the spec's fault; what is busy or missing here is not. */
+static enum jb_job_failure blame(int r)
+{
+    return r == -EINVAL || r == -EPERM || r == -ENOTSUP ? JB_JOB_BAD_SPEC : JB_JOB_NO_BOX;
+}
+
+/* From the ledger as it is now to a plan. Under alloc.lock when it is for real. */
+static int make_plan(const struct jb_job_options *o, const struct jb_machine *machine,
+                     const struct jb_ledger *ledger, const struct jb_host *host, const struct jb_image *image,
+                     const struct jb_id *id, struct jb_plan **ret, enum jb_job_failure *ret_failure,
+                     struct jb_error *err)
+{
+    struct jb_request request;
+    struct jb_grant grant;
+    jb_autoheld struct jb_held held = {0};
+    jb_autodevices struct jb_devices *devices = NULL;
+    const struct jb_devices_input wishes = {
+        .spec = o->spec,
+        .site = o->site,
+        .machine = machine,
+        .ledger = ledger,
+        .held = &held,
+        .facts = &jb_device_facts_kernel,
+        .userns = !o->submitter->privileged,
+    };
+    int r = jb_plan_request(o->spec, o->site, &request, err);
+    if (r == 0)
+        r = jb_devices_held(o->spec, &o->state->ledger, ledger, &held, err);
+    if (r == 0)
+        r = jb_devices_place(&wishes, &request, &grant, &devices, err);
+    if (r < 0) {
+        *ret_failure = blame(r);
+        return r;
+    }
+    const struct jb_plan_input input = {
+        .spec = o->spec,
+        .site = o->site,
+        .host = host,
+        .submitter = o->submitter,
+        .image = image,
+        .grant = &grant,
+        .devices = devices,
+        .id = id,
+        .runtime_dir = o->state->runtime_dir,
+        .state_dir = o->state->state_dir,
+        .tty = o->tty,
+    };
+    r = jb_plan_make(&input, ret, err);
+    if (r < 0) {
+        *ret_failure = blame(r);
+        return r;
+    }
+    devices = NULL; /* the plan's */
+    return 0;
+}
+
+/* Who stood in line began when it got there, and sets up since now. */
+static void note_wait(struct jb_job_attempt *a, uint64_t waited_ns)
+{
+    if (!a->wait.submitted_us)
+        return;
+    a->origin.submitted_us = a->wait.submitted_us;
+    a->origin.setup_started_us = jb_wall_us(NULL);
+    a->origin.wait_ns = waited_ns;
+    a->begun_ns = jb_mono_ns(NULL);
+}
+
+/* Grant, plan and claim are one step for every other jobbox: alloc.lock is held from the look at the ledger
+ * on. */
+static int claim(struct jb_job_attempt *a, const struct jb_machine *machine, const struct jb_image *image,
+                 enum jb_job_failure *ret_failure, struct jb_error *err)
+{
+    struct jb_ledger ledger = {0};
+    struct jb_holding holding;
+    jb_autofree char *devices = NULL;
+    int r = jb_wait_lock(&a->wait, &ledger, err);
+    if (r < 0)
+        return r;
+    JB_CRASH_POINT(alloc_locked);
+    r = make_plan(a->o, machine, &ledger, &a->host, image, &a->id, &a->plan, ret_failure, err);
+    if (r == 0 || r == -EBUSY)
+        r = jb_wait_turn(&a->wait, r, err);
+    if (r == 0 && a->plan->devices && jb_held_format(&a->plan->devices->held, &devices) < 0)
+        r = jb_fail_errno(err, ENOMEM, "devices");
+    if (r == 0) {
+        jb_update_holding(a->plan, &holding);
+        holding.devices = devices;
+        r = jb_ledger_claim(&a->o->state->ledger, &holding, &a->box_fd, &a->lock_fd, err);
+        a->claimed = r == 0;
+    }
+    if (r == 0)
+        note_wait(a, jb_wait_done(&a->wait));
+    jb_wait_unlock(&a->wait);
+    JB_CRASH_POINT(claimed);
+    jb_ledger_free(&ledger);
+    return r;
+}
+
+/* Running out in the middle would leave a box for the next start to clear away. */
+static int enough_descriptors(struct jb_error *err)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= DESCRIPTORS)
+        return 0;
+    return jb_fail(err, EMFILE, "a job needs %d open files here and the limit is %llu; raise it (ulimit -n)",
+                   DESCRIPTORS, (unsigned long long)limit.rlim_cur);
+}
+
+/* One look at everything that the job needs, to a claim. */
+static int look(struct jb_job_attempt *a, enum jb_job_failure *ret_failure, struct jb_error *err)
+{
+    struct jb_machine machine = {0};
+    struct jb_image image = {0};
+    *ret_failure = JB_JOB_NO_BOX;
+    int r = jb_image_resolve(a->o->spec, a->o->submitter->cwd, &image, err);
+    if (r == -ENOTSUP || r == -EINVAL)
+        *ret_failure = JB_JOB_BAD_SPEC;
+    if (r == 0)
+        r = load_machine(a->o, a->o->state->runtime_fd, &machine, err);
+    if (r == 0 && !a->has_host) { /* once: it may move this process */
+        r = probe_host(a->o, &a->id, image.kind == JB_IMAGE_HOST, &a->scope, &a->host, err);
+        a->has_host = r == 0;
+    }
+    if (r == 0)
+        r = claim(a, &machine, &image, ret_failure, err);
+    jb_machine_free(&machine);
+    jb_image_free(&image);
+    if (r < 0)
+        jb_plan_free(jb_take_ptr(a->plan));
+    return r;
+}
+
+/* Who waits looks at machine and image anew each time: hours may have gone by. */
+int jb_job_prepare(struct jb_job_attempt *a, int signal_fd, enum jb_job_failure *ret_failure,
+                   struct jb_error *err)
+{
+    *ret_failure = JB_JOB_NO_BOX;
+    int r = enough_descriptors(err);
+    if (r < 0)
+        return r;
+    r = jb_id_new(jb_wall_us(NULL), &a->id);
+    if (r < 0)
+        return jb_fail_errno(err, r, "making an id");
+    jb_wait_begin(a->o, &a->id, &a->wait);
+    do {
+        r = look(a, ret_failure, err);
+        int next = r == -EBUSY ? jb_wait_next(&a->wait, signal_fd, err) : 0;
+        if (next < 0) {
+            r = next;
+            break;
+        }
+    } while (r == -EBUSY);
+    jb_wait_end(&a->wait);
+    if (r == -ECANCELED)
+        *ret_failure = JB_JOB_CANCELLED;
+    if (r < 0)
+        return r;
+    *ret_failure = JB_JOB_NO_BOX;
+    a->box_dir = jb_asprintf("%s/boxes/%s", a->o->state->runtime_dir, a->id.text);
+    if (!a->box_dir)
+        return jb_fail_errno(err, ENOMEM, "box");
+    return jb_boxdir_begin(a->box_fd, a->plan, &a->file_fd, &a->plan_line, err);
+}
+
+void jb_job_give_back(struct jb_job_attempt *a)
+{
+    if (a->claimed)
+        (void)jb_ledger_release(&a->o->state->ledger, &a->id, NULL);
+}
+
+int jb_job_plan(const struct jb_job_options *options, struct jb_host *host, struct jb_plan **ret,
+                enum jb_job_failure *ret_failure, struct jb_error *err)
+{
+    struct jb_machine machine = {0};
+    struct jb_image image = {0};
+    struct jb_ledger ledger = {0};
+    struct jb_id id;
+    *ret_failure = JB_JOB_NO_BOX;
+    int r = jb_id_new(jb_wall_us(NULL), &id);
+    if (r < 0)
+        return jb_fail_errno(err, r, "making an id");
+    r = jb_image_resolve(options->spec, options->submitter->cwd, &image, err);
+    if (r == -ENOTSUP || r == -EINVAL)
+        *ret_failure = JB_JOB_BAD_SPEC;
+    if (r == 0)
+        r = load_machine(options, -1, &machine, err);
+    if (r == 0)
+        r = probe_host(options, &id, image.kind == JB_IMAGE_HOST, NULL, host, err);
+    if (r == 0 && options->state->ledger.boxes_fd >= 0)
+        r = jb_ledger_read(&options->state->ledger, &ledger, err);
+    if (r == 0)
+        r = make_plan(options, &machine, &ledger, host, &image, &id, ret, ret_failure, err);
+    jb_machine_free(&machine);
+    jb_image_free(&image);
+    jb_ledger_free(&ledger);
+    return r;
+}
