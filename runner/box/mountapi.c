@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -44,6 +45,48 @@ static int make(void *ctx, const char *fstype, const struct jb_mount_option *opt
         return kernel_words(fs, fstype, errno, err);
     int fd = fsmount(fs, FSMOUNT_CLOEXEC, (unsigned)attr);
     return fd < 0 ? kernel_words(fs, fstype, errno, err) : fd;
+}
+
+/* MOUNT_ATTR_* as mount(2) has them; only those that are used. */
+static unsigned long old_flags(uint64_t attr)
+{
+    return (attr & MOUNT_ATTR_NOSUID ? MS_NOSUID : 0U) | (attr & MOUNT_ATTR_NODEV ? MS_NODEV : 0U) |
+           (attr & MOUNT_ATTR_RDONLY ? MS_RDONLY : 0U) | (attr & MOUNT_ATTR_NOEXEC ? MS_NOEXEC : 0U);
+}
+
+/* In /proc/self/fd. mount(2) attaches at once: what is wanted is a copy that is not. */
+static int mount_and_copy(const char *fstype, const char *options, const char *at, uint64_t attr,
+                          struct jb_error *err)
+{
+    if (mount(fstype, at, fstype, old_flags(attr), options) < 0)
+        return jb_fail_errno(err, errno, "mounting %s", fstype);
+    int fd = open_tree(AT_FDCWD, at, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+    int saved = errno;
+    if (umount2(at, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
+        saved = errno;
+    else if (fd >= 0)
+        return fd;
+    if (fd >= 0)
+        (void)close(fd);
+    return jb_fail_errno(err, saved, "mounting %s", fstype);
+}
+
+static int make_by_string(void *ctx, const char *fstype, const char *options, int dirfd, const char *name,
+                          uint64_t attr, struct jb_error *err)
+{
+    (void)ctx;
+    char at[PATH_MAX];
+    (void)snprintf(at, sizeof(at), "%d/%s", dirfd, name);
+    jb_autoclose int back = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (back < 0 || chdir("/proc/self/fd") < 0)
+        return jb_fail_errno(err, errno, "mounting %s: /proc/self/fd", fstype);
+    int fd = mount_and_copy(fstype, options, at, attr, err);
+    if (fchdir(back) < 0 && fd >= 0) {
+        int saved = errno;
+        (void)close(fd);
+        return jb_fail_errno(err, saved, "mounting %s: going back", fstype);
+    }
+    return fd;
 }
 
 static int clone_mount(void *ctx, int fd, bool recursive)
@@ -90,6 +133,7 @@ static int pivot(void *ctx, int root_fd)
 
 const struct jb_mountapi jb_mountapi_kernel = {
     .make = make,
+    .make_by_string = make_by_string,
     .clone = clone_mount,
     .setattr = set_attributes,
     .attach = attach,

@@ -23,6 +23,13 @@ struct jb_mountapi {
      * the kernel's own words where it gives any. */
     int (*make)(void *ctx, const char *fstype, const struct jb_mount_option *options, size_t n, uint64_t attr,
                 struct jb_error *err);
+    /*
+     * The same by mount(2), for what the descriptor-based calls of older kernels cannot be told: `options` is one string
+     * of less than a page, without the attributes. Names in it that are relative begin in /proc/self/fd, so that a
+     * descriptor's number is a name. `name` in `dirfd`: an empty directory to mount on for a moment.
+     */
+    int (*make_by_string)(void *ctx, const char *fstype, const char *options, int dirfd, const char *name,
+                          uint64_t attr, struct jb_error *err);
     /* A copy of what is mounted at fd (O_PATH), not attached anywhere. */
     int (*clone)(void *ctx, int fd, bool recursive);
     int (*setattr)(void *ctx, int mount_fd, uint64_t set, bool recursive);

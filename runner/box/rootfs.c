@@ -21,8 +21,9 @@
 #include "base/fd.h"
 #include "box/identity.h"
 
-#define ATTR_PLAIN (MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
-#define FD_PATH    64
+#define ATTR_PLAIN  (MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
+#define FD_PATH     64
+#define OPTION_PAGE 4096 /* what mount(2) takes of options, with the byte at its end */
 
 static const char *fd_path(char buf[FD_PATH], int fd, const char *name)
 {
@@ -159,26 +160,55 @@ static int make_layer(struct jb_rootfs *fs, int lower, char upper[16], char work
     return 0;
 }
 
-/* Through descriptors: no name can hold a character that the option string would misread. */
-static int make_overlay(struct jb_rootfs *fs, int lower,
+/*
+ * More than one lower for a kernel before 6.5, which knows no `lowerdir+`, and whose descriptor-based calls take no value
+ * of more than 255 bytes. Numbers of descriptors are names without a character that would have to be escaped, and
+ * short: all layers that an overlay may have fit into the page of mount(2).
+ */
+static int overlay_by_string(struct jb_rootfs *fs, const int *lowers, size_t n, const char *upper,
+                             const char *work, struct jb_error *err)
+{
+    jb_autobuf struct jb_buf text = {0};
+    int r = jb_buf_puts(&text, "lowerdir=");
+    for (size_t i = 0; r == 0 && i < n; i++)
+        r = jb_buf_printf(&text, "%s%d", i ? ":" : "", lowers[i]);
+    if (r == 0)
+        r = jb_buf_printf(&text, ",upperdir=%d/%s,workdir=%d/%s%s", fs->scratch_fd, upper, fs->scratch_fd,
+                          work, fs->plan->userns ? ",userxattr" : "");
+    if (r < 0)
+        return jb_fail_errno(err, r, "overlay");
+    if (text.len >= OPTION_PAGE)
+        return jb_fail(err, E2BIG, "%zu layers are more than this kernel's mount options can name", n);
+    return fs->api->make_by_string(fs->api->ctx, "overlay", text.data, fs->scratch_fd, "root", ATTR_PLAIN,
+                                   err);
+}
+
+/* Through descriptors: no name can hold a character that the kernel would misread. `lowers`: the top one first. */
+static int make_overlay(struct jb_rootfs *fs, const int *lowers, size_t n,
                         int (*furnish)(struct jb_rootfs *, struct jb_error *), struct jb_error *err)
 {
     char upper[16];
     char work[16];
-    char paths[3][FD_PATH];
-    int r = make_layer(fs, lower, upper, work, err);
+    int r = make_layer(fs, lowers[0], upper, work, err);
     if (r == 0 && furnish)
         r = furnish(fs, err);
     if (r < 0)
         return r;
-    const struct jb_mount_option options[] = {
-        {"lowerdir", fd_path(paths[0], lower, NULL)},
-        {"upperdir", fd_path(paths[1], fs->scratch_fd, upper)},
-        {"workdir", fd_path(paths[2], fs->scratch_fd, work)},
-        {"userxattr", NULL},
-    };
-    return fs->api->make(fs->api->ctx, "overlay", options, JB_ARRAY_LEN(options) - (fs->plan->userns ? 0 : 1),
-                         ATTR_PLAIN, err);
+    jb_autofree struct jb_mount_option *options = calloc(n + 3, sizeof(*options));
+    jb_autofree char(*paths)[FD_PATH] = calloc(n + 2, sizeof(*paths));
+    if (!options || !paths)
+        return jb_fail_errno(err, ENOMEM, "overlay");
+    for (size_t i = 0; i < n; i++)
+        options[i] =
+            (struct jb_mount_option){n > 1 ? "lowerdir+" : "lowerdir", fd_path(paths[i], lowers[i], NULL)};
+    options[n] = (struct jb_mount_option){"upperdir", fd_path(paths[n], fs->scratch_fd, upper)};
+    options[n + 1] = (struct jb_mount_option){"workdir", fd_path(paths[n + 1], fs->scratch_fd, work)};
+    options[n + 2] = (struct jb_mount_option){"userxattr", NULL};
+    r = fs->api->make(fs->api->ctx, "overlay", options, n + (fs->plan->userns ? 3 : 2), ATTR_PLAIN, err);
+    if (r != -EINVAL || n == 1)
+        return r;
+    jb_error_clear(err);
+    return overlay_by_string(fs, lowers, n, upper, work, err);
 }
 
 static int open_source(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error *err)
@@ -221,15 +251,35 @@ static int furnish_upper(struct jb_rootfs *fs, struct jb_error *err)
     return 0;
 }
 
+/* All of them open at once: the descriptors are their names. */
+static int overlay_over(struct jb_rootfs *fs, const struct jb_op *op, int *fds, size_t n,
+                        struct jb_error *err)
+{
+    struct jb_op one = *op;
+    for (size_t i = 0; i < n; i++) {
+        one.source = op->n_lowers ? op->lowers[i] : op->source;
+        fds[i] = open_source(fs, &one, err);
+        if (fds[i] < 0)
+            return jb_fail_errno(err, fds[i], "image %s", one.source);
+    }
+    int fd = make_overlay(fs, fds, n, furnish_upper, err);
+    if (fd >= 0)
+        return fd;
+    return n > 1 ? jb_wrap(err, "overlay over the %zu layers below %s", n, op->lowers[0])
+                 : jb_wrap(err, "overlay over %s", one.source);
+}
+
 static int op_root_overlay(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error *err)
 {
-    jb_autoclose int lower = open_source(fs, op, err);
-    if (lower < 0)
-        return jb_fail_errno(err, lower, "image %s", op->source);
-    jb_autoclose int fd = make_overlay(fs, lower, furnish_upper, err);
-    if (fd < 0)
-        return jb_wrap(err, "overlay over %s", op->source);
-    int r = root_at(fs, fd, err);
+    size_t n = op->n_lowers ? op->n_lowers : 1;
+    jb_autofree int *fds = malloc(n * sizeof(*fds));
+    if (!fds)
+        return jb_fail_errno(err, ENOMEM, "overlay");
+    memset(fds, 0xff, n * sizeof(*fds)); /* -1: not open */
+    jb_autoclose int fd = overlay_over(fs, op, fds, n, err);
+    for (size_t i = 0; i < n; i++)
+        jb_close(&fds[i]);
+    int r = fd < 0 ? fd : root_at(fs, fd, err);
     if (r < 0)
         return r;
     fs->root_fd = jb_take_fd(&fd);
@@ -313,7 +363,7 @@ static int op_overlay(struct jb_rootfs *fs, const struct jb_op *op, struct jb_er
     jb_autoclose int at = jb_rootfs_place(fs, op->target, false, JB_WALK_STRICT, err);
     if (at < 0)
         return at;
-    jb_autoclose int fd = make_overlay(fs, lower, NULL, err);
+    jb_autoclose int fd = make_overlay(fs, &lower, 1, NULL, err);
     if (fd >= 0)
         return attach(fs, fd, at, op->target, err);
     if (!(op->flags & JB_OPF_OR_RO_BIND))

@@ -28,7 +28,7 @@ struct json_t;
 enum jb_op_kind {
     JB_OP_SCRATCH_TMPFS, /* bytes, inodes: tmpfs that holds the upper layers */
     JB_OP_SCRATCH_DIR,   /* source: a fresh directory on disk that holds them */
-    JB_OP_ROOT_OVERLAY,  /* source: lower directory of the box's root */
+    JB_OP_ROOT_OVERLAY,  /* source, or lowers from the top down: what the box's root lies over */
     JB_OP_ROOT_TMPFS,    /* a small tmpfs as root, to be composed (user namespace over submounts) */
     JB_OP_OVERLAY,       /* source: lower directory, shown at target, writes thrown away */
     JB_OP_BIND,          /* source shown at target; see flags */
@@ -70,6 +70,8 @@ struct jb_op {
     const char *source;
     const char *target; /* absolute, in the box */
     const char *text;
+    const char *const *lowers; /* root-overlay: instead of source; absolute directories, the top one first */
+    size_t n_lowers;
     uint64_t bytes, inodes;
     mode_t mode;
     const struct jb_device_node *device; /* of the plan's devices */

@@ -67,6 +67,12 @@ static json_t *ops_json(const struct jb_plan *plan)
                 (void)json_array_append_new(flags, json_string(op_flags[f].name));
         if (op->source)
             (void)jb_json_set(item, "source", jb_json_text(op->source));
+        if (op->n_lowers) {
+            json_t *lowers = json_array();
+            for (size_t l = 0; l < op->n_lowers; l++)
+                (void)json_array_append_new(lowers, jb_json_text(op->lowers[l]));
+            (void)jb_json_set(item, "lowers", lowers);
+        }
         if (op->target)
             (void)jb_json_set(item, "target", jb_json_text(op->target));
         if (sized)
@@ -296,6 +302,8 @@ static int text_ops(struct jb_buf *buf, const struct jb_plan *plan)
         r = jb_buf_printf(buf, "  %-14s", jb_op_name(op->kind));
         if (r == 0 && op->source)
             r = jb_buf_printf(buf, " %s", op->source);
+        for (size_t l = 0; r == 0 && l < op->n_lowers; l++)
+            r = jb_buf_printf(buf, "%s%s", l ? "\n                  over " : " ", op->lowers[l]);
         if (r == 0 && op->target)
             r = jb_buf_printf(buf, "%s %s", op->source ? " ->" : "", op->target);
         if (r == 0 && (op->kind == JB_OP_SCRATCH_TMPFS || op->kind == JB_OP_TMPFS) && op->bytes != JB_UNSET)

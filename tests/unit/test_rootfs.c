@@ -28,7 +28,8 @@ struct fake {
     unsigned mounts;
     unsigned calls, fail_at; /* 0: none fails */
     bool no_overlay;
-    int stage_fd; /* stays the directory it was before something was attached there */
+    bool old_kernel; /* knows no lowerdir+ */
+    int stage_fd;    /* stays the directory it was before something was attached there */
     struct jb_plan plan;
     struct jb_op ops[24];
     char *image, *data, *stage;
@@ -81,7 +82,7 @@ static int fake_make(void *ctx, const char *fstype, const struct jb_mount_option
     assert_int_equal(jb_buf_puts(&text, ""), 0);
     for (size_t i = 0; i < n; i++) {
         bool fd_path = options[i].value && jb_starts_with(options[i].value, "/proc/self/fd/");
-        if (jb_streq(options[i].key, "lowerdir"))
+        if (!lower && jb_starts_with(options[i].key, "lowerdir"))
             lower = options[i].value;
         assert_int_equal(jb_buf_printf(&text, " %s%s%s", options[i].key, options[i].value ? "=" : "",
                                        fd_path            ? "(fd)"
@@ -93,11 +94,32 @@ static int fake_make(void *ctx, const char *fstype, const struct jb_mount_option
     note(f, "make %s%s%s", fstype, text.data, attr & MOUNT_ATTR_RDONLY ? " [ro]" : "");
     if (fault(f) || (f->no_overlay && jb_streq(fstype, "overlay")))
         return jb_fail_errno(err, EIO, "mounting %s", fstype);
+    if (f->old_kernel && strstr(text.data, "lowerdir+"))
+        return jb_fail_errno(err, EINVAL, "mounting %s", fstype);
     if (lower) /* merged is what is below: nothing of this test needs two layers */
         return open_path(lower);
     jb_autofree char *dir = jb_asprintf("%s/m%u", f->path, f->mounts++);
     assert_int_equal(mkdir(dir, 0755), 0);
     return open_path(dir);
+}
+
+static int fake_make_by_string(void *ctx, const char *fstype, const char *options, int dirfd,
+                               const char *name, uint64_t attr, struct jb_error *err)
+{
+    struct fake *f = ctx;
+    jb_autofree char *at = name_of(f, dirfd);
+    jb_autobuf struct jb_buf text = {0};
+    for (const char *p = options; *p;) { /* numbers of descriptors differ from run to run */
+        size_t digits = strspn(p, "0123456789");
+        bool is_fd = digits && (p[-1] == '=' || p[-1] == ':');
+        assert_int_equal(is_fd ? jb_buf_puts(&text, "N") : jb_buf_add(&text, p, digits ? digits : 1), 0);
+        p += digits ? digits : 1;
+    }
+    assert_true((attr & MOUNT_ATTR_NOSUID) && (attr & MOUNT_ATTR_NODEV));
+    note(f, "string %s %s at %s/%s", fstype, text.data, at, name);
+    if (fault(f))
+        return jb_fail_errno(err, EIO, "mounting %s", fstype);
+    return open_path(f->image);
 }
 
 static int fake_clone(void *ctx, int fd, bool recursive)
@@ -159,8 +181,8 @@ static struct fake *fake_new(void)
     struct fake *f = calloc(1, sizeof(*f));
     assert_non_null(f);
     f->path = test_tmpdir();
-    f->api = (struct jb_mountapi){fake_make,  fake_clone, fake_setattr, fake_attach, fake_make_private,
-                                  fake_pivot, f};
+    f->api = (struct jb_mountapi){fake_make,   fake_make_by_string, fake_clone, fake_setattr,
+                                  fake_attach, fake_make_private,   fake_pivot, f};
     test_write(f->path, "image/etc/passwd", "root");
     test_write(f->path, "image/hidden/x", "x");
     test_write(f->path, "image/ro/x", "x");
@@ -543,6 +565,39 @@ static void refused_overlays_become_read_only_binds(void **state)
     fake_free(strict);
 }
 
+/* As one overlay: by lowerdir+ where the kernel knows it, else by one string that names descriptors. */
+static void layers_are_named_by_descriptors(void **state)
+{
+    (void)state;
+    for (int old = 0; old < 2; old++) {
+        struct fake *f = fake_new();
+        struct jb_error err = {0};
+        const char *lowers[] = {f->image, f->data};
+        f->old_kernel = old;
+        op(f, (struct jb_op){.kind = JB_OP_SCRATCH_TMPFS, .bytes = JB_UNSET, .inodes = JB_UNSET});
+        op(f, (struct jb_op){.kind = JB_OP_ROOT_OVERLAY, .lowers = lowers, .n_lowers = 2});
+        assert_ok(jb_rootfs_build(&f->fs, &err), &err);
+        assert_string_equal(err.text, "");
+        assert_contains(f->log.data,
+                        "make overlay lowerdir+=(fd) lowerdir+=(fd) upperdir=(fd) workdir=(fd) userxattr\n");
+        const char *string = "string overlay lowerdir=N:N,upperdir=N/upper0,workdir=N/work0,userxattr at "
+                             "stage/root\n";
+        assert_int_equal(strstr(f->log.data, string) != NULL, old);
+        fake_free(f);
+    }
+}
+
+static void a_layer_that_is_gone_is_named(void **state)
+{
+    struct fake *f = *state;
+    struct jb_error err = {0};
+    const char *lowers[] = {f->image, "/nonexistent/layer"};
+    op(f, (struct jb_op){.kind = JB_OP_SCRATCH_TMPFS, .bytes = JB_UNSET, .inodes = JB_UNSET});
+    op(f, (struct jb_op){.kind = JB_OP_ROOT_OVERLAY, .lowers = lowers, .n_lowers = 2});
+    assert_int_equal(jb_rootfs_build(&f->fs, &err), -ENOENT);
+    assert_contains(err.text, "image /nonexistent/layer: No such file or directory");
+}
+
 static unsigned open_descriptors(void)
 {
     unsigned n = 0;
@@ -603,6 +658,8 @@ int main(void)
         with_fake(masks_use_the_boxs_own_null),
         with_fake(masks_of_what_must_be_there),
         with_fake(refused_overlays_become_read_only_binds),
+        cmocka_unit_test(layers_are_named_by_descriptors),
+        with_fake(a_layer_that_is_gone_is_named),
         cmocka_unit_test(each_call_may_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
