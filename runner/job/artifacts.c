@@ -8,15 +8,16 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <fnmatch.h>
 #include <limits.h>
 #include <sha2.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/fd.h"
+#include "base/glob.h"
 #include "base/json.h"
 #include "base/str.h"
 #include "box/identity.h"
@@ -24,13 +25,16 @@
 struct collect {
     const struct jb_plan *plan;
     const struct jb_plan_artifact *artifact;
-    int root; /* the box's root */
+    bool success; /* the job's */
+    int root;     /* the box's root */
     json_t *list;
-    size_t files;
-    uint64_t bytes;
-    size_t text;        /* bytes of paths in `list` */
-    size_t matched;     /* by the current artifact */
-    const char *prefix; /* of the current artifact: what is left off in the destination folder */
+    uint64_t files, bytes;         /* brought out, of all artifacts */
+    uint64_t own_files, own_bytes; /* of the current one */
+    size_t looked;                 /* names listed, of all */
+    struct jb_glob glob;           /* of the current artifact */
+    size_t text;                   /* bytes of paths in `list` */
+    size_t matched;                /* by the current artifact */
+    unsigned common;               /* folders of the current one that are left off in the destination */
 };
 
 static int note(struct collect *c, const char *path, const char *error)
@@ -134,10 +138,14 @@ static const char *unfit(const struct collect *c, const struct stat *st)
         return S_ISLNK(st->st_mode) ? "a symlink is not collected" : "not a regular file";
     if (st->st_nlink != 1)
         return "it has several links";
-    if (c->files >= JB_ARTIFACT_FILES_MAX)
-        return "too many files";
-    if ((uint64_t)st->st_size > JB_ARTIFACT_BYTES_MAX - c->bytes)
-        return "too large";
+    if (c->own_files >= c->artifact->max_files)
+        return "too many files: this artifact's max_files are out already";
+    if (c->files >= c->plan->artifact_files_max)
+        return "too many files: as many as the site allows are out already";
+    if ((uint64_t)st->st_size > c->artifact->max_bytes - c->own_bytes)
+        return "too large: with it there would be more than this artifact's max_bytes";
+    if ((uint64_t)st->st_size > c->plan->artifact_bytes_max - c->bytes)
+        return "too large: with it there would be more than the site allows";
     return NULL;
 }
 
@@ -160,8 +168,10 @@ static int collect_file(struct collect *c, int dir, const char *name, const char
     bool folder = to_len > 0 && c->artifact->to[to_len - 1] == '/';
     if (!folder && c->matched > 0)
         return note(c, path, "several files match, but \"to\" names one file; end it in \"/\" for a folder");
-    jb_autofree char *to =
-        folder ? jb_asprintf("%s%s", c->artifact->to, path + strlen(c->prefix)) : strdup(c->artifact->to);
+    const char *below = path;
+    for (unsigned i = 0; i < c->common; i++)
+        below += strcspn(below, "/") + 1;
+    jb_autofree char *to = folder ? jb_asprintf("%s%s", c->artifact->to, below) : strdup(c->artifact->to);
     if (!to)
         return -ENOMEM;
     c->matched++;
@@ -169,6 +179,8 @@ static int collect_file(struct collect *c, int dir, const char *name, const char
     if (r < 0)
         return note_errno(c, path, r);
     c->files++;
+    c->own_files++;
+    c->own_bytes += (uint64_t)st.st_size;
     c->text += strlen(path) + strlen(to) + sizeof(digest);
     c->bytes += (uint64_t)st.st_size;
     return json_array_append_new(c->list, json_pack("{s:o, s:o, s:I, s:s}", "path", jb_json_text(path), "to",
@@ -178,87 +190,133 @@ static int collect_file(struct collect *c, int dir, const char *name, const char
                : 0;
 }
 
-static int by_name(const struct dirent **a, const struct dirent **b)
-{
-    return strcmp((*a)->d_name, (*b)->d_name);
-}
-
-static int not_dots(const struct dirent *e)
-{
-    return !jb_streq(e->d_name, ".") && !jb_streq(e->d_name, "..");
-}
-
 /* The names are the job's choice, and so is their number: the record takes so many of them. */
 static bool list_is_full(const struct collect *c)
 {
     return c->text >= JB_ARTIFACT_TEXT_MAX;
 }
 
-static int walk(struct collect *c, int dir, const char *path, const char *pattern, unsigned depth);
+struct names {
+    char **items;
+    size_t len, cap;
+};
 
-/* One name of a directory against the pattern that is left. */
-/* NOLINTNEXTLINE(misc-no-recursion) */
-static int visit(struct collect *c, int dir, const char *name, const char *path, const char *pattern,
-                 unsigned depth)
+static void free_names(struct names *names)
 {
-    size_t len = strcspn(pattern, "/");
-    const char *rest = pattern[len] ? pattern + len + 1 : NULL;
-    jb_autofree char *part = strndup(pattern, len);
-    jb_autofree char *full = *path ? jb_asprintf("%s/%s", path, name) : strdup(name);
-    if (!part || !full)
-        return -ENOMEM;
-    bool any = jb_streq(part, "**");
-    jb_autoclose int sub = jb_open_at(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, JB_WALK_STRICT);
-    bool is_dir = sub >= 0;
-    if (any) { /* some directories deeper, or none: the rest of the pattern is tried on the same name */
-        int r = is_dir ? walk(c, sub, full, pattern, depth + 1) : 0;
-        if (r < 0 || !rest)
-            return r < 0 || is_dir ? r : collect_file(c, dir, name, full);
-        return visit(c, dir, name, path, rest, depth);
-    }
-    if (fnmatch(part, name, FNM_PERIOD) != 0)
-        return 0;
-    if (rest)
-        return is_dir ? walk(c, sub, full, rest, depth + 1) : 0;
-    return is_dir ? walk(c, sub, full, "**", depth + 1) : collect_file(c, dir, name, full);
+    for (size_t i = 0; i < names->len; i++)
+        free(names->items[i]);
+    free(names->items);
 }
 
-/* NOLINTNEXTLINE(misc-no-recursion) */
-static int walk(struct collect *c, int dir, const char *path, const char *pattern, unsigned depth)
+static int keep_name(struct names *names, const char *name)
 {
-    struct dirent **names = NULL;
+    if (names->len == names->cap) {
+        size_t cap = names->cap ? names->cap * 2 : 64;
+        char **grown = realloc(names->items, cap * sizeof(*grown));
+        if (!grown)
+            return -ENOMEM;
+        names->items = grown;
+        names->cap = cap;
+    }
+    names->items[names->len] = strdup(name);
+    return names->items[names->len] ? (names->len++, 0) : -ENOMEM;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* The names that lead on, sorted. What does not is not kept: a folder may hold millions. */
+static int list_names(struct collect *c, int dir, const char *path, uint64_t state, struct names *ret)
+{
+    jb_autoclose int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    jb_autodir DIR *list = fd < 0 ? NULL : fdopendir(fd);
+    if (!list)
+        return note_errno(c, path, -errno);
+    (void)jb_take_fd(&fd); /* the stream's */
+    size_t bytes = 0;
+    for (const struct dirent *e; (e = readdir(list));) {
+        if (jb_streq(e->d_name, ".") || jb_streq(e->d_name, ".."))
+            continue;
+        if (c->looked++ >= JB_ARTIFACT_LOOK_MAX || bytes >= JB_ARTIFACT_NAMES_MAX)
+            return note(c, path, "too many names to look through; some were left");
+        if (jb_glob_step(&c->glob, state, e->d_name) == 0)
+            continue;
+        bytes += strlen(e->d_name) + 1;
+        int r = keep_name(ret, e->d_name);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static int walk(struct collect *c, int dir, const char *path, uint64_t state, unsigned depth);
+
+/* One name of a folder. */
+/* NOLINTNEXTLINE(misc-no-recursion) */
+static int visit(struct collect *c, int dir, const char *name, const char *path, uint64_t state,
+                 unsigned depth)
+{
+    uint64_t next = jb_glob_step(&c->glob, state, name);
+    if (next == 0)
+        return 0;
+    jb_autofree char *full = *path ? jb_asprintf("%s/%s", path, name) : strdup(name);
+    if (!full)
+        return -ENOMEM;
+    jb_autoclose int sub = jb_open_at(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, JB_WALK_STRICT);
+    if (sub >= 0)
+        return walk(c, sub, full, next, depth + 1);
+    return jb_glob_matches(&c->glob, next) ? collect_file(c, dir, name, full) : 0;
+}
+
+/* Each folder is listed once, for all places of the pattern that it may stand for. */
+/* NOLINTNEXTLINE(misc-no-recursion) */
+static int walk(struct collect *c, int dir, const char *path, uint64_t state, unsigned depth)
+{
     if (depth > JB_ARTIFACT_DEPTH_MAX)
         return note(c, path, "nested too deeply");
-    size_t len = strcspn(pattern, "/");
-    if (strcspn(pattern, "*?[\\") >= len) { /* a plain name: no need to look at the others */
-        jb_autofree char *name = strndup(pattern, len);
-        return name ? visit(c, dir, name, path, pattern, depth) : -ENOMEM;
-    }
-    int n = scandirat(dir, ".", &names, not_dots, by_name);
-    if (n < 0)
-        return note_errno(c, path, -errno);
-    int r = 0;
-    for (int i = 0; i < n; i++) {
-        if (r == 0 && !list_is_full(c))
-            r = visit(c, dir, names[i]->d_name, path, pattern, depth);
-        free(names[i]);
-    }
-    free(names);
+    const char *only = jb_glob_only(&c->glob, state);
+    if (only)
+        return visit(c, dir, only, path, state, depth);
+    struct names names = {0};
+    int r = list_names(c, dir, path, state, &names);
+    if (names.len > 0)
+        qsort(names.items, names.len, sizeof(*names.items), by_name);
+    for (size_t i = 0; r == 0 && i < names.len && !list_is_full(c); i++)
+        r = visit(c, dir, names.items[i], path, state, depth);
+    free_names(&names);
     return r;
 }
 
-/* Bytes of the path that are left off in the destination: up to the component with the first wildcard, or the
- * last. */
-static size_t prefix_length(const char *path)
+/* How many folders of the path are left off in the destination: those before the first wildcard, or the last name. */
+static unsigned common_folders(const struct jb_glob *glob)
 {
-    size_t start = 0;
-    for (;;) {
-        size_t len = strcspn(path + start, "/");
-        size_t wild = strcspn(path + start, "*?[\\"); /* an escape is one byte less in the real name */
-        if (wild < len || path[start + len] == '\0')
-            return start;
-        start += len + 1;
-    }
+    unsigned i = 0;
+    while (i + 1 < glob->n && !strpbrk(glob->parts[i], "*?[\\"))
+        i++;
+    return i;
+}
+
+static bool wanted(const struct collect *c)
+{
+    return c->artifact->when == JB_ARTIFACT_ALWAYS ||
+           (c->artifact->when == JB_ARTIFACT_ON_SUCCESS) == c->success;
+}
+
+static int collect_one(struct collect *c)
+{
+    int r = jb_glob_make(c->artifact->path, &c->glob);
+    if (r < 0)
+        return r;
+    c->common = common_folders(&c->glob);
+    c->matched = 0;
+    c->own_files = 0;
+    c->own_bytes = 0;
+    size_t before = json_array_size(c->list);
+    r = walk(c, c->root, "", jb_glob_start(&c->glob), 0);
+    jb_glob_free(&c->glob);
+    return r == 0 && json_array_size(c->list) == before ? note(c, c->artifact->path, "nothing matches") : r;
 }
 
 static int collect_all(void *ctx)
@@ -266,16 +324,9 @@ static int collect_all(void *ctx)
     struct collect *c = ctx;
     for (size_t i = 0; i < c->plan->n_artifacts; i++) {
         c->artifact = &c->plan->artifacts[i];
-        c->matched = 0;
-        const char *pattern = c->artifact->path + strspn(c->artifact->path, "/");
-        jb_autofree char *prefix = strndup(pattern, prefix_length(pattern));
-        if (!prefix)
-            return -ENOMEM;
-        c->prefix = prefix;
-        size_t before = json_array_size(c->list);
-        int r = walk(c, c->root, "", pattern, 0);
-        if (r == 0 && json_array_size(c->list) == before)
-            r = note(c, c->artifact->path, "nothing matches");
+        if (!wanted(c))
+            continue;
+        int r = collect_one(c);
         if (r == 0 && list_is_full(c))
             return note(c, c->artifact->path,
                         "too many names for the record; what comes after these was left");
@@ -285,7 +336,7 @@ static int collect_all(void *ctx)
     return 0;
 }
 
-int jb_artifacts_collect(const struct jb_plan *plan, const struct jb_box *box, json_t **ret,
+int jb_artifacts_collect(const struct jb_plan *plan, const struct jb_box *box, bool success, json_t **ret,
                          struct jb_error *err)
 {
     char path[32];
@@ -293,7 +344,7 @@ int jb_artifacts_collect(const struct jb_plan *plan, const struct jb_box *box, j
     jb_autoclose int root = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (root < 0)
         return jb_fail_errno(err, errno, "opening the box to collect artifacts");
-    struct collect c = {.plan = plan, .root = root, .list = json_array()};
+    struct collect c = {.plan = plan, .success = success, .root = root, .list = json_array()};
     int r = c.list ? jb_as_submitter(plan, collect_all, &c, err) : -ENOMEM;
     if (r < 0) {
         json_decref(c.list);

@@ -16,17 +16,17 @@
 #include "box/box.h"
 #include "plan/plan.h"
 
-#define JB_ARTIFACT_FILES_MAX 100000
-#define JB_ARTIFACT_BYTES_MAX (UINT64_C(64) << 30)
 #define JB_ARTIFACT_DEPTH_MAX 64
-#define JB_ARTIFACT_TEXT_MAX  (1U << 20) /* bytes of paths in the record; files beyond are left */
+#define JB_ARTIFACT_TEXT_MAX  (1U << 20)  /* bytes of paths in the record; files beyond are left */
+#define JB_ARTIFACT_LOOK_MAX  4000000     /* names listed in search of them, over all folders */
+#define JB_ARTIFACT_NAMES_MAX (16U << 20) /* bytes of names of one folder that lead on */
 
 /*
- * Collects everything the plan names. *ret: array of {path, to, bytes, sha256} for each file, and {path,
+ * Collects what the plan names, as far as it is wanted after such an end. *ret: array of {path, to, bytes, sha256} for each file, and {path,
  * error} for a glob that matched nothing or a file that was left; failures of single files do not stop the
  * others. A negative return means that nothing could be looked at.
  */
-int jb_artifacts_collect(const struct jb_plan *plan, const struct jb_box *box, json_t **ret,
+int jb_artifacts_collect(const struct jb_plan *plan, const struct jb_box *box, bool success, json_t **ret,
                          struct jb_error *err);
 
 #endif

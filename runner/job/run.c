@@ -102,7 +102,7 @@ static void run_box(struct jb_job_attempt *a, int signal_fd, json_t **ret_artifa
     a->outcome.setup_ns = setup_ns;
     if (a->plan->n_artifacts == 0 || !a->outcome.has_rusage)
         return;
-    if (jb_artifacts_collect(a->plan, &a->box, ret_artifacts, err) < 0)
+    if (jb_artifacts_collect(a->plan, &a->box, a->outcome.reason == JB_END_COMPLETED, ret_artifacts, err) < 0)
         *ret_artifacts = json_pack("[{s:n, s:s}]", "path", "error", err->text);
     a->outcome.artifacts = *ret_artifacts;
     JB_CRASH_POINT(artifacts_collected);

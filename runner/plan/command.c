@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "base/cleanup.h"
+#include "base/glob.h"
 #include "plan/make.h"
 
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -120,10 +121,21 @@ static int make_env(struct jb_plan *plan, const struct jb_plan_input *in)
     return r;
 }
 
+static int check_pattern(const char *path)
+{
+    struct jb_glob glob;
+    int r = jb_glob_make(path, &glob);
+    if (r == 0)
+        jb_glob_free(&glob);
+    return r;
+}
+
 static int make_artifacts(struct jb_plan *plan, const struct jb_plan_input *in, struct jb_error *err)
 {
     const struct jb_spec *spec = in->spec;
     plan->n_artifacts = spec->n_artifacts;
+    plan->artifact_bytes_max = in->site->artifacts.max_bytes;
+    plan->artifact_files_max = in->site->artifacts.max_files;
     plan->artifacts = jb_arena_alloc(&plan->arena, (spec->n_artifacts + 1) * sizeof(*plan->artifacts));
     if (!plan->artifacts)
         return jb_fail_errno(err, ENOMEM, "plan");
@@ -134,6 +146,15 @@ static int make_artifacts(struct jb_plan *plan, const struct jb_plan_input *in, 
                                       : jb_arena_printf(&plan->arena, "%s/%s", plan->workdir, a->path);
         if (!plan->artifacts[i].path)
             return jb_fail_errno(err, ENOMEM, "plan");
+        int r = check_pattern(plan->artifacts[i].path);
+        if (r < 0)
+            return jb_fail(err, EINVAL, "%s:%u:%u: artifacts: path \"%s\" %s", spec->file, a->pos.line,
+                           a->pos.column, a->path,
+                           r == -E2BIG ? "has too many folders in it; write a shorter one"
+                                       : "names nothing below the root; name a file or folder");
+        plan->artifacts[i].when = a->when;
+        plan->artifacts[i].max_bytes = a->max_bytes;
+        plan->artifacts[i].max_files = a->max_files;
         if (jb_make_host_path(plan, plan->submitter_cwd, a->to, &plan->artifacts[i].to, err) < 0)
             return jb_wrap(err, "%s:%u:%u: artifacts", spec->file, a->pos.line, a->pos.column);
     }

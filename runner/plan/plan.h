@@ -93,6 +93,8 @@ struct jb_plan_stream {
 struct jb_plan_artifact {
     const char *path; /* absolute glob in the box */
     const char *to;   /* absolute host path; ends in '/' when a folder */
+    enum jb_artifact_when when;
+    uint64_t max_bytes, max_files; /* of this one; JB_UNSET: only what holds for all */
 };
 
 struct jb_degraded {
@@ -169,6 +171,7 @@ struct jb_plan {
 
     struct jb_plan_artifact *artifacts;
     size_t n_artifacts;
+    uint64_t artifact_bytes_max, artifact_files_max; /* of all of them */
 
     struct jb_degraded degraded[JB_DEGRADE_MAX];
     size_t n_degraded;

@@ -208,9 +208,12 @@ static json_t *artifacts_json(const struct jb_plan *plan)
 {
     json_t *list = json_array();
     for (size_t i = 0; i < plan->n_artifacts; i++)
-        (void)json_array_append_new(list,
-                                    json_pack("{s:o, s:o}", "path", jb_json_text(plan->artifacts[i].path),
-                                              "to", jb_json_text(plan->artifacts[i].to)));
+        (void)json_array_append_new(list, json_pack("{s:o, s:o, s:s, s:o, s:o}", "path",
+                                                    jb_json_text(plan->artifacts[i].path), "to",
+                                                    jb_json_text(plan->artifacts[i].to), "when",
+                                                    jb_artifact_when_name(plan->artifacts[i].when),
+                                                    "max_bytes", jb_json_u64(plan->artifacts[i].max_bytes),
+                                                    "max_files", jb_json_u64(plan->artifacts[i].max_files)));
     return list;
 }
 

@@ -94,6 +94,11 @@ static const struct jb_field devices_fields[] = {
     FIELD("hooks", jb_read_enum, devices.hooks, WORDS(hook_words)),
 };
 
+static const struct jb_field artifacts_fields[] = {
+    FIELD("max_bytes", jb_read_size, artifacts.max_bytes, .min = 1),
+    FIELD("max_files", jb_read_count, artifacts.max_files, .min = 1),
+};
+
 static const struct jb_field journal_fields[] = {
     FIELD("sync", jb_read_enum, journal_sync, WORDS(sync_words)),
 };
@@ -109,6 +114,7 @@ static const struct jb_field site_fields[] = {
     FIELD("host_image", jb_read_map, host_image, NESTED(host_image_fields)),
     FIELD("policy", jb_read_map, policy, NESTED(policy_fields)),
     FIELD("devices", jb_read_map, devices, NESTED(devices_fields)),
+    FIELD("artifacts", jb_read_map, artifacts, NESTED(artifacts_fields)),
     FIELD("allow_degraded", jb_read_degraded, allow_degraded),
     FIELD("env", jb_read_env, env),
     FIELD("sinks", jb_rule_sinks, sinks),
@@ -171,6 +177,8 @@ int jb_site_default(struct jb_site **ret)
     site->policy.root_in_box = true;
     site->policy.any_ids = true;
     site->policy.host_network = true;
+    site->artifacts.max_bytes = 64 * GIB;
+    site->artifacts.max_files = 100000;
     site->journal_sync = JB_SYNC_ALWAYS;
     *ret = jb_take_ptr(site);
     return 0;

@@ -89,6 +89,11 @@ struct jb_site {
         enum jb_site_hooks hooks; /* of CDI files; default refuse */
     } devices;
 
+    struct {
+        uint64_t max_bytes; /* of one job's artifacts; default 64 GiB */
+        uint64_t max_files; /* default 100,000 */
+    } artifacts;
+
     bool allow_degraded[JB_DEGRADE_MAX]; /* what every box may do without */
 
     struct jb_strv env; /* KEY=value given to every job; the spec wins */

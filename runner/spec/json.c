@@ -96,8 +96,13 @@ static json_t *artifacts(const struct jb_spec *spec)
     for (size_t i = 0; i < spec->n_artifacts; i++) {
         const struct jb_spec_artifact *a = &spec->artifacts[i];
         autojson *item = json_object();
-        if (!jb_json_set(item, "path", jb_json_text(a->path)) ||
-            !jb_json_set(item, "to", jb_json_text(a->to)) || json_array_append(array, item) < 0)
+        struct out out = {spec, item, item != NULL};
+        put_u64(&out, "max_bytes", a->max_bytes);
+        put_u64(&out, "max_files", a->max_files);
+        if (!out.ok || !jb_json_set(item, "path", jb_json_text(a->path)) ||
+            !jb_json_set(item, "to", jb_json_text(a->to)) ||
+            !jb_json_set(item, "when", jb_json_text(jb_words_artifact_when[a->when])) ||
+            json_array_append(array, item) < 0)
             return NULL;
     }
     return jb_take_ptr(array);

@@ -94,6 +94,11 @@ const char *const jb_words_when[JB_WHEN_MAX] = {
     [JB_WHEN_FAILURE] = "failure",
     [JB_WHEN_ANY] = "any",
 };
+const char *const jb_words_artifact_when[JB_ARTIFACT_WHEN_MAX] = {
+    [JB_ARTIFACT_ON_SUCCESS] = "on_success",
+    [JB_ARTIFACT_ON_FAILURE] = "on_failure",
+    [JB_ARTIFACT_ALWAYS] = "always",
+};
 const char *const jb_words_degradable[JB_DEGRADE_MAX] = {
     [JB_DEGRADE_CPUSET] = "cpuset",   [JB_DEGRADE_CPU] = "cpu",         [JB_DEGRADE_MEMORY] = "memory",
     [JB_DEGRADE_PIDS] = "pids",       [JB_DEGRADE_IO] = "io",           [JB_DEGRADE_SCRATCH] = "scratch",
@@ -153,6 +158,11 @@ const char *jb_keep_name(enum jb_keep v)
 const char *jb_mount_mode_name(enum jb_mount_mode v)
 {
     return (unsigned)v < JB_MOUNT_MODE_MAX ? jb_words_mount_mode[v] : NULL;
+}
+
+const char *jb_artifact_when_name(enum jb_artifact_when v)
+{
+    return (unsigned)v < JB_ARTIFACT_WHEN_MAX ? jb_words_artifact_when[v] : NULL;
 }
 
 const char *jb_degradable_name(enum jb_degradable v)

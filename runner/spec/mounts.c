@@ -140,6 +140,12 @@ void jb_form_artifacts(struct jb_reading *rd, const struct jb_at *at, const stru
         {"path", .key = JB_KEY_MAX, .read = read_inner_path,
          .offset = offsetof(struct jb_spec_artifact, path)},
         {"to", .key = JB_KEY_MAX, .read = read_inner_path, .offset = offsetof(struct jb_spec_artifact, to)},
+        {"when", .key = JB_KEY_MAX, .read = jb_read_enum, .offset = offsetof(struct jb_spec_artifact, when),
+         .names = jb_words_artifact_when, .n_names = JB_ARTIFACT_WHEN_MAX},
+        {"max_bytes", .key = JB_KEY_MAX, .read = jb_read_size,
+         .offset = offsetof(struct jb_spec_artifact, max_bytes), .min = 1},
+        {"max_files", .key = JB_KEY_MAX, .read = jb_read_count,
+         .offset = offsetof(struct jb_spec_artifact, max_files), .min = 1},
     };
     struct jb_spec *spec = target;
     size_t i = 0;
@@ -155,8 +161,10 @@ void jb_form_artifacts(struct jb_reading *rd, const struct jb_at *at, const stru
             return;
         spec->n_artifacts++;
         a->pos = item->pos;
+        a->max_bytes = JB_UNSET;
+        a->max_files = JB_UNSET;
         jb_read_fields(rd, &here, item, fields, JB_ARRAY_LEN(fields), a);
-        for (size_t f = 0; f < JB_ARRAY_LEN(fields); f++)
+        for (size_t f = 0; f < 2; f++) /* path and to */
             if (!jb_member(item, fields[f].name))
                 jb_complain(rd, item->pos, &here, "has no %s; write { path: \"*.log\", to: results/ }",
                             fields[f].name);

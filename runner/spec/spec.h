@@ -107,6 +107,12 @@ enum jb_job_signal {
     JB_SIGNAL_MAX,
 };
 enum jb_warn_to { JB_WARN_ALL, JB_WARN_MAIN, JB_WARN_TO_MAX }; /* every process, or the first one alone */
+enum jb_artifact_when {
+    JB_ARTIFACT_ON_SUCCESS,
+    JB_ARTIFACT_ON_FAILURE,
+    JB_ARTIFACT_ALWAYS,
+    JB_ARTIFACT_WHEN_MAX
+};
 enum jb_depend_when { JB_WHEN_SUCCESS, JB_WHEN_FAILURE, JB_WHEN_ANY, JB_WHEN_MAX };
 
 /* Who the job is inside the box. */
@@ -132,6 +138,7 @@ const char *jb_cpu_kind_name(enum jb_cpu_kind v);
 const char *jb_network_name(enum jb_network v);
 const char *jb_keep_name(enum jb_keep v);
 const char *jb_mount_mode_name(enum jb_mount_mode v);
+const char *jb_artifact_when_name(enum jb_artifact_when v);
 const char *jb_degradable_name(enum jb_degradable v);
 const char *jb_job_signal_name(enum jb_job_signal v);
 int jb_job_signal_number(enum jb_job_signal v); /* SIGTERM ... */
@@ -146,8 +153,10 @@ struct jb_spec_mount {
 };
 
 struct jb_spec_artifact {
-    char *path; /* glob, absolute or relative to workdir; no ".." component */
-    char *to;   /* host folder (ends in "/") or file; relative to where jobbox was started */
+    char *path;                 /* glob, absolute or relative to workdir; no ".." component */
+    char *to;                   /* host folder (ends in "/") or file; relative to where jobbox was started */
+    enum jb_artifact_when when; /* default on_success */
+    uint64_t max_bytes, max_files; /* JB_UNSET: the site's */
     struct jb_pos pos;
 };
 

@@ -15,6 +15,7 @@ extern const char *const jb_words_network[JB_NETWORK_MAX];
 extern const char *const jb_words_keep[JB_KEEP_MAX];
 extern const char *const jb_words_mount_mode[JB_MOUNT_MODE_MAX];
 extern const char *const jb_words_when[JB_WHEN_MAX];
+extern const char *const jb_words_artifact_when[JB_ARTIFACT_WHEN_MAX];
 extern const char *const jb_words_signal[JB_SIGNAL_MAX];
 extern const char *const jb_words_warn_to[JB_WARN_TO_MAX];
 extern const char *const jb_words_degradable[JB_DEGRADE_MAX];

@@ -281,15 +281,23 @@ static void streams(void **state)
 static void artifacts(void **state)
 {
     struct fixture *f = *state;
-    fixture_spec(f, SPEC "workdir: /w\nartifacts:\n"
-                         "  - { path: \"build/*.log\", to: results/ }\n"
-                         "  - { path: /opt/x, to: /srv/x }\n");
+    fixture_spec(f,
+                 SPEC "workdir: /w\nartifacts:\n"
+                      "  - { path: \"build/*.log\", to: results/ }\n"
+                      "  - { path: /opt/x, to: /srv/x, when: always, max_bytes: 1MiB, max_files: 200000 }\n");
     jb_autoplan struct jb_plan *plan = fixture_plan(f);
     assert_int_equal(plan->n_artifacts, 2);
     assert_string_equal(plan->artifacts[0].path, "/w/build/*.log");
     assert_string_equal(plan->artifacts[0].to, "/home/ann/project/results/");
     assert_string_equal(plan->artifacts[1].path, "/opt/x");
     assert_string_equal(plan->artifacts[1].to, "/srv/x");
+    assert_int_equal(plan->artifacts[0].when, JB_ARTIFACT_ON_SUCCESS);
+    assert_true(plan->artifacts[0].max_bytes == JB_UNSET && plan->artifacts[0].max_files == JB_UNSET);
+    assert_int_equal(plan->artifact_bytes_max, UINT64_C(64) << 30);
+    assert_int_equal(plan->artifact_files_max, 100000);
+    assert_int_equal(plan->artifacts[1].when, JB_ARTIFACT_ALWAYS);
+    assert_int_equal(plan->artifacts[1].max_bytes, 1 << 20);
+    assert_int_equal(plan->artifacts[1].max_files, 200000); /* what the site allows holds beside it */
 }
 
 int main(void)
