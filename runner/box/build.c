@@ -156,6 +156,7 @@ static int build_root(const struct jb_build *b, struct jb_error *err)
     jb_close(&fs.root_fd);
     jb_close(&fs.null_fd);
     jb_close(&fs.empty_fd);
+    free(fs.own);
     return r;
 }
 

@@ -29,19 +29,20 @@ static int set_fs_ids(uid_t uid, gid_t gid)
  * fsuid rather than seteuid: the kernel drops the capabilities that override file permissions from the
  * effective set with it, and nobody can signal or trace us in between.
  */
-int jb_as_submitter(const struct jb_plan *plan, int (*fn)(void *ctx), void *ctx, struct jb_error *err)
+static int as_ids(uid_t to_uid, gid_t to_gid, const gid_t *to_groups, size_t n_groups, int (*fn)(void *ctx),
+                  void *ctx, struct jb_error *err)
 {
     uid_t uid = geteuid();
     gid_t gid = getegid();
-    if (plan->userns || (uid == plan->submitter_uid && gid == plan->submitter_gid))
+    if (uid == to_uid && gid == to_gid)
         return fn(ctx);
     int n = getgroups(0, NULL);
     jb_autofree gid_t *groups = n < 0 ? NULL : calloc((size_t)n + 1, sizeof(*groups));
     if (!groups || getgroups(n, groups) != n)
         return jb_fail_errno(err, errno, "reading our groups");
-    if (setgroups(plan->n_submitter_groups, plan->submitter_groups) < 0)
+    if (setgroups(n_groups, to_groups) < 0)
         return jb_fail_errno(err, errno, "taking the submitter's groups");
-    int r = set_fs_ids(plan->submitter_uid, plan->submitter_gid);
+    int r = set_fs_ids(to_uid, to_gid);
     int result = r == 0 ? fn(ctx) : r;
     int back = set_fs_ids(uid, gid);
     if (setgroups((size_t)n, groups) < 0 || back < 0) {
@@ -50,6 +51,21 @@ int jb_as_submitter(const struct jb_plan *plan, int (*fn)(void *ctx), void *ctx,
         return jb_fail(err, EPERM, "could not take our own identity back");
     }
     return r < 0 ? jb_fail_errno(err, r, "taking the submitter's identity") : result;
+}
+
+int jb_as_submitter(const struct jb_plan *plan, int (*fn)(void *ctx), void *ctx, struct jb_error *err)
+{
+    if (plan->userns)
+        return fn(ctx);
+    return as_ids(plan->submitter_uid, plan->submitter_gid, plan->submitter_groups, plan->n_submitter_groups,
+                  fn, ctx, err);
+}
+
+int jb_as_user(const struct jb_submitter *who, int (*fn)(void *ctx), void *ctx, struct jb_error *err)
+{
+    if (!who->privileged)
+        return fn(ctx);
+    return as_ids(who->uid, who->gid, who->groups, who->n_groups, fn, ctx, err);
 }
 
 struct open_args {

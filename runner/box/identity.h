@@ -19,6 +19,9 @@ int jb_open_as_submitter(const struct jb_plan *plan, const char *path, int flags
 /* Calls fn(ctx) with the submitter's credentials; its return value is passed on. */
 int jb_as_submitter(const struct jb_plan *plan, int (*fn)(void *ctx), void *ctx, struct jb_error *err);
 
+/* The same before there is a plan. Somebody without privilege is himself already. */
+int jb_as_user(const struct jb_submitter *who, int (*fn)(void *ctx), void *ctx, struct jb_error *err);
+
 /* Groups, gid, uid, capabilities, bounding set, no_new_privs, seccomp: no way back. */
 int jb_become_job(const struct jb_plan *plan, struct jb_error *err);
 

@@ -36,6 +36,123 @@ int jb_rootfs_find(struct jb_rootfs *fs, const char *target, enum jb_walk walk)
     return jb_open_at(fs->root_fd, target + strspn(target, "/"), O_PATH, 0, walk);
 }
 
+/* The file system of a mount that this box made: what is made in it is made in the box. */
+static int note_own(struct jb_rootfs *fs, int fd, struct jb_error *err)
+{
+    struct stat st;
+    if (fstat(fd, &st) < 0)
+        return jb_fail_errno(err, errno, "a mount of the box");
+    for (size_t i = 0; i < fs->n_own; i++)
+        if (fs->own[i] == st.st_dev)
+            return 0;
+    dev_t *grown = realloc(fs->own, (fs->n_own + 1) * sizeof(*grown));
+    if (!grown)
+        return jb_fail_errno(err, ENOMEM, "a mount of the box");
+    fs->own = grown;
+    fs->own[fs->n_own++] = st.st_dev;
+    return 0;
+}
+
+/*
+ * Whether `fd` lies in something of the host's, that is in a bind. There the submitter may make what he could make
+ * himself, and no more: it is done with his credentials.
+ */
+static bool is_hosts(const struct jb_rootfs *fs, int fd)
+{
+    struct stat st;
+    if (fs->plan->userns || fs->plan->submitter_uid == geteuid() || fstat(fd, &st) < 0)
+        return false;
+    for (size_t i = 0; i < fs->n_own; i++)
+        if (fs->own[i] == st.st_dev)
+            return false;
+    return true;
+}
+
+/* What is to be made below a directory that is there. */
+struct making {
+    int at;
+    const char *path;
+    mode_t mode;
+    uid_t uid;
+    gid_t gid;
+    int *ret;
+    int flags; /* of a file */
+};
+
+static int make_dirs(void *ctx)
+{
+    const struct making *m = ctx;
+    return jb_mkdir_p(m->at, m->path, m->mode, m->uid, m->gid, JB_WALK_STRICT, m->ret);
+}
+
+static int make_file(void *ctx)
+{
+    const struct making *m = ctx;
+    int fd = openat(m->at, m->path, m->flags | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, m->mode);
+    return fd < 0 ? -errno : fd;
+}
+
+struct looking {
+    const struct jb_rootfs *fs;
+    const char *path;
+    enum jb_walk walk;
+    const char *rest;
+};
+
+/* The deepest directory on the way to `path` that is there, and what of the path is left below it. */
+static int deepest(void *ctx)
+{
+    struct looking *l = ctx;
+    const char *path = l->path;
+    size_t len = strlen(path);
+    for (;;) {
+        char upto[PATH_MAX];
+        (void)snprintf(upto, sizeof(upto), "%.*s", (int)len, len ? path : "");
+        int fd = len == 0 ? openat(l->fs->root_fd, ".", O_PATH | O_DIRECTORY | O_CLOEXEC)
+                          : jb_open_at(l->fs->root_fd, upto, O_PATH | O_DIRECTORY, 0, l->walk);
+        if (fd >= 0 || len == 0 || fd != -ENOENT) {
+            l->rest = path + len + strspn(path + len, "/");
+            return fd < 0 && len == 0 ? -errno : fd;
+        }
+        while (len > 0 && path[len - 1] != '/')
+            len--;
+        while (len > 0 && path[len - 1] == '/')
+            len--;
+    }
+}
+
+/*
+ * mkdir -p in the root. From the deepest directory there is on by descriptor and without symlinks, so that nobody who
+ * has a hand in a bind can lead it elsewhere between the look and the making.
+ */
+static int make_place(struct jb_rootfs *fs, const char *path, mode_t mode, bool job_owned, enum jb_walk walk,
+                      int *ret, struct jb_error *err)
+{
+    struct looking look = {.fs = fs, .path = path, .walk = walk};
+    jb_autoclose int at = jb_as_submitter(fs->plan, deepest, &look, err);
+    if (at < 0)
+        return at;
+    const char *rest = look.rest;
+    bool hosts = is_hosts(fs, at);
+    bool give = job_owned && !hosts;
+    struct making m = {.at = at,
+                       .path = *rest ? rest : ".",
+                       .mode = mode,
+                       .uid = give ? fs->plan->uid : (uid_t)-1,
+                       .gid = give ? fs->plan->gid : (gid_t)-1,
+                       .ret = ret};
+    return hosts ? jb_as_submitter(fs->plan, make_dirs, &m, err) : make_dirs(&m);
+}
+
+/* A new file in the directory `at`: -EEXIST when there is one. */
+static int make_file_in(struct jb_rootfs *fs, int at, const char *name, int flags, mode_t mode,
+                        bool *ret_hosts, struct jb_error *err)
+{
+    struct making m = {.at = at, .path = name, .mode = mode, .flags = flags};
+    *ret_hosts = is_hosts(fs, at);
+    return *ret_hosts ? jb_as_submitter(fs->plan, make_file, &m, err) : make_file(&m);
+}
+
 int jb_rootfs_place(struct jb_rootfs *fs, const char *target, bool file, enum jb_walk walk,
                     struct jb_error *err)
 {
@@ -48,19 +165,19 @@ int jb_rootfs_place(struct jb_rootfs *fs, const char *target, bool file, enum jb
                              fd == -ELOOP ? " (a symlink is in the way; it must be an ordinary directory)"
                                           : "");
     const char *slash = strrchr(path, '/');
-    char parent[PATH_MAX] = ".";
+    char parent[PATH_MAX] = "";
+    bool hosts;
     if (file && slash)
         (void)snprintf(parent, sizeof(parent), "%.*s", (int)(slash - path), path);
     jb_autoclose int at = -1;
-    int r = jb_mkdir_p(fs->root_fd, file ? parent : path, 0755, (uid_t)-1, (gid_t)-1, walk, &at);
+    int r = make_place(fs, file ? parent : path, 0755, false, walk, &at, err);
     if (r < 0)
         return jb_fail_errno(err, r, "making %s in the box", target);
     if (!file)
         return jb_take_fd(&at);
-    jb_autoclose int made =
-        openat(at, slash ? slash + 1 : path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    jb_autoclose int made = make_file_in(fs, at, slash ? slash + 1 : path, O_WRONLY, 0644, &hosts, err);
     if (made < 0)
-        return jb_fail_errno(err, errno, "making %s in the box", target);
+        return jb_fail_errno(err, made, "making %s in the box", target);
     fd = jb_open_at(fs->root_fd, path, O_PATH, 0, walk);
     return fd < 0 ? jb_fail_errno(err, fd, "%s in the box", target) : fd;
 }
@@ -116,7 +233,8 @@ static int op_scratch_tmpfs(struct jb_rootfs *fs, const struct jb_op *op, struct
     if (r < 0)
         return r;
     fs->scratch_fd = jb_take_fd(&fd);
-    return furnish_scratch(fs, err);
+    r = note_own(fs, fs->scratch_fd, err);
+    return r < 0 ? r : furnish_scratch(fs, err);
 }
 
 static int op_scratch_dir(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error *err)
@@ -283,7 +401,7 @@ static int op_root_overlay(struct jb_rootfs *fs, const struct jb_op *op, struct 
     if (r < 0)
         return r;
     fs->root_fd = jb_take_fd(&fd);
-    return 0;
+    return note_own(fs, fs->root_fd, err);
 }
 
 static int op_root_tmpfs(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error *err)
@@ -298,7 +416,7 @@ static int op_root_tmpfs(struct jb_rootfs *fs, const struct jb_op *op, struct jb
     if (r < 0)
         return r;
     fs->root_fd = jb_take_fd(&fd);
-    return 0;
+    return note_own(fs, fs->root_fd, err);
 }
 
 static int bind_fd(struct jb_rootfs *fs, int source, const struct jb_op *op, int at, struct jb_error *err)
@@ -365,7 +483,7 @@ static int op_overlay(struct jb_rootfs *fs, const struct jb_op *op, struct jb_er
         return at;
     jb_autoclose int fd = make_overlay(fs, &lower, 1, NULL, err);
     if (fd >= 0)
-        return attach(fs, fd, at, op->target, err);
+        return note_own(fs, fd, err) < 0 ? -ENOMEM : attach(fs, fd, at, op->target, err);
     if (!(op->flags & JB_OPF_OR_RO_BIND))
         return jb_wrap(err, "overlay over %s", op->source);
     jb_error_clear(err);
@@ -405,7 +523,8 @@ static int op_tmpfs(struct jb_rootfs *fs, const struct jb_op *op, struct jb_erro
         return at;
     jb_autoclose int fd =
         fs->api->make(fs->api->ctx, "tmpfs", options, JB_ARRAY_LEN(options), ATTR_PLAIN, err);
-    return fd < 0 ? fd : attach(fs, fd, at, op->target, err);
+    int r = fd < 0 ? fd : note_own(fs, fd, err);
+    return r < 0 ? r : attach(fs, fd, at, op->target, err);
 }
 
 static int op_symlink(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error *err)
@@ -426,7 +545,7 @@ static int op_dir(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error 
         return 0;
     if (there != -ENOENT)
         return jb_fail_errno(err, there, "%s in the box", op->target);
-    int r = jb_mkdir_p(fs->root_fd, path, op->mode, fs->plan->uid, fs->plan->gid, JB_WALK_IN_ROOT, NULL);
+    int r = make_place(fs, path, op->mode, true, JB_WALK_IN_ROOT, NULL, err);
     return r < 0 ? jb_fail_errno(err, r, "making %s in the box", op->target) : 0;
 }
 
@@ -434,19 +553,21 @@ static int op_file(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error
 {
     const char *path = op->target + strspn(op->target, "/");
     const char *slash = strrchr(path, '/');
-    char parent[PATH_MAX] = ".";
+    char parent[PATH_MAX] = "";
+    bool hosts = false;
     if (slash)
         (void)snprintf(parent, sizeof(parent), "%.*s", (int)(slash - path), path);
     jb_autoclose int at = -1;
-    int r = jb_mkdir_p(fs->root_fd, parent, 0755, (uid_t)-1, (gid_t)-1, JB_WALK_STRICT, &at);
+    int r = make_place(fs, parent, 0755, false, JB_WALK_STRICT, &at, err);
     if (r < 0)
         return jb_fail_errno(err, r, "making %s in the box", op->target);
-    jb_autoclose int fd =
-        openat(at, slash ? slash + 1 : path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, op->mode);
+    jb_autoclose int fd = make_file_in(fs, at, slash ? slash + 1 : path, O_WRONLY, op->mode, &hosts, err);
     if (fd < 0)
-        return jb_fail_errno(err, errno, "making %s in the box", op->target);
+        return jb_fail_errno(err, fd, "making %s in the box", op->target);
     r = jb_write_all(fd, op->text, strlen(op->text));
-    if (r == 0 && (fchmod(fd, op->mode) < 0 || fchown(fd, fs->plan->uid, fs->plan->gid) < 0))
+    if (r == 0 && fchmod(fd, op->mode) < 0)
+        r = -errno;
+    if (r == 0 && !hosts && fchown(fd, fs->plan->uid, fs->plan->gid) < 0)
         r = -errno;
     return r < 0 ? jb_fail_errno(err, r, "writing %s in the box", op->target) : 0;
 }

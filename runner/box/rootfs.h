@@ -19,7 +19,9 @@ struct jb_rootfs {
     int root_fd;           /* the root under construction */
     int null_fd, empty_fd; /* what covers a file, a directory; opened when first needed, -1 until then */
     unsigned layers;       /* overlays made so far: names their upper and work directories */
-    unsigned binds;        /* scratch directories handed out so far */
+    dev_t *own; /* owned: file systems made for this box; in all others there are the host's files */
+    size_t n_own;
+    unsigned binds; /* scratch directories handed out so far */
 };
 
 /* Carries out all operations. The error names the operation and its paths. Descriptors are left open in `fs`.

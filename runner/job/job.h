@@ -12,13 +12,23 @@
 #include "job/state.h"
 #include "plan/plan.h"
 
+/* From a queue: what is decided already. */
+struct jb_job_queued {
+    struct jb_id id; /* of this attempt */
+    struct jb_plan_queue plan;
+    const char *queue; /* see struct jb_origin */
+    uint64_t task;
+    uint64_t submitted_us, eligible_us; /* wall clock */
+};
+
 struct jb_job_options {
     const struct jb_spec *spec;
     const struct jb_site *site;
     const struct jb_submitter *submitter;
-    struct jb_state *state; /* opened */
-    const char *origin;     /* "cli", ... */
-    int out_fd, err_fd;     /* where output goes that the spec does not redirect */
+    struct jb_state *state;             /* opened */
+    const char *origin;                 /* "cli", ... */
+    const struct jb_job_queued *queued; /* NULL: from no queue */
+    int out_fd, err_fd;                 /* where output goes that the spec does not redirect */
     bool tty;
     int tty_fd;       /* with tty: our own terminal for input and size */
     bool wait;        /* when what it wants is taken, rather than be refused */

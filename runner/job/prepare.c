@@ -12,6 +12,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/crashpoint.h"
+#include "box/identity.h"
 #include "job/attempt.h"
 #include "job/boxdir.h"
 #include "job/update.h"
@@ -111,6 +112,7 @@ static int make_plan(const struct jb_job_options *o, const struct jb_machine *ma
         .id = id,
         .runtime_dir = o->state->runtime_dir,
         .state_dir = o->state->state_dir,
+        .queue = o->queued ? &o->queued->plan : NULL,
         .tty = o->tty,
     };
     r = jb_plan_make(&input, ret, err);
@@ -174,13 +176,32 @@ static int enough_descriptors(struct jb_error *err)
                    DESCRIPTORS, (unsigned long long)limit.rlim_cur);
 }
 
+struct find_image {
+    const struct jb_job_options *o;
+    struct jb_image *ret;
+    struct jb_error *err;
+};
+
+static int find_image_now(void *ctx)
+{
+    const struct find_image *f = ctx;
+    return jb_image_resolve(f->o->spec, f->o->submitter->cwd, f->ret, f->err);
+}
+
+/* The submitter names it, and what he may not see is not there for him. */
+static int find_image(const struct jb_job_options *o, struct jb_image *ret, struct jb_error *err)
+{
+    struct find_image f = {.o = o, .ret = ret, .err = err};
+    return jb_as_user(o->submitter, find_image_now, &f, err);
+}
+
 /* One look at everything that the job needs, to a claim. */
 static int look(struct jb_job_attempt *a, enum jb_job_failure *ret_failure, struct jb_error *err)
 {
     struct jb_machine machine = {0};
     struct jb_image image = {0};
     *ret_failure = JB_JOB_NO_BOX;
-    int r = jb_image_resolve(a->o->spec, a->o->submitter->cwd, &image, err);
+    int r = find_image(a->o, &image, err);
     if (r == -ENOTSUP || r == -EINVAL)
         *ret_failure = JB_JOB_BAD_SPEC;
     if (r == 0)
@@ -206,7 +227,10 @@ int jb_job_prepare(struct jb_job_attempt *a, int signal_fd, enum jb_job_failure 
     int r = enough_descriptors(err);
     if (r < 0)
         return r;
-    r = jb_id_new(jb_wall_us(NULL), &a->id);
+    if (a->o->queued)
+        a->id = a->o->queued->id;
+    else
+        r = jb_id_new(jb_wall_us(NULL), &a->id);
     if (r < 0)
         return jb_fail_errno(err, r, "making an id");
     jb_wait_begin(a->o, &a->id, &a->wait);
@@ -247,7 +271,7 @@ int jb_job_plan(const struct jb_job_options *options, struct jb_host *host, stru
     int r = jb_id_new(jb_wall_us(NULL), &id);
     if (r < 0)
         return jb_fail_errno(err, r, "making an id");
-    r = jb_image_resolve(options->spec, options->submitter->cwd, &image, err);
+    r = find_image(options, &image, err);
     if (r == -ENOTSUP || r == -EINVAL)
         *ret_failure = JB_JOB_BAD_SPEC;
     if (r == 0)

@@ -124,6 +124,15 @@ int jb_job_run(const struct jb_job_options *options, json_t **ret_record, enum j
     a.begun_ns = jb_mono_ns(NULL);
     a.origin = (struct jb_origin){.kind = options->origin, .submitted_us = jb_wall_us(NULL)};
     a.origin.setup_started_us = a.origin.submitted_us;
+    if (options->queued) {
+        const struct jb_job_queued *q = options->queued;
+        a.origin.submitted_us = q->submitted_us;
+        a.origin.eligible_us = q->eligible_us;
+        a.origin.queue = q->queue;
+        a.origin.task = q->task;
+        if (a.origin.setup_started_us > q->submitted_us)
+            a.origin.wait_ns = (a.origin.setup_started_us - q->submitted_us) * JB_NS_PER_US;
+    }
     jb_autoclose int signal_fd = take_signals(&old, err);
     if (signal_fd < 0) {
         *ret_failure = JB_JOB_NO_BOX;

@@ -106,6 +106,12 @@ static int make_env(struct jb_plan *plan, const struct jb_plan_input *in)
         r = jb_env_set(env, fixed[i].key, fixed[i].value);
     if (r == 0)
         r = grant_env(plan);
+    if (r == 0 && plan->job)
+        r = jb_env_set(env, "JOBBOX_JOB", plan->job);
+    if (r == 0 && plan->job)
+        r = set_number(env, "JOBBOX_ATTEMPT", plan->attempt);
+    if (r == 0 && plan->array_index != JB_UNSET)
+        r = set_number(env, "JOBBOX_ARRAY_INDEX", plan->array_index);
     const char *term = jb_env_get(&in->submitter->env, "TERM");
     if (r == 0 && plan->tty)
         r = jb_env_set(env, "TERM", term ? term : "dumb");
@@ -192,7 +198,7 @@ static char *expand(struct jb_plan *plan, const struct jb_plan_input *in, const 
             r = jb_buf_puts(&buf, in->submitter->user);
             break;
         case 'a':
-            r = jb_buf_puts(&buf, "0");
+            r = jb_buf_printf(&buf, "%" PRIu64, plan->array_index == JB_UNSET ? 0 : plan->array_index);
             break;
         default:
             r = jb_buf_puts(&buf, "%");

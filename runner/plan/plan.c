@@ -215,6 +215,12 @@ static int box_user(struct jb_plan *plan, const struct jb_plan_input *in, struct
     case JB_USER_ROOT_IN_BOX:
         if (!in->site->policy.root_in_box)
             return policy(spec, JB_KEY_USER, "root-in-box", err);
+        if (who->privileged && who->uid != 0)
+            return jb_fail(
+                err, EPERM,
+                "%s: root in a box of the system's queue would be root of this host; use jobbox run, or a "
+                "queue of your own (jobbox submit --own)",
+                jb_spec_where(spec, JB_KEY_USER, where, sizeof(where)));
         plan->uid = 0;
         plan->gid = 0;
         for (size_t i = 0; i < JB_ARRAY_LEN(box_root_caps); i++)
@@ -225,7 +231,7 @@ static int box_user(struct jb_plan *plan, const struct jb_plan_input *in, struct
     }
     if (!in->site->policy.any_ids)
         return policy(spec, JB_KEY_USER, "uid:gid", err);
-    if (!who->privileged && (spec->uid != who->uid || spec->gid != who->gid))
+    if ((!who->privileged || who->uid != 0) && (spec->uid != who->uid || spec->gid != who->gid))
         return jb_fail(err, EPERM,
                        "%s: only root may run a job as somebody else (%u:%u); write \"submitter\"",
                        jb_spec_where(spec, JB_KEY_USER, where, sizeof(where)), spec->uid, spec->gid);
@@ -335,15 +341,29 @@ static int refuse_unavailable(const struct jb_spec *spec, struct jb_error *err)
         enum jb_key key;
         bool used;
     } later[] = {
-        {JB_KEY_KEEP, spec->keep != JB_KEEP_NEVER},        {JB_KEY_PRIORITY, spec->priority != 0},
-        {JB_KEY_DEPENDS_ON, spec->n_depends_on > 0},       {JB_KEY_ARRAY, spec->array != NULL},
-        {JB_KEY_RETRY, spec->pos[JB_KEY_RETRY].line != 0},
+        {JB_KEY_KEEP, spec->keep != JB_KEEP_NEVER},
     };
     for (size_t i = 0; i < JB_ARRAY_LEN(later); i++) {
         char where[512];
         if (later[i].used)
             return jb_fail(err, ENOTSUP, "%s: not available in this version; leave the key out",
                            jb_spec_where(spec, later[i].key, where, sizeof(where)));
+    }
+    return 0;
+}
+
+/* What only a queue can keep. A priority is no promise: where nobody waits it changes nothing. */
+static int refuse_queue_keys(const struct jb_spec *spec, struct jb_error *err)
+{
+    static const enum jb_key keys[] = {JB_KEY_DEPENDS_ON, JB_KEY_ARRAY,    JB_KEY_RETRY,
+                                       JB_KEY_BEGIN,      JB_KEY_DEADLINE, JB_KEY_NOTIFY};
+    for (size_t i = 0; i < JB_ARRAY_LEN(keys); i++) {
+        char where[512];
+        if (spec->pos[keys[i]].line)
+            return jb_fail(
+                err, ENOTSUP,
+                "%s: this is for the queue; use jobbox submit instead of jobbox run, or leave the key out",
+                jb_spec_where(spec, keys[i], where, sizeof(where)));
     }
     return 0;
 }
@@ -412,6 +432,10 @@ static int fill(struct jb_plan *plan, const struct jb_plan_input *in, struct jb_
     plan->host_name = jb_arena_strdup(&plan->arena, in->host->name);
     plan->boot_id = jb_arena_strdup(&plan->arena, in->host->boot_id);
     plan->tty = in->tty;
+    plan->attempt = in->queue ? in->queue->attempt : 1;
+    plan->array_index = in->queue ? in->queue->array_index : JB_UNSET;
+    if (in->queue && !(plan->job = jb_arena_printf(&plan->arena, "%" PRIu64, in->queue->job)))
+        return jb_fail_errno(err, ENOMEM, "plan");
     plan->requested = requested(in->spec);
     plan->labels = json_object();
     if (!plan->image_path || !plan->name || !plan->boot_id || !plan->requested || !plan->labels)
@@ -433,6 +457,8 @@ static int fill(struct jb_plan *plan, const struct jb_plan_input *in, struct jb_
 int jb_plan_make(const struct jb_plan_input *input, struct jb_plan **ret, struct jb_error *err)
 {
     int r = refuse_unavailable(input->spec, err);
+    if (r == 0 && !input->queue)
+        r = refuse_queue_keys(input->spec, err);
     if (r < 0)
         return r;
     jb_autoplan struct jb_plan *plan = calloc(1, sizeof(*plan));

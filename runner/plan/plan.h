@@ -110,6 +110,9 @@ struct jb_plan {
     const char *name;
     const char *spec_file;
     char spec_sha256[65];
+    const char *job;          /* its number in the queue; NULL: it is in none */
+    unsigned attempt;         /* from 1 */
+    uint64_t array_index;     /* JB_UNSET: not of an array */
     const char *account;      /* NULL: none */
     struct json_t *requested; /* owned: what the spec says */
     struct json_t *labels;    /* owned */
@@ -177,6 +180,13 @@ struct jb_plan {
     size_t n_degraded;
 };
 
+/* What the queue knows of an attempt. */
+struct jb_plan_queue {
+    uint64_t job;         /* its number */
+    unsigned attempt;     /* from 1 */
+    uint64_t array_index; /* JB_UNSET: not of an array */
+};
+
 struct jb_plan_input {
     const struct jb_spec *spec;
     const struct jb_site *site;
@@ -188,8 +198,9 @@ struct jb_plan_input {
     const struct jb_id *id;
     const char *runtime_dir; /* absolute; hidden in the box */
     const char *state_dir;
-    bool tty;  /* the job gets a terminal of its own */
-    bool json; /* stdout is wanted for the record: the job's goes to stderr */
+    const struct jb_plan_queue *queue; /* NULL: the job comes from no queue */
+    bool tty;                          /* the job gets a terminal of its own */
+    bool json;                         /* stdout is wanted for the record: the job's goes to stderr */
 };
 
 /* The wish for cores that a spec and a site make together. Fails when the site's maximum is passed (-EPERM).

@@ -79,13 +79,21 @@ static json_t *make_granted(const struct jb_plan *plan)
     return NULL;
 }
 
+static json_t *make_origin(const struct jb_origin *origin)
+{
+    if (!origin->queue)
+        return json_pack("{s:s}", "kind", origin->kind);
+    return json_pack("{s:s, s:{s:s, s:I}}", "kind", origin->kind, "ids", "queue", origin->queue, "task",
+                     (json_int_t)origin->task);
+}
+
 static bool set_identity(json_t *record, const struct jb_plan *plan, const struct jb_origin *origin)
 {
     return jb_json_set(record, "record_version", json_integer(JB_RECORD_VERSION)) &&
            jb_json_set(record, "id", json_string(plan->id.text)) &&
-           jb_json_set(record, "job", json_string(plan->id.text)) &&
-           jb_json_set(record, "attempt", json_integer(1)) &&
-           jb_json_set(record, "array_index", json_null()) &&
+           jb_json_set(record, "job", jb_json_text(plan->job ? plan->job : plan->id.text)) &&
+           jb_json_set(record, "attempt", json_integer(plan->attempt)) &&
+           jb_json_set(record, "array_index", jb_json_u64(plan->array_index)) &&
            jb_json_set(record, "name", jb_json_text(plan->name)) &&
            jb_json_set(record, "user", jb_json_text(plan->submitter_user)) &&
            jb_json_set(record, "uid", json_integer((json_int_t)plan->submitter_uid)) &&
@@ -103,7 +111,7 @@ static bool set_identity(json_t *record, const struct jb_plan *plan, const struc
                        json_pack("{s:o, s:s, s:o, s:n}", "ref", jb_json_text(plan->image_ref), "kind",
                                  jb_image_kind_name(plan->image_kind), "path", jb_json_text(plan->image_path),
                                  "digest")) &&
-           jb_json_set(record, "origin", json_pack("{s:s}", "kind", origin->kind));
+           jb_json_set(record, "origin", make_origin(origin));
 }
 
 static json_t *make_times(const struct jb_origin *origin)
@@ -112,7 +120,8 @@ static json_t *make_times(const struct jb_origin *origin)
     static const char *const later[] = {"started", "ended",    "destroyed", "setup_s",
                                         "wall_s",  "paused_s", "teardown_s"};
     bool ok = jb_json_set(times, "submitted", jb_json_time(origin->submitted_us)) &&
-              jb_json_set(times, "eligible", jb_json_time(origin->submitted_us)) &&
+              jb_json_set(times, "eligible",
+                          jb_json_time(origin->eligible_us ? origin->eligible_us : origin->submitted_us)) &&
               jb_json_set(times, "setup_started", jb_json_time(origin->setup_started_us)) &&
               jb_json_set(times, "wait_s", jb_json_seconds_us(origin->wait_ns / JB_NS_PER_US));
     for (size_t i = 0; ok && i < JB_ARRAY_LEN(later); i++)

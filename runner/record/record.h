@@ -59,7 +59,11 @@ struct jb_outcome {
 struct jb_origin {
     const char *kind;                        /* "cli", "queue", "gitlab", "slurm" */
     uint64_t submitted_us, setup_started_us; /* wall clock */
-    uint64_t wait_ns;                        /* between them, by the monotonic clock */
+    uint64_t eligible_us; /* since when nothing but resources was missing; 0: from the first */
+    uint64_t
+        wait_ns; /* between them, by the monotonic clock; of a queue, which restarts may lie in: by the wall clock */
+    const char *queue; /* which queue it was in, NULL: in none; and what it is in there */
+    uint64_t task;
 };
 
 int jb_record_draft(const struct jb_plan *plan, const struct jb_origin *origin, json_t **ret,

@@ -29,5 +29,7 @@ jb_read_fn jb_form_priority;
 jb_read_fn jb_form_depends_on;
 jb_read_fn jb_form_array;
 jb_read_fn jb_form_retry;
+jb_read_fn jb_form_when; /* char *: begin, deadline */
+jb_read_fn jb_form_notify;
 
 #endif

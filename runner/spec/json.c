@@ -113,7 +113,12 @@ static json_t *depends_on(const struct jb_spec *spec)
     autojson *array = json_array();
     for (size_t i = 0; i < spec->n_depends_on; i++) {
         const struct jb_spec_dependency *d = &spec->depends_on[i];
-        autojson *item = json_object();
+        autojson *item = d->singleton ? json_string("singleton") : json_object();
+        if (d->singleton) {
+            if (json_array_append(array, item) < 0)
+                return NULL;
+            continue;
+        }
         if (!jb_json_set(item, "job", jb_json_u64(d->job)) ||
             !jb_json_set(item, "when", jb_json_text(jb_words_when[d->when])) ||
             json_array_append(array, item) < 0)
@@ -220,8 +225,28 @@ static json_t *retry(const struct jb_spec *spec)
 {
     autojson *object = json_object();
     struct out out = {spec, object, object != NULL};
+    out.ok = out.ok && jb_json_set(object, "backoff", jb_json_seconds_ns(spec->retry_backoff_ns));
     put_u64(&out, "max", spec->retry_max);
+    if (spec->retry_memory_micro != JB_UNSET)
+        out.ok =
+            out.ok && jb_json_set(object, "memory_factor", json_real((double)spec->retry_memory_micro / 1e6));
     put(&out, "on", JB_KEY_RETRY, texts(&spec->retry_on));
+    return out.ok ? jb_take_ptr(object) : NULL;
+}
+
+static json_t *notify(const struct jb_spec *spec)
+{
+    autojson *object = json_object();
+    json_t *on = json_array();
+    struct out out = {spec, object, object != NULL};
+    for (enum jb_notify_on n = 0; n < JB_NOTIFY_MAX; n++)
+        if (spec->notify.on[n] && json_array_append_new(on, jb_json_text(jb_words_notify[n])) < 0)
+            out.ok = false;
+    if (spec->notify.mail)
+        out.ok = out.ok && jb_json_set(object, "mail", jb_json_text(spec->notify.mail));
+    out.ok = jb_json_set(object, "on", on) && out.ok;
+    if (spec->notify.program.len)
+        out.ok = out.ok && jb_json_set(object, "program", texts(&spec->notify.program));
     return out.ok ? jb_take_ptr(object) : NULL;
 }
 
@@ -242,7 +267,9 @@ json_t *jb_spec_to_json(const struct jb_spec *spec)
     put(&out, "allow_degraded", JB_KEY_ALLOW_DEGRADED, degraded(spec));
     put(&out, "array", JB_KEY_ARRAY, jb_json_text(spec->array));
     put(&out, "artifacts", JB_KEY_ARTIFACTS, artifacts(spec));
+    put(&out, "begin", JB_KEY_BEGIN, jb_json_text(spec->begin));
     put(&out, "command", JB_KEY_COMMAND, texts(&spec->command));
+    put(&out, "deadline", JB_KEY_DEADLINE, jb_json_text(spec->deadline));
     put(&out, "depends_on", JB_KEY_DEPENDS_ON, depends_on(spec));
     put(&out, "env", JB_KEY_ENV, pairs(&spec->env));
     put(&out, "image", JB_KEY_IMAGE, jb_json_text(spec->image));
@@ -252,6 +279,7 @@ json_t *jb_spec_to_json(const struct jb_spec *spec)
     put(&out, "mounts", JB_KEY_MOUNTS, mounts(spec));
     put(&out, "name", JB_KEY_NAME, jb_json_text(spec->name));
     put(&out, "network", JB_KEY_NETWORK, jb_json_text(jb_words_network[spec->network]));
+    put(&out, "notify", JB_KEY_NOTIFY, spec->pos[JB_KEY_NOTIFY].line ? notify(spec) : json_null());
     put(&out, "pass_env", JB_KEY_PASS_ENV, texts(&spec->pass_env));
     put(&out, "priority", JB_KEY_PRIORITY, json_integer(spec->priority));
     put(&out, "resources", JB_KEY_RESOURCES, resources(spec));

@@ -55,6 +55,9 @@ const char *jb_key_path(enum jb_key key)
         [JB_KEY_DEPENDS_ON] = "depends_on",
         [JB_KEY_ARRAY] = "array",
         [JB_KEY_RETRY] = "retry",
+        [JB_KEY_BEGIN] = "begin",
+        [JB_KEY_DEADLINE] = "deadline",
+        [JB_KEY_NOTIFY] = "notify",
         [JB_KEY_ACCOUNT] = "account",
         [JB_KEY_LABELS] = "labels",
         [JB_KEY_ALLOW_DEGRADED] = "allow_degraded",
@@ -88,6 +91,11 @@ const char *const jb_words_keep[JB_KEEP_MAX] = {
 const char *const jb_words_mount_mode[JB_MOUNT_MODE_MAX] = {
     [JB_MOUNT_RO] = "ro",
     [JB_MOUNT_RW] = "rw",
+};
+const char *const jb_words_notify[JB_NOTIFY_MAX] = {
+    [JB_NOTIFY_BEGIN] = "begin",
+    [JB_NOTIFY_END] = "end",
+    [JB_NOTIFY_FAIL] = "fail",
 };
 const char *const jb_words_when[JB_WHEN_MAX] = {
     [JB_WHEN_SUCCESS] = "success",

@@ -91,6 +91,9 @@ static const struct jb_field spec_fields[] = {
     FIELD("depends_on", DEPENDS_ON, jb_form_depends_on, depends_on),
     FIELD("array", ARRAY, jb_form_array, array),
     FIELD("retry", RETRY, jb_form_retry, retry_max),
+    FIELD("begin", BEGIN, jb_form_when, begin),
+    FIELD("deadline", DEADLINE, jb_form_when, deadline),
+    FIELD("notify", NOTIFY, jb_form_notify, notify),
     FIELD("account", ACCOUNT, jb_form_name, account),
     FIELD("labels", LABELS, jb_form_labels, labels),
     FIELD("allow_degraded", ALLOW_DEGRADED, jb_read_degraded, allow_degraded),
@@ -101,10 +104,12 @@ void jb_spec_free(struct jb_spec *spec)
     if (!spec)
         return;
     struct jb_strv *const lists[] = {&spec->command,           &spec->env,      &spec->pass_env,
-                                     &spec->resources.devices, &spec->retry_on, &spec->labels};
-    char *const texts[] = {spec->file,    spec->name,       spec->image,       spec->script,
-                           spec->workdir, spec->stdin_path, spec->stdout_path, spec->stderr_path,
-                           spec->array,   spec->account};
+                                     &spec->resources.devices, &spec->retry_on, &spec->labels,
+                                     &spec->notify.program};
+    char *const texts[] = {spec->file,       spec->name,       spec->image,       spec->script,
+                           spec->workdir,    spec->stdin_path, spec->stdout_path, spec->stderr_path,
+                           spec->array,      spec->account,    spec->begin,       spec->deadline,
+                           spec->notify.mail};
     for (size_t i = 0; i < JB_ARRAY_LEN(lists); i++)
         jb_strv_free(lists[i]);
     for (size_t i = 0; i < JB_ARRAY_LEN(texts); i++)
@@ -150,10 +155,12 @@ static struct jb_spec *new_spec(struct jb_reading *rd, const char *file)
         &spec->limits.idle_ns,
         &spec->limits.warn.left_ns,
         &spec->retry_max,
+        &spec->retry_memory_micro,
     };
     for (size_t i = 0; i < JB_ARRAY_LEN(wishes); i++)
         *wishes[i] = JB_UNSET;
     spec->resources.exclusive = true;
+    spec->retry_backoff_ns = 10 * JB_NS_PER_S;
     spec->limits.warn.signal = JB_SIGNAL_USR1;
     jb_set_text(rd, &spec->file, file);
     jb_set_text(rd, &spec->image, "host");
@@ -194,6 +201,9 @@ static void check_whole(struct jb_reading *rd, const struct jb_spec *spec, struc
                      "needs \"at\"; write when, like { at: 90% } or { at: 5m } before the end");
     if (said(spec, JB_KEY_SWAP) && !said(spec, JB_KEY_MEMORY))
         complain_key(rd, pos[JB_KEY_SWAP], JB_KEY_SWAP, "needs resources.memory; say how much memory too");
+    if (spec->retry_memory_micro != JB_UNSET && !said(spec, JB_KEY_MEMORY))
+        complain_key(rd, pos[JB_KEY_RETRY], JB_KEY_RETRY,
+                     "memory_factor needs resources.memory; say how much it begins with");
 }
 
 static void read_spec(struct jb_reading *rd, struct jb_spec *spec, const char *text, size_t len)

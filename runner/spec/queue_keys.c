@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
+#include "base/when.h"
 #include "spec/forms.h"
 #include "spec/words.h"
 
@@ -50,10 +51,13 @@ void jb_form_depends_on(struct jb_reading *rd, const struct jb_at *at, const str
     for (const struct jb_node *item = node->first; item; item = item->next, i++) {
         struct jb_at here = {.up = at, .index = i};
         struct jb_spec_dependency d = {0};
-        if (!jb_want(rd, &here, item, JB_NODE_MAP, "a mapping such as { job: 41, when: success }"))
+        d.singleton = item->kind == JB_NODE_SCALAR && jb_streq(item->text, "singleton");
+        if (!d.singleton && !jb_want(rd, &here, item, JB_NODE_MAP,
+                                     "a mapping such as { job: 41, when: success }, or singleton"))
             continue;
-        jb_read_fields(rd, &here, item, fields, JB_ARRAY_LEN(fields), &d);
-        if (!jb_member(item, "job"))
+        if (!d.singleton)
+            jb_read_fields(rd, &here, item, fields, JB_ARRAY_LEN(fields), &d);
+        if (!d.singleton && !jb_member(item, "job"))
             jb_complain(rd, item->pos, &here, "has no job; write the number of the job to wait for");
         struct jb_spec_dependency *grown =
             realloc(spec->depends_on, (spec->n_depends_on + 1) * sizeof(*grown));
@@ -189,6 +193,93 @@ static void retry_on(struct jb_reading *rd, const struct jb_at *at, const struct
         retry_word(rd, &(struct jb_at){.up = at, .index = i}, item, jb_slot(field, target));
 }
 
+static void memory_factor(struct jb_reading *rd, const struct jb_at *at, const struct jb_node *node,
+                          const struct jb_field *field, void *target)
+{
+    char shown[JB_SHOW];
+    uint64_t micro;
+    if (!jb_scalar(rd, at, node, "a number such as 1.5"))
+        return;
+    if (jb_parse_micro(node->text, &micro) < 0 || micro < 1000000 || micro > 100 * UINT64_C(1000000))
+        jb_complain(rd, node->pos, at, "\"%s\" is not a factor; write a number from 1 to 100, such as 1.5",
+                    jb_show(node->text, shown));
+    else
+        *(uint64_t *)jb_slot(field, target) = micro;
+}
+
+void jb_form_when(struct jb_reading *rd, const struct jb_at *at, const struct jb_node *node,
+                  const struct jb_field *field, void *target)
+{
+    char shown[JB_SHOW];
+    uint64_t us;
+    if (!jb_plain_line(rd, at, node, 64))
+        return;
+    if (jb_parse_when(node->text, 0, &us) < 0)
+        jb_complain(rd, node->pos, at, "\"%s\" is not a time; write 2026-12-31T18:00, 18:00, or now+2h30m",
+                    jb_show(node->text, shown));
+    else
+        jb_set_text(rd, jb_slot(field, target), node->text);
+}
+
+static void notify_on(struct jb_reading *rd, const struct jb_at *at, const struct jb_node *node,
+                      const struct jb_field *field, void *target)
+{
+    char shown[JB_SHOW];
+    char hint[JB_SHOW];
+    bool *on = jb_slot(field, target);
+    size_t i = 0;
+    if (!jb_want(rd, at, node, JB_NODE_LIST, "a list of begin, end and fail"))
+        return;
+    for (enum jb_notify_on n = 0; n < JB_NOTIFY_MAX; n++)
+        on[n] = false;
+    for (const struct jb_node *item = node->first; item; item = item->next, i++) {
+        struct jb_at here = {.up = at, .index = i};
+        if (!jb_scalar(rd, &here, item, "begin, end or fail"))
+            continue;
+        int n = jb_word_index(item->text, jb_words_notify, JB_NOTIFY_MAX);
+        if (n < 0)
+            jb_complain(rd, item->pos, &here, "\"%s\" is not begin, end or fail%s",
+                        jb_show(item->text, shown),
+                        jb_suggest(item->text, jb_words_notify, JB_NOTIFY_MAX, hint));
+        else
+            on[n] = true;
+    }
+}
+
+/* It goes to a mail program in a header line: nothing but what an address is made of. */
+static void mail_address(struct jb_reading *rd, const struct jb_at *at, const struct jb_node *node,
+                         const struct jb_field *field, void *target)
+{
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.@_+=-";
+    char shown[JB_SHOW];
+    if (!jb_plain_line(rd, at, node, 254))
+        return;
+    if (strspn(node->text, allowed) != strlen(node->text) || node->text[0] == '-')
+        jb_complain(rd, node->pos, at, "\"%s\" is not a mail address; write one such as user@example.org",
+                    jb_show(node->text, shown));
+    else
+        jb_set_text(rd, jb_slot(field, target), node->text);
+}
+
+void jb_form_notify(struct jb_reading *rd, const struct jb_at *at, const struct jb_node *node,
+                    const struct jb_field *field, void *target)
+{
+    static const struct jb_field fields[] = {
+        {"on", .key = JB_KEY_MAX, .read = notify_on, .offset = offsetof(struct jb_spec, notify.on)},
+        {"mail", .key = JB_KEY_MAX, .read = mail_address, .offset = offsetof(struct jb_spec, notify.mail)},
+        {"program", .key = JB_KEY_MAX, .read = jb_read_argv,
+         .offset = offsetof(struct jb_spec, notify.program)},
+    };
+    struct jb_spec *spec = target;
+    (void)field;
+    spec->notify.on[JB_NOTIFY_END] = spec->notify.on[JB_NOTIFY_FAIL] = true;
+    if (!jb_want(rd, at, node, JB_NODE_MAP, "a mapping such as { mail: user@example.org, on: [fail] }"))
+        return;
+    jb_read_fields(rd, at, node, fields, JB_ARRAY_LEN(fields), target);
+    if (!jb_member(node, "mail") && !jb_member(node, "program"))
+        jb_complain(rd, node->pos, at, "tells nobody; write mail: or program:");
+}
+
 void jb_form_retry(struct jb_reading *rd, const struct jb_at *at, const struct jb_node *node,
                    const struct jb_field *field, void *target)
 {
@@ -196,6 +287,10 @@ void jb_form_retry(struct jb_reading *rd, const struct jb_at *at, const struct j
         {"max", .key = JB_KEY_MAX, .read = jb_read_count, .offset = offsetof(struct jb_spec, retry_max),
          .min = 1, .max = 1000},
         {"on", .key = JB_KEY_MAX, .read = retry_on, .offset = offsetof(struct jb_spec, retry_on)},
+        {"backoff", .key = JB_KEY_MAX, .read = jb_read_duration,
+         .offset = offsetof(struct jb_spec, retry_backoff_ns)},
+        {"memory_factor", .key = JB_KEY_MAX, .read = memory_factor,
+         .offset = offsetof(struct jb_spec, retry_memory_micro)},
     };
     (void)field;
     if (!jb_want(rd, at, node, JB_NODE_MAP, "a mapping such as { max: 2, on: [oom] }"))

@@ -74,6 +74,9 @@ enum jb_key {
     JB_KEY_DEPENDS_ON,
     JB_KEY_ARRAY,
     JB_KEY_RETRY,
+    JB_KEY_BEGIN,
+    JB_KEY_DEADLINE,
+    JB_KEY_NOTIFY,
     JB_KEY_ACCOUNT,
     JB_KEY_LABELS,
     JB_KEY_ALLOW_DEGRADED,
@@ -161,9 +164,13 @@ struct jb_spec_artifact {
 };
 
 struct jb_spec_dependency {
+    bool singleton; /* every earlier job of the same name and user; `job` and `when` mean nothing then */
     uint64_t job;
     enum jb_depend_when when;
 };
+
+/* Of what in a job's life somebody is told. */
+enum jb_notify_on { JB_NOTIFY_BEGIN, JB_NOTIFY_END, JB_NOTIFY_FAIL, JB_NOTIFY_MAX };
 
 struct jb_spec {
     char *file;      /* as given by the user, for messages */
@@ -236,6 +243,15 @@ struct jb_spec {
     char *array; /* checked text "1-100%10", "0,3,5-9:2" */
     uint64_t retry_max;
     struct jb_strv retry_on; /* end reasons and "exit:N" */
+    uint64_t
+        retry_backoff_ns; /* before the first retry, twice as long before each further one; default 10 s */
+    uint64_t retry_memory_micro; /* what memory grows by after oom, in millionths; JB_UNSET: not */
+    char *begin, *deadline;      /* as jb_parse_when reads them; relative ones count from submission */
+    struct {
+        bool on[JB_NOTIFY_MAX]; /* default: end and fail */
+        char *mail;             /* an address */
+        struct jb_strv program; /* argv, run as the submitter with the news on standard input */
+    } notify;
     char *account;
     struct jb_strv labels; /* key=value */
     bool allow_degraded[JB_DEGRADE_MAX];

@@ -14,6 +14,7 @@ extern const char *const jb_words_cpu_kind[JB_CPU_KIND_MAX];
 extern const char *const jb_words_network[JB_NETWORK_MAX];
 extern const char *const jb_words_keep[JB_KEEP_MAX];
 extern const char *const jb_words_mount_mode[JB_MOUNT_MODE_MAX];
+extern const char *const jb_words_notify[JB_NOTIFY_MAX];
 extern const char *const jb_words_when[JB_WHEN_MAX];
 extern const char *const jb_words_artifact_when[JB_ARTIFACT_WHEN_MAX];
 extern const char *const jb_words_signal[JB_SIGNAL_MAX];

@@ -76,12 +76,16 @@ EOF
 
 @test "keys that this version cannot carry out are named, not ignored" {
     local line
-    for line in "keep: on_failure" "array: 1-3" "priority: 5" \
-        "retry: { max: 2, on: [oom] }" "depends_on: [{ job: 1, when: success }]"; do
+    script true "keep: on_failure"
+    run_job
+    exits 125
+    one_error 'job.yaml:[0-9]+:[0-9]+: .*not available in this version'
+    for line in "array: 1-3" "retry: { max: 2, on: [oom] }" "depends_on: [{ job: 1, when: success }]" \
+        "begin: 18:00" "deadline: now+1h" "notify: { mail: me@here }"; do
         script true "$line"
         run_job
         exits 125
-        one_error 'job.yaml:[0-9]+:[0-9]+: .*not available in this version'
+        one_error 'job.yaml:[0-9]+:[0-9]+: .*for the queue; use jobbox submit'
     done
 }
 

@@ -247,10 +247,16 @@ static void not_in_this_version(void **state)
         const char *more, *key;
     } cases[] = {
         {"keep: on_failure\n", "keep"},
-        {"priority: 5\n", "priority"},
+    };
+    static const struct {
+        const char *more, *key;
+    } queued[] = {
         {"depends_on: [ {job: 41, when: success} ]\n", "depends_on"},
         {"array: 1-10\n", "array"},
         {"retry: { max: 2, on: [oom] }\n", "retry"},
+        {"begin: 18:00\n", "begin"},
+        {"deadline: now+1h\n", "deadline"},
+        {"notify: { mail: a@b }\n", "notify"},
     };
     for (size_t i = 0; i < JB_ARRAY_LEN(cases); i++) {
         jb_autofree char *yaml = jb_asprintf(SPEC "%s", cases[i].more);
@@ -260,8 +266,38 @@ static void not_in_this_version(void **state)
         fixture_refused(f, -ENOTSUP, text);
         fixture_refused(f, -ENOTSUP, "job.yaml:3:");
     }
-    fixture_spec(f, SPEC "keep: never\npriority: 0\n"); /* what asks for nothing is fine */
+    for (size_t i = 0; i < JB_ARRAY_LEN(queued); i++) {
+        jb_autofree char *yaml = jb_asprintf(SPEC "%s", queued[i].more);
+        jb_autofree char *text = jb_asprintf("%s: this is for the queue; use jobbox submit", queued[i].key);
+        fixture_spec(f, yaml);
+        fixture_refused(f, -ENOTSUP, text);
+    }
+    fixture_spec(f, SPEC "keep: never\npriority: 7\n"); /* what asks for nothing is fine */
     jb_plan_free(fixture_plan(f));
+}
+
+/* Somebody for whom root's queue starts a job: privileged, and not root. */
+static void somebody_else(void **state)
+{
+    struct fixture *f = *state;
+    f->who.uid = 1000;
+    f->who.gid = 1000;
+    fixture_spec(f, SPEC "user: 0:0\n");
+    fixture_refused(f, -EPERM, "only root may run a job as somebody else");
+    fixture_spec(f, SPEC "user: 1000:0\n");
+    fixture_refused(f, -EPERM, "only root may run a job as somebody else");
+    fixture_spec(f, SPEC "user: root-in-box\n");
+    fixture_refused(f, -EPERM, "would be root of this host");
+    fixture_spec(f, SPEC "user: 1000:1000\n");
+    jb_autoplan struct jb_plan *own = fixture_plan(f);
+    assert_int_equal(own->uid, 1000);
+    assert_int_equal(own->caps, 0);
+    fixture_spec(f, SPEC);
+    jb_autoplan struct jb_plan *plan = fixture_plan(f);
+    assert_int_equal(plan->uid, 1000);
+    assert_int_equal(plan->submitter_uid, 1000);
+    assert_false(plan->userns);
+    assert_int_equal(plan->caps, 0);
 }
 
 static void names(void **state)
@@ -333,6 +369,7 @@ int main(void)
         as_root(maxima_come_from_the_site),
         as_root(requests_for_cores),
         as_root(not_in_this_version),
+        as_root(somebody_else),
         as_root(names),
         as_root(labels_and_requested),
         cmocka_unit_test(every_kind_has_a_name),

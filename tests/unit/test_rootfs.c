@@ -217,6 +217,8 @@ static void fake_free(struct fake *f)
     jb_close(&f->fs.root_fd);
     jb_close(&f->fs.null_fd);
     jb_close(&f->fs.empty_fd);
+    free(jb_take_ptr(f->fs.own));
+    f->fs.n_own = 0;
     jb_buf_free(&f->log);
     free(f->image);
     free(f->data);
@@ -624,6 +626,8 @@ static void each_call_may_fail(void **state)
         jb_close(&f->fs.root_fd);
         jb_close(&f->fs.null_fd);
         jb_close(&f->fs.empty_fd);
+        free(jb_take_ptr(f->fs.own));
+        f->fs.n_own = 0;
         unsigned after = open_descriptors();
         bool failed = f->calls >= at;
         n = f->calls;

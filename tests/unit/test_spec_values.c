@@ -78,6 +78,9 @@ static const char full[] =
     "depends_on: [ { job: 41 }, { job: 42, when: any } ]\n"
     "array: 1-100%10\n"
     "retry: { max: 2, on: [oom, exit:75] }\n"
+    "begin: now\n"
+    "deadline: 2030-01-01\n"
+    "notify: { mail: user@example.org }\n"
     "account: astro\n"
     "labels: { ticket: \"4711\", b: x }\n"
     "allow_degraded: [memory, cpuset]\n";
