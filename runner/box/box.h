@@ -83,6 +83,8 @@ struct jb_isolation {
     uint64_t cap_eff, cap_prm, cap_bnd, cap_amb, cap_inh;
     uint32_t uid, gid;         /* real ids, as this namespace sees them */
     struct jb_cpus cpus, mems; /* allowed lists */
+    uint64_t scratch_bytes,
+        scratch_inodes; /* all that the scratch can hold; JB_UNSET: not known, or not its own */
 };
 
 /* The supervisor's own namespaces, to tell the box's from; they can be read while the box is built. */

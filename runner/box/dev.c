@@ -99,10 +99,18 @@ int jb_rootfs_dev(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error 
     const struct jb_mount_option dev_options[] = {{"mode", "0755"}, {"size", "64k"}};
     /* group 5 is "tty" by agreement; it does not exist in a user namespace */
     const struct jb_mount_option pts_options[] = {{"ptmxmode", "0666"}, {"mode", "0620"}, {"gid", "5"}};
-    struct jb_mount_option shm_options[] = {{"mode", "1777"}, {"size", NULL}};
+    struct jb_mount_option shm_options[3] = {{"mode", "1777"}};
     char size[32];
-    (void)snprintf(size, sizeof(size), "%" PRIu64, op->bytes);
-    shm_options[1].value = size;
+    char inodes[32];
+    size_t n_shm = 1;
+    if (op->bytes != JB_UNSET) {
+        (void)snprintf(size, sizeof(size), "%" PRIu64, op->bytes);
+        shm_options[n_shm++] = (struct jb_mount_option){"size", size};
+    }
+    if (fs->plan->scratch_inodes != JB_UNSET) {
+        (void)snprintf(inodes, sizeof(inodes), "%" PRIu64, fs->plan->scratch_inodes);
+        shm_options[n_shm++] = (struct jb_mount_option){"nr_inodes", inodes};
+    }
 
     jb_autoclose int at = jb_rootfs_place(fs, op->target, false, JB_WALK_STRICT, err);
     if (at < 0)
@@ -118,7 +126,7 @@ int jb_rootfs_dev(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error 
     if (r == 0)
         r = mount_below(fs, dev, "pts", "devpts", pts_options, fs->plan->userns ? 2 : 3, err);
     if (r == 0)
-        r = mount_below(fs, dev, "shm", "tmpfs", shm_options, op->bytes == JB_UNSET ? 1 : 2, err);
+        r = mount_below(fs, dev, "shm", "tmpfs", shm_options, n_shm, err);
     return r;
 }
 

@@ -25,4 +25,7 @@ int jb_as_user(const struct jb_submitter *who, int (*fn)(void *ctx), void *ctx, 
 /* Groups, gid, uid, capabilities, bounding set, no_new_privs, seccomp: no way back. */
 int jb_become_job(const struct jb_plan *plan, struct jb_error *err);
 
+/* This process does without that capability from now on. */
+int jb_drop_capability(unsigned bit);
+
 #endif

@@ -147,6 +147,24 @@ static int read_status(const char *status, struct jb_isolation *got)
     return r < 0 ? r : status_cpus(status, "Mems_allowed_list", &got->mems);
 }
 
+/* What the file system of the scratch says of itself. */
+static void read_scratch(int scratch_fd, struct jb_isolation *got)
+{
+    struct statfs fs;
+    got->scratch_bytes = JB_UNSET;
+    got->scratch_inodes = JB_UNSET;
+    if (scratch_fd < 0 || fstatfs(scratch_fd, &fs) < 0)
+        return;
+    if (fs.f_blocks > 0)
+        got->scratch_bytes = (uint64_t)fs.f_blocks * (uint64_t)fs.f_bsize;
+    if (fs.f_files > 0)
+        got->scratch_inodes = fs.f_files;
+    if ((unsigned long)fs.f_type != TMPFS_MAGIC_) { /* what it takes for itself is nobody's */
+        got->scratch_bytes = (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize;
+        got->scratch_inodes = fs.f_ffree;
+    }
+}
+
 int jb_box_isolation(const struct jb_box *box, const struct jb_own_namespaces *ours, struct jb_isolation *ret,
                      struct jb_error *err)
 {
@@ -164,6 +182,7 @@ int jb_box_isolation(const struct jb_box *box, const struct jb_own_namespaces *o
     if (r == 0)
         r = read_namespaces(&dir, ours, &got);
     read_root(&dir, &got);
+    read_scratch(box->scratch_fd, &got);
     jb_kdir_close(&dir);
     if (r < 0)
         return jb_fail_errno(err, r, "reading back the box's isolation from %s", path);
@@ -174,6 +193,20 @@ int jb_box_isolation(const struct jb_box *box, const struct jb_own_namespaces *o
 static int weaker(struct jb_error *err, const char *what)
 {
     return jb_fail(err, EIO, "read back from the kernel: %s; the job was not started", what);
+}
+
+#define SLACK_BYTES  (UINT64_C(64) << 10) /* sizes are rounded to blocks */
+#define SLACK_INODES 4096                 /* and tables of inodes to groups */
+
+static bool wider(uint64_t planned, uint64_t got, uint64_t slack)
+{
+    return planned != JB_UNSET && (got == JB_UNSET || got > planned + slack);
+}
+
+/* Only what the plan did not degrade. */
+static bool scratch_has_cap(const struct jb_plan *plan)
+{
+    return plan->n_ops > 0 && jb_plan_scratch_is_own(plan);
 }
 
 int jb_isolation_verify(const struct jb_plan *plan, const struct jb_isolation *got, struct jb_error *err)
@@ -203,6 +236,11 @@ int jb_isolation_verify(const struct jb_plan *plan, const struct jb_isolation *g
     uint32_t uid = plan->userns ? plan->submitter_uid : plan->uid;
     if (got->uid != uid)
         return weaker(err, "another user than planned");
+    if (wider(plan->scratch_bytes, got->scratch_bytes, SLACK_BYTES) && scratch_has_cap(plan))
+        return weaker(err, "the scratch can hold more than planned");
+    if (wider(plan->scratch_inodes, got->scratch_inodes, plan->scratch_inodes / 16 + SLACK_INODES) &&
+        scratch_has_cap(plan))
+        return weaker(err, "the scratch can hold more files than planned");
     if (!jb_cpus_equal(&got->cpus, &plan->grant.cpus))
         return weaker(err, "the job may run on other CPUs than it was granted");
     return 0;

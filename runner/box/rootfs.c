@@ -11,8 +11,10 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <linux/capability.h>
 #include <stdio.h>
 #include <sys/mount.h>
+#include <sys/statfs.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -20,6 +22,7 @@
 #include "base/crashpoint.h"
 #include "base/fd.h"
 #include "box/identity.h"
+#include "box/loopdev.h"
 
 #define ATTR_PLAIN  (MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
 #define FD_PATH     64
@@ -209,6 +212,18 @@ static int furnish_scratch(struct jb_rootfs *fs, struct jb_error *err)
     return 0;
 }
 
+static int stage_scratch(struct jb_rootfs *fs, int *mount_fd, struct jb_error *err)
+{
+    jb_autoclose int stage = open_stage(fs->stage, err);
+    if (stage < 0)
+        return stage;
+    int r = attach(fs, *mount_fd, stage, "the scratch", err);
+    if (r < 0)
+        return r;
+    fs->scratch_fd = jb_take_fd(mount_fd);
+    return furnish_scratch(fs, err);
+}
+
 static int op_scratch_tmpfs(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error *err)
 {
     char size[32];
@@ -223,18 +238,18 @@ static int op_scratch_tmpfs(struct jb_rootfs *fs, const struct jb_op *op, struct
         (void)snprintf(inodes, sizeof(inodes), "%" PRIu64, op->inodes);
         options[n++] = (struct jb_mount_option){"nr_inodes", inodes};
     }
-    jb_autoclose int stage = open_stage(fs->stage, err);
-    if (stage < 0)
-        return stage;
     jb_autoclose int fd = fs->api->make(fs->api->ctx, "tmpfs", options, n, ATTR_PLAIN, err);
     if (fd < 0)
         return fd;
-    int r = attach(fs, fd, stage, "the scratch", err);
-    if (r < 0)
-        return r;
-    fs->scratch_fd = jb_take_fd(&fd);
-    r = note_own(fs, fs->scratch_fd, err);
-    return r < 0 ? r : furnish_scratch(fs, err);
+    int r = note_own(fs, fd, err);
+    return r < 0 ? r : stage_scratch(fs, &fd, err);
+}
+
+/* An overlay writes with the rights of whoever mounted it, and this one lets them pass every quota. */
+static int give_up_resources(struct jb_error *err)
+{
+    int r = jb_drop_capability(CAP_SYS_RESOURCE);
+    return r < 0 ? jb_fail_errno(err, r, "giving up CAP_SYS_RESOURCE, which knows no quota") : 0;
 }
 
 static int op_scratch_dir(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error *err)
@@ -242,20 +257,55 @@ static int op_scratch_dir(struct jb_rootfs *fs, const struct jb_op *op, struct j
     jb_autoclose int source = open_stage(op->source, err);
     if (source < 0)
         return source;
-    jb_autoclose int stage = open_stage(fs->stage, err);
-    if (stage < 0)
-        return stage;
+    bool quota = op->bytes != JB_UNSET || op->inodes != JB_UNSET;
+    int r = quota ? give_up_resources(err) : 0;
+    if (r < 0)
+        return r;
     jb_autoclose int fd = fs->api->clone(fs->api->ctx, source, false);
     if (fd < 0)
         return jb_fail_errno(err, fd, "%s", op->source);
-    int r = fs->api->setattr(fs->api->ctx, fd, ATTR_PLAIN, false);
+    r = fs->api->setattr(fs->api->ctx, fd, ATTR_PLAIN, false);
     if (r < 0)
         return jb_fail_errno(err, r, "%s", op->source);
-    r = attach(fs, fd, stage, "the scratch", err);
-    if (r < 0)
-        return r;
-    fs->scratch_fd = jb_take_fd(&fd);
-    return furnish_scratch(fs, err);
+    return stage_scratch(fs, &fd, err);
+}
+
+/* The file holds a little more than was asked for. What is too much is taken: it is reserved, not written. */
+static int trim_scratch(int dir, uint64_t bytes, struct jb_error *err)
+{
+    struct statfs st;
+    if (fstatfs(dir, &st) < 0)
+        return jb_fail_errno(err, errno, "the scratch's file system");
+    uint64_t room = (uint64_t)st.f_bavail * (uint64_t)st.f_bsize;
+    if (room <= bytes)
+        return 0;
+    jb_autoclose int fd = openat(dir, ".room", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0 || fallocate(fd, 0, 0, (off_t)(room - bytes)) < 0)
+        return jb_fail_errno(err, errno, "the scratch's file system");
+    return 0;
+}
+
+static int op_scratch_loop(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error *err)
+{
+    char path[JB_LOOP_PATH];
+    jb_autoclose int dir = open_stage(op->source, err);
+    if (dir < 0)
+        return dir;
+    jb_autoclose int image = openat(dir, JB_SCRATCH_IMAGE, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+    if (image < 0)
+        return jb_fail_errno(err, errno, "%s/" JB_SCRATCH_IMAGE, op->source);
+    jb_autoclose int loop = jb_loop_attach(image, path, err);
+    if (loop < 0)
+        return jb_wrap(err, "scratch");
+    JB_CRASH_POINT(loop_attached);
+    const struct jb_mount_option options[] = {
+        {"source", path}, {"noinit_itable", NULL}, {"nodelalloc", NULL}};
+    jb_autoclose int fd =
+        fs->api->make(fs->api->ctx, "ext4", options, JB_ARRAY_LEN(options), ATTR_PLAIN, err);
+    int r = fd < 0 ? fd : note_own(fs, fd, err);
+    if (r == 0)
+        r = stage_scratch(fs, &fd, err);
+    return r < 0 ? r : trim_scratch(fs->scratch_fd, op->bytes, err);
 }
 
 /* An upper's root shows as the merged root: it takes the lower's mode and owner. */
@@ -407,7 +457,7 @@ static int op_root_overlay(struct jb_rootfs *fs, const struct jb_op *op, struct 
 static int op_root_tmpfs(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error *err)
 {
     (void)op;
-    const struct jb_mount_option options[] = {{"mode", "0755"}, {"size", "16m"}};
+    const struct jb_mount_option options[] = {{"mode", "0755"}, {"size", "16m"}, {"nr_inodes", "4096"}};
     jb_autoclose int fd =
         fs->api->make(fs->api->ctx, "tmpfs", options, JB_ARRAY_LEN(options), ATTR_PLAIN, err);
     if (fd < 0)
@@ -517,12 +567,14 @@ static int op_tmpfs(struct jb_rootfs *fs, const struct jb_op *op, struct jb_erro
     char mode[16];
     (void)snprintf(size, sizeof(size), "%" PRIu64, op->bytes);
     (void)snprintf(mode, sizeof(mode), "%04o", (unsigned)op->mode);
-    const struct jb_mount_option options[] = {{"mode", mode}, {"size", size}};
+    char inodes[32];
+    (void)snprintf(inodes, sizeof(inodes), "%" PRIu64, fs->plan->scratch_inodes);
+    const struct jb_mount_option options[] = {{"mode", mode}, {"size", size}, {"nr_inodes", inodes}};
+    size_t n = JB_ARRAY_LEN(options) - (fs->plan->scratch_inodes == JB_UNSET ? 1 : 0);
     jb_autoclose int at = jb_rootfs_place(fs, op->target, false, JB_WALK_IN_ROOT, err);
     if (at < 0)
         return at;
-    jb_autoclose int fd =
-        fs->api->make(fs->api->ctx, "tmpfs", options, JB_ARRAY_LEN(options), ATTR_PLAIN, err);
+    jb_autoclose int fd = fs->api->make(fs->api->ctx, "tmpfs", options, n, ATTR_PLAIN, err);
     int r = fd < 0 ? fd : note_own(fs, fd, err);
     return r < 0 ? r : attach(fs, fd, at, op->target, err);
 }
@@ -648,6 +700,7 @@ int jb_rootfs_build(struct jb_rootfs *fs, struct jb_error *err)
     static int (*const run[JB_OP_MAX])(struct jb_rootfs *, const struct jb_op *, struct jb_error *) = {
         [JB_OP_SCRATCH_TMPFS] = op_scratch_tmpfs,
         [JB_OP_SCRATCH_DIR] = op_scratch_dir,
+        [JB_OP_SCRATCH_LOOP] = op_scratch_loop,
         [JB_OP_ROOT_OVERLAY] = op_root_overlay,
         [JB_OP_ROOT_TMPFS] = op_root_tmpfs,
         [JB_OP_OVERLAY] = op_overlay,

@@ -142,9 +142,17 @@ int jb_check_scratch(const struct jb_doctor_facts *facts, struct jb_findings *re
                         "put paths.state on a local disk, or scratch.backend: tmpfs",
                         "below %s, on %s, which cannot hold the upper layer of an overlay", facts->state_dir,
                         kind);
-    return jb_found(ret, "scratch", free_bytes < FEW_FREE ? JB_HEALTH_DEGRADED : JB_HEALTH_OK, true,
-                    "make room there", "below %s, on %s, %s free; without a hard cap", facts->state_dir, kind,
-                    size);
+    if (facts->scratch_cap == JB_SCRATCH_CAP_NONE)
+        return jb_found(ret, "scratch", JB_HEALTH_MISSING, true,
+                        "mount it with prjquota, or install mkfs.ext4; or scratch.backend: tmpfs; or "
+                        "allow_degraded: [scratch]",
+                        "below %s, on %s, %s free; without a hard cap%s%s", facts->state_dir, kind, size,
+                        facts->scratch_why && *facts->scratch_why ? ": " : "",
+                        facts->scratch_why ? facts->scratch_why : "");
+    return jb_found(
+        ret, "scratch", free_bytes < FEW_FREE ? JB_HEALTH_DEGRADED : JB_HEALTH_OK, true, "make room there",
+        "below %s, on %s, %s free; with a hard cap, by %s", facts->state_dir, kind, size,
+        facts->scratch_cap == JB_SCRATCH_CAP_QUOTA ? "project quota" : "a file system in a sparse file");
 }
 
 int jb_check_topology(const struct jb_doctor_facts *facts, struct jb_findings *ret)

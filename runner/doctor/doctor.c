@@ -144,6 +144,8 @@ static void plan_default_job(const struct jb_site *site, const struct jb_submitt
         facts->cgroups = &ret_host->cgroups;
     else
         facts->cgroups_error = err->text;
+    facts->scratch_cap = ret_host->scratch_cap;
+    facts->scratch_why = ret_host->scratch_why;
 }
 
 int jb_doctor_examine(const struct jb_site *site, const char *site_error, struct jb_findings *ret,

@@ -77,7 +77,9 @@ struct jb_doctor_facts {
     const struct jb_cg_layout
         *cgroups;              /* where a job's groups would be made, as jb_job_plan found; NULL: not known */
     const char *cgroups_error; /* why not */
-    const char *topology;      /* one line about the machine; NULL with topology_error */
+    enum jb_scratch_cap scratch_cap; /* where the site keeps scratch on disk */
+    const char *scratch_why;         /* why there is none; NULL: not asked */
+    const char *topology;            /* one line about the machine; NULL with topology_error */
     const char *topology_error;
     bool topology_cached;
     const char *refusal; /* why a job with the defaults would be refused; NULL: it would run */

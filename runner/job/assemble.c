@@ -5,7 +5,6 @@
  * Privilege: root, or none with a user namespace.
  */
 #include <errno.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -13,17 +12,7 @@
 #include "base/fd.h"
 #include "job/attempt.h"
 #include "job/boxdir.h"
-
-static int make_scratch_dir(const struct jb_job_attempt *a, struct jb_error *err)
-{
-    if (a->plan->ops[0].kind != JB_OP_SCRATCH_DIR)
-        return 0;
-    jb_autoclose int dir = -1;
-    int r = jb_mkdir_p(a->o->state->state_fd, "scratch", 0711, (uid_t)-1, (gid_t)-1, JB_WALK_STRICT, &dir);
-    if (r == 0 && mkdirat(dir, a->id.text, 0755) < 0)
-        r = -errno;
-    return r < 0 ? jb_fail_errno(err, r, "making scratch/%s", a->id.text) : 0;
-}
+#include "job/scratch.h"
 
 /* What a restart of the host would leave. Without it the job runs all the same, and its record says so. */
 static int note(struct jb_job_attempt *a, const char *line, size_t len, struct jb_error *err)
@@ -114,8 +103,7 @@ int jb_job_assemble(struct jb_job_attempt *a, struct jb_error *err)
         return r;
     a->streams_open = true;
     JB_CRASH_POINT(streams_opened);
-    r = make_scratch_dir(a, err);
-    JB_CRASH_POINT(scratch_made);
+    r = jb_scratch_make(a->o->state->state_fd, a->plan, err);
     if (r == 0 && !a->plan->no_cgroups)
         r = jb_cgroup_begin(&a->host.cgroups, &a->plan->cgroup, &a->cgroup, err);
     if (r == 0)

@@ -36,7 +36,7 @@ static json_t *make_recovery(const struct jb_plan *plan)
                                                      ctl->version, "mount", jb_json_text(ctl->mount), "own",
                                                      jb_json_text(ctl->own))) == 0;
     }
-    bool on_disk = plan->n_ops > 0 && plan->ops[0].kind == JB_OP_SCRATCH_DIR;
+    bool on_disk = jb_plan_scratch_on_disk(plan);
     ok = ok && jb_json_set(recovery, "name", jb_json_text(plan->cgroup.name)) &&
          jb_json_set(recovery, "parent", jb_json_text(plan->cgroup.parent)) &&
          jb_json_set(recovery, "unified_only", json_boolean(plan->cgroups->unified_only)) &&
@@ -300,13 +300,4 @@ void jb_boxdir_end(int box_fd)
     static const char *const names[] = {JB_CONTROL_NAME, JB_EVENTS_NAME, BOX_FILE};
     for (size_t i = 0; i < JB_ARRAY_LEN(names); i++)
         (void)unlinkat(box_fd, names[i], 0); /* where it stays, it goes with the folder */
-}
-
-int jb_boxdir_remove_scratch(int state_fd, const struct jb_id *id, struct jb_error *err)
-{
-    jb_autoclose int dir = jb_open_at(state_fd, "scratch", O_RDONLY | O_DIRECTORY, 0, JB_WALK_STRICT);
-    if (dir == -ENOENT)
-        return 0;
-    int r = dir < 0 ? dir : jb_remove_tree(dir, id->text);
-    return r < 0 ? jb_fail_errno(err, r, "removing scratch/%s", id->text) : 0;
 }

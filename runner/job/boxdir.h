@@ -52,7 +52,4 @@ void jb_boxdir_found_free(struct jb_boxdir_found *found);
 /* The record is in the journal: the file goes, and with it what recovery would act on. */
 void jb_boxdir_end(int box_fd);
 
-/* Removes the box's scratch directory below the state directory; absent is success. */
-int jb_boxdir_remove_scratch(int state_fd, const struct jb_id *id, struct jb_error *err);
-
 #endif

@@ -12,6 +12,7 @@
 #include "base/crashpoint.h"
 #include "job/attempt.h"
 #include "job/boxdir.h"
+#include "job/scratch.h"
 #include "record/journal.h"
 
 #define KILL_TIME    (10 * JB_NS_PER_S)
@@ -58,8 +59,8 @@ static int tear_down(struct jb_job_attempt *a, struct jb_error *err)
         jb_cgroup_free(a->cgroup);
         a->cgroup = NULL;
     }
-    if (r == 0 && a->plan && a->plan->ops[0].kind == JB_OP_SCRATCH_DIR)
-        r = jb_boxdir_remove_scratch(a->o->state->state_fd, &a->id, err);
+    if (r == 0 && a->plan && jb_plan_scratch_on_disk(a->plan))
+        r = jb_scratch_remove(a->o->state->state_fd, &a->id, err);
     JB_CRASH_POINT(scratch_removed);
     return r;
 }

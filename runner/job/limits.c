@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -132,6 +133,39 @@ void jb_limits_oom_last(struct jb_loop *l)
     check_oom(l);
 }
 
+/*
+ * There is no event for a file system that fills. Once a second is enough for a peak that is called one, and for whoever
+ * waits for nothing else it costs one call.
+ */
+#define SCRATCH_PAUSE JB_NS_PER_S
+#define NEARLY_FULL   (UINT64_C(64) << 10)
+
+bool jb_limits_scratch(struct jb_loop *l, bool last)
+{
+    struct statfs fs;
+    struct jb_outcome *out = l->out;
+    l->scratch_check = last ? JB_UNSET : jb_after(jb_loop_now(l), SCRATCH_PAUSE);
+    /* a folder of the host's file system without a quota has figures that are not the job's */
+    if (l->s->box->scratch_fd < 0 || !jb_plan_scratch_is_own(l->s->plan) ||
+        fstatfs(l->s->box->scratch_fd, &fs) < 0) {
+        l->scratch_check = JB_UNSET;
+        return false;
+    }
+    uint64_t used = (uint64_t)(fs.f_blocks - fs.f_bfree) * (uint64_t)fs.f_bsize;
+    if (l->scratch_base == JB_UNSET)
+        l->scratch_base = l->s->plan->ops[0].kind == JB_OP_SCRATCH_LOOP ? used : 0;
+    used -= used < l->scratch_base ? used : l->scratch_base; /* what an empty one has taken already */
+    if (last)
+        out->scratch_used = used;
+    if (out->scratch_peak == JB_UNSET || used > out->scratch_peak)
+        out->scratch_peak = used;
+    /* a file system on a disk keeps a few blocks for its own tables */
+    uint64_t least = jb_plan_scratch_on_disk(l->s->plan) ? NEARLY_FULL : 1;
+    l->scratch_bytes_full = fs.f_blocks > 0 && (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize < least;
+    l->scratch_files_full = fs.f_files > 0 && fs.f_ffree == 0;
+    return l->scratch_bytes_full || l->scratch_files_full;
+}
+
 /* `start`: when the job began, moved on by all its pauses. */
 static void set_wall(struct jb_loop *l, uint64_t start)
 {
@@ -145,6 +179,7 @@ void jb_limits_start(struct jb_loop *l)
     l->started = jb_loop_now(l);
     set_wall(l, l->started); /* again from STARTED on */
     jb_limits_output(l);
+    (void)jb_limits_scratch(l, false);
     if (l->s->plan->cpu_ns != JB_UNSET && l->s->cgroup)
         check_cpu_time(l, l->started);
 }
@@ -186,6 +221,7 @@ uint64_t jb_limits_next(const struct jb_loop *l)
     bool paused = l->paused_at != JB_UNSET;
     const uint64_t all[] = {l->oom_check,
                             l->phase_deadline,
+                            paused ? JB_UNSET : l->scratch_check,
                             paused ? JB_UNSET : l->wall_deadline,
                             paused ? JB_UNSET : l->wall_warn,
                             paused ? JB_UNSET : l->idle_deadline,
@@ -220,6 +256,8 @@ void jb_limits_check(struct jb_loop *l)
     uint64_t at = jb_loop_now(l);
     if (l->paused_at == JB_UNSET)
         check_clocks(l, at);
+    if (at >= l->scratch_check)
+        (void)jb_limits_scratch(l, false);
     if (at >= l->oom_check)
         look_for_oom(l);
     if (at >= l->phase_deadline) {

@@ -27,6 +27,9 @@ struct jb_loop {
     uint64_t started;
     uint64_t wall_deadline, wall_warn, idle_deadline, cpu_check;
     uint64_t oom_check, oom_pause; /* after an event: when to look again, and how long to wait then */
+    uint64_t scratch_base;         /* bytes that are taken before the job begins; JB_UNSET: not looked yet */
+    uint64_t scratch_check;        /* when to look at how full it is */
+    bool scratch_bytes_full, scratch_files_full; /* when it was looked at last */
     bool cpu_warned;
     struct jb_looks looks;
     int oom_fd;
@@ -83,7 +86,8 @@ void jb_limits_changed(struct jb_loop *l);                   /* the plan has oth
 uint64_t jb_limits_next(const struct jb_loop *l);            /* when to look */
 void jb_limits_check(struct jb_loop *l);
 void jb_limits_oom_event(struct jb_loop *l);
-void jb_limits_oom_last(struct jb_loop *l); /* the job is dead: was it that? */
+bool jb_limits_scratch(struct jb_loop *l, bool last); /* looks at it; true: it is at its cap */
+void jb_limits_oom_last(struct jb_loop *l);           /* the job is dead: was it that? */
 
 /*
  * When to look again at a counter of CPU time that has `left_ns` to go on `cpus` CPUs: at the earliest moment it can get

@@ -15,6 +15,7 @@
 #include "box/identity.h"
 #include "job/attempt.h"
 #include "job/boxdir.h"
+#include "job/scratch.h"
 #include "job/update.h"
 
 #define DESCRIPTORS 128 /* with room: a box takes some sixty */
@@ -61,6 +62,8 @@ static int probe_host(const struct jb_job_options *o, const struct jb_id *id, bo
     if (spec->resources.devices.len && o->submitter->privileged &&
         ret->cgroups.ctl[JB_CTL_DEVICES].version == 0)
         ret->device_program = jb_cg_devices_probe();
+    if (o->site->scratch_backend == JB_SCRATCH_DISK)
+        ret->scratch_cap = jb_scratch_probe(o->state->state_fd, o->submitter->privileged, ret->scratch_why);
     r = find_place(o, id, &ret->cgroups, scope, err);
     if (r < 0)
         jb_host_free(ret);

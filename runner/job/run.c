@@ -57,6 +57,7 @@ static void note_failure(struct jb_job_attempt *a, const char *text)
         .wall_ns = JB_UNSET,
         .paused_ns = JB_UNSET,
         .scratch_used = JB_UNSET,
+        .scratch_peak = JB_UNSET,
     };
 }
 

@@ -11,6 +11,7 @@
  * by cgroup and by its PID namespace.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -19,7 +20,6 @@
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/signalfd.h>
-#include <sys/statfs.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
@@ -238,29 +238,21 @@ static void drain_output(struct jb_loop *l)
     l->out->output_truncated |= st->out.lost || st->err.lost;
 }
 
-static bool scratch_is_full(const struct jb_loop *l)
-{
-    struct statfs fs;
-    if (l->s->box->scratch_fd < 0 || fstatfs(l->s->box->scratch_fd, &fs) < 0)
-        return false;
-    /* on disk it is a folder of the host's file system, whose figures are not the job's */
-    if (l->s->plan->n_ops == 0 || l->s->plan->ops[0].kind != JB_OP_SCRATCH_DIR)
-        l->out->scratch_used = (uint64_t)(fs.f_blocks - fs.f_bfree) * (uint64_t)fs.f_bsize;
-    return fs.f_blocks > 0 && (fs.f_bavail == 0 || (fs.f_files > 0 && fs.f_ffree == 0));
-}
-
 static void conclude(struct jb_loop *l)
 {
     struct jb_outcome *out = l->out;
     char text[96];
     char size[48];
-    bool full = scratch_is_full(l);
+    bool full = jb_limits_scratch(l, true);
     jb_limits_oom_last(l); /* the kernel's event and the death it tells of come in any order */
     if (!l->reason_set && !out->has_rusage)
         jb_loop_because(l, JB_END_BOX_ERROR, NULL, NULL);
     if (!l->reason_set && full && (out->exit_code != 0 || out->signal)) {
-        (void)snprintf(text, sizeof(text), "scratch %s",
-                       jb_format_size(l->s->plan->scratch_bytes, size, sizeof(size)));
+        if (l->scratch_files_full && !l->scratch_bytes_full)
+            (void)snprintf(text, sizeof(text), "scratch_inodes %" PRIu64, l->s->plan->scratch_inodes);
+        else
+            (void)snprintf(text, sizeof(text), "scratch %s",
+                           jb_format_size(l->s->plan->scratch_bytes, size, sizeof(size)));
         jb_loop_because(l, JB_END_SCRATCH_FULL, text, NULL);
     }
     if (!l->reason_set)
@@ -324,7 +316,8 @@ int jb_supervise(struct jb_supervise *s, struct jb_outcome *ret, struct jb_error
                              .wall_ns = JB_UNSET,
                              .paused_ns = JB_UNSET,
                              .teardown_ns = JB_UNSET,
-                             .scratch_used = JB_UNSET};
+                             .scratch_used = JB_UNSET,
+                             .scratch_peak = JB_UNSET};
     struct jb_loop l = {.s = s,
                         .out = &out,
                         .oom_fd = -1,
@@ -335,7 +328,9 @@ int jb_supervise(struct jb_supervise *s, struct jb_outcome *ret, struct jb_error
                         .idle_deadline = JB_UNSET,
                         .cpu_check = JB_UNSET,
                         .paused_at = JB_UNSET,
-                        .oom_check = JB_UNSET};
+                        .oom_check = JB_UNSET,
+                        .scratch_base = JB_UNSET,
+                        .scratch_check = JB_UNSET};
     start_watching(&l, err);
     while (l.phase != JB_PHASE_ENDED) {
         struct pollfd fds[P_MAX];

@@ -25,6 +25,7 @@
 #include "job/events.h"
 #include "job/job.h"
 #include "job/notes.h"
+#include "job/scratch.h"
 #include "record/journal.h"
 #include "record/record.h"
 
@@ -113,6 +114,7 @@ static int finish_record(const struct sweep *s, struct jb_boxdir_found *found,
         .wall_ns = JB_UNSET,
         .paused_ns = JB_UNSET,
         .scratch_used = JB_UNSET,
+        .scratch_peak = JB_UNSET,
         .stdout_bytes = JB_UNSET,
         .stderr_bytes = JB_UNSET,
     };
@@ -169,7 +171,7 @@ static int destroy(const struct sweep *s, struct jb_boxdir_found *found, const s
     if (has_usage)
         jb_cg_usage_free(&usage);
     if (r == 0 && found->scratch_on_disk)
-        r = jb_boxdir_remove_scratch(s->state->state_fd, id, err);
+        r = jb_scratch_remove(s->state->state_fd, id, err);
     JB_CRASH_POINT(scratch_removed);
     return r;
 }

@@ -15,6 +15,14 @@
 #include "machine/mounts.h"
 
 #define JB_BOOT_ID_LEN 36
+#define JB_SCRATCH_WHY 160
+
+/* How the kernel can be made to hold a cap on scratch that is on disk. */
+enum jb_scratch_cap {
+    JB_SCRATCH_CAP_NONE,
+    JB_SCRATCH_CAP_QUOTA, /* a project quota of its file system */
+    JB_SCRATCH_CAP_LOOP,  /* a file system of that size, in a sparse file */
+};
 
 struct jb_host {
     char name[65];
@@ -22,6 +30,8 @@ struct jb_host {
     char kernel[65]; /* release */
     struct jb_mounts mounts;
     struct jb_cg_layout cgroups;
+    enum jb_scratch_cap scratch_cap;  /* asked only where the site keeps scratch on disk */
+    char scratch_why[JB_SCRATCH_WHY]; /* why there is none */
     int device_program; /* 0: this kernel takes a program that limits devices, from us; -errno: not, or not asked */
     struct jb_strv
         root_dirs; /* names in / that are directories, sorted (for composing a root without privilege) */

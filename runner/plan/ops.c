@@ -156,7 +156,13 @@ static int root(struct jb_plan *plan, const struct jb_plan_input *in)
     int r;
     if (in->site->scratch_backend == JB_SCRATCH_DISK) {
         const char *dir = jb_arena_printf(&plan->arena, "%s/scratch/%s", in->state_dir, plan->id.text);
-        r = dir ? add(plan, (struct jb_op){.kind = JB_OP_SCRATCH_DIR, .source = dir}) : -ENOMEM;
+        bool capped = plan->scratch_cap != JB_SCRATCH_CAP_NONE;
+        bool loop = plan->scratch_cap == JB_SCRATCH_CAP_LOOP;
+        r = dir ? add(plan, (struct jb_op){.kind = loop ? JB_OP_SCRATCH_LOOP : JB_OP_SCRATCH_DIR,
+                                           .source = dir,
+                                           .bytes = capped ? plan->scratch_bytes : JB_UNSET,
+                                           .inodes = capped ? plan->scratch_inodes : JB_UNSET})
+                : -ENOMEM;
     } else {
         r = add(plan, (struct jb_op){.kind = JB_OP_SCRATCH_TMPFS,
                                      .bytes = plan->scratch_bytes,
@@ -276,18 +282,30 @@ static int user_mounts(struct jb_plan *plan, const struct jb_plan_input *in, str
     return 0;
 }
 
+/* A loop file system has a size, or it is none. */
+static const char *no_cap(const struct jb_plan *plan, const struct jb_plan_input *in)
+{
+    if (in->host->scratch_cap == JB_SCRATCH_CAP_LOOP && plan->scratch_bytes == JB_UNSET)
+        return "the file system keeps no project quotas, and without resources.scratch there is no size for "
+               "a "
+               "file system of the box's own";
+    return in->host->scratch_cap == JB_SCRATCH_CAP_NONE ? in->host->scratch_why : NULL;
+}
+
 static int scratch_cap(struct jb_plan *plan, const struct jb_plan_input *in, struct jb_error *err)
 {
     bool capped = plan->scratch_bytes != JB_UNSET || plan->scratch_inodes != JB_UNSET;
     if (in->site->scratch_backend != JB_SCRATCH_DISK || !capped)
         return 0;
-    if (jb_make_degrade(plan, in, JB_DEGRADE_SCRATCH, "scratch on disk has no hard cap in this version"))
+    const char *why = no_cap(plan, in);
+    plan->scratch_cap = why ? JB_SCRATCH_CAP_NONE : in->host->scratch_cap;
+    if (!why || jb_make_degrade(plan, in, JB_DEGRADE_SCRATCH, why))
         return 0;
     char where[512];
     return jb_fail(err, ENOTSUP,
-                   "%s: this site keeps scratch on disk, where it has no hard cap in this version; write "
+                   "%s: this site keeps scratch on disk, and there it can have no hard cap: %s; write "
                    "allow_degraded: [scratch], or let the site set scratch.backend: tmpfs",
-                   jb_spec_where(in->spec, JB_KEY_SCRATCH, where, sizeof(where)));
+                   jb_spec_where(in->spec, JB_KEY_SCRATCH, where, sizeof(where)), why);
 }
 
 int jb_make_ops(struct jb_plan *plan, const struct jb_plan_input *in, struct jb_error *err)

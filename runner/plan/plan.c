@@ -27,6 +27,7 @@ const char *jb_op_name(enum jb_op_kind kind)
     static const char *const names[] = {
         [JB_OP_SCRATCH_TMPFS] = "scratch-tmpfs",
         [JB_OP_SCRATCH_DIR] = "scratch-dir",
+        [JB_OP_SCRATCH_LOOP] = "scratch-loop",
         [JB_OP_ROOT_OVERLAY] = "root-overlay",
         [JB_OP_ROOT_TMPFS] = "root-tmpfs",
         [JB_OP_OVERLAY] = "overlay",
@@ -265,6 +266,18 @@ int jb_make_identity(struct jb_plan *plan, const struct jb_plan_input *in, struc
         plan->namespaces |= CLONE_NEWNET;
     int r = box_user(plan, in, err);
     return r < 0 ? r : jb_make_device_groups(plan, in, err);
+}
+
+bool jb_plan_scratch_on_disk(const struct jb_plan *plan)
+{
+    return plan->n_ops > 0 &&
+           (plan->ops[0].kind == JB_OP_SCRATCH_DIR || plan->ops[0].kind == JB_OP_SCRATCH_LOOP);
+}
+
+bool jb_plan_scratch_is_own(const struct jb_plan *plan)
+{
+    return plan->n_ops > 0 &&
+           (plan->ops[0].kind != JB_OP_SCRATCH_DIR || plan->scratch_cap == JB_SCRATCH_CAP_QUOTA);
 }
 
 uint64_t jb_plan_warn_point(const struct jb_plan *plan, uint64_t limit_ns)

@@ -27,16 +27,17 @@ struct json_t;
 /* One step of building the box's file system, carried out in order by the box's first process. */
 enum jb_op_kind {
     JB_OP_SCRATCH_TMPFS, /* bytes, inodes: tmpfs that holds the upper layers */
-    JB_OP_SCRATCH_DIR,   /* source: a fresh directory on disk that holds them */
-    JB_OP_ROOT_OVERLAY,  /* source, or lowers from the top down: what the box's root lies over */
-    JB_OP_ROOT_TMPFS,    /* a small tmpfs as root, to be composed (user namespace over submounts) */
-    JB_OP_OVERLAY,       /* source: lower directory, shown at target, writes thrown away */
-    JB_OP_BIND,          /* source shown at target; see flags */
-    JB_OP_SCRATCH_BIND,  /* a fresh directory of the scratch at target: mode */
-    JB_OP_TMPFS,         /* fresh tmpfs at target: bytes, mode */
-    JB_OP_SYMLINK,       /* target -> source (text) */
-    JB_OP_DIR,           /* target made if absent: mode; owned by the job */
-    JB_OP_FILE,          /* target gets `text`: mode; owned by the job */
+    JB_OP_SCRATCH_DIR,   /* source: a fresh directory on disk that holds them; bytes, inodes: of its quota */
+    JB_OP_SCRATCH_LOOP, /* source: a directory on disk; JB_SCRATCH_IMAGE in it is their file system: bytes, inodes */
+    JB_OP_ROOT_OVERLAY, /* source, or lowers from the top down: what the box's root lies over */
+    JB_OP_ROOT_TMPFS,   /* a small tmpfs as root, to be composed (user namespace over submounts) */
+    JB_OP_OVERLAY,      /* source: lower directory, shown at target, writes thrown away */
+    JB_OP_BIND,         /* source shown at target; see flags */
+    JB_OP_SCRATCH_BIND, /* a fresh directory of the scratch at target: mode */
+    JB_OP_TMPFS,        /* fresh tmpfs at target: bytes, mode */
+    JB_OP_SYMLINK,      /* target -> source (text) */
+    JB_OP_DIR,          /* target made if absent: mode; owned by the job */
+    JB_OP_FILE,         /* target gets `text`: mode; owned by the job */
     JB_OP_PROC,
     JB_OP_SYSFS,
     JB_OP_DEV,       /* tmpfs with null zero full random urandom tty, pts, ptmx, shm, fd links */
@@ -171,6 +172,7 @@ struct jb_plan {
     } warn; /* ahead of wall and CPU time */
     uint64_t output_bytes;
     uint64_t pids_max, memory_max, swap_max, scratch_bytes, scratch_inodes;
+    enum jb_scratch_cap scratch_cap; /* of scratch on disk */
 
     struct jb_plan_artifact *artifacts;
     size_t n_artifacts;
@@ -223,6 +225,13 @@ static inline void jb_cleanup_plan(struct jb_plan **plan)
 /* The whole plan as JSON (caller decrefs), and as text for people (caller frees). */
 struct json_t *jb_plan_to_json(const struct jb_plan *plan);
 int jb_plan_to_text(const struct jb_plan *plan, char **ret, struct jb_error *err);
+
+#define JB_SCRATCH_IMAGE "image"
+
+/* Scratch takes room on a disk, in a folder of its own that is to be removed. */
+bool jb_plan_scratch_on_disk(const struct jb_plan *plan);
+/* What the kernel says of free space on the scratch is about this box alone. */
+bool jb_plan_scratch_is_own(const struct jb_plan *plan);
 
 /* How much of a limit (ns) is used up when the job is to be warned; JB_UNSET: there is no limit, or no warning. */
 uint64_t jb_plan_warn_point(const struct jb_plan *plan, uint64_t limit_ns);

@@ -59,7 +59,9 @@ static json_t *ops_json(const struct jb_plan *plan)
     json_t *list = json_array();
     for (size_t i = 0; i < plan->n_ops; i++) {
         const struct jb_op *op = &plan->ops[i];
-        bool sized = op->kind == JB_OP_SCRATCH_TMPFS || op->kind == JB_OP_TMPFS;
+        bool sized =
+            op->kind == JB_OP_SCRATCH_TMPFS || op->kind == JB_OP_TMPFS ||
+            ((op->kind == JB_OP_SCRATCH_DIR || op->kind == JB_OP_SCRATCH_LOOP) && op->bytes != JB_UNSET);
         json_t *item = json_pack("{s:s}", "op", jb_op_name(op->kind));
         json_t *flags = json_array();
         for (size_t f = 0; f < JB_ARRAY_LEN(op_flags); f++)
@@ -309,7 +311,10 @@ static int text_ops(struct jb_buf *buf, const struct jb_plan *plan)
             r = jb_buf_printf(buf, "%s%s", l ? "\n                  over " : " ", op->lowers[l]);
         if (r == 0 && op->target)
             r = jb_buf_printf(buf, "%s %s", op->source ? " ->" : "", op->target);
-        if (r == 0 && (op->kind == JB_OP_SCRATCH_TMPFS || op->kind == JB_OP_TMPFS) && op->bytes != JB_UNSET)
+        if (r == 0 &&
+            (op->kind == JB_OP_SCRATCH_TMPFS || op->kind == JB_OP_SCRATCH_DIR ||
+             op->kind == JB_OP_SCRATCH_LOOP || op->kind == JB_OP_TMPFS) &&
+            op->bytes != JB_UNSET)
             r = jb_buf_printf(buf, " %s", jb_format_size(op->bytes, size, sizeof(size)));
         for (size_t f = 0; r == 0 && f < JB_ARRAY_LEN(op_flags); f++)
             if (op->flags & op_flags[f].flag)

@@ -188,7 +188,20 @@ static json_t *make_caps(uint64_t caps)
     return list;
 }
 
-static bool set_process(json_t *section, const struct jb_isolation *got)
+/* Where it lies, and what it can hold; a folder without a cap holds what its file system does. */
+static json_t *make_scratch(const struct jb_plan *plan, const struct jb_isolation *got)
+{
+    bool own = jb_plan_scratch_is_own(plan);
+    const char *kind = !jb_plan_scratch_on_disk(plan)            ? "tmpfs"
+                       : plan->ops[0].kind == JB_OP_SCRATCH_LOOP ? "loop"
+                       : own                                     ? "quota"
+                                                                 : "folder";
+    return json_pack("{s:s, s:o, s:o}", "kind", kind, "bytes",
+                     jb_json_u64(own ? got->scratch_bytes : JB_UNSET), "inodes",
+                     jb_json_u64(own ? got->scratch_inodes : JB_UNSET));
+}
+
+static bool set_process(json_t *section, const struct jb_plan *plan, const struct jb_isolation *got)
 {
     return jb_json_set(section, "namespaces", make_namespaces(got)) &&
            jb_json_set(section, "root", jb_json_text(got->root_fstype[0] ? got->root_fstype : NULL)) &&
@@ -205,6 +218,7 @@ static bool set_process(json_t *section, const struct jb_isolation *got)
            jb_json_set(section, "caps_bounding", make_caps(got->cap_bnd)) &&
            jb_json_set(section, "host_uid", json_integer(got->uid)) &&
            jb_json_set(section, "host_gid", json_integer(got->gid)) &&
+           jb_json_set(section, "scratch", make_scratch(plan, got)) &&
            jb_json_set(section, "cpus_allowed", jb_json_cpus(&got->cpus)) &&
            jb_json_set(section, "mems_allowed", jb_json_cpus(&got->mems));
 }
@@ -287,7 +301,7 @@ int jb_record_isolation(json_t *record, const struct jb_plan *plan, const struct
                         const struct jb_cg_readback *cgroups, struct jb_error *err)
 {
     json_t *section = json_object();
-    bool ok = (!isolation || set_process(section, isolation)) &&
+    bool ok = (!isolation || set_process(section, plan, isolation)) &&
               (!cgroups || set_cgroups(section, cgroups)) &&
               jb_json_set(section, "cpu_pin", json_string(plan->pin_by_affinity ? "affinity" : "cpuset")) &&
               jb_json_set(section, "devices", make_device_limit(cgroups)) &&
@@ -372,7 +386,7 @@ static json_t *make_used(const json_t *record, const struct jb_outcome *out, con
         {"read_ops", u ? u->read_ops : JB_UNSET},
         {"write_ops", u ? u->write_ops : JB_UNSET},
         {"scratch_end_bytes", out->scratch_used},
-        {"scratch_peak_bytes", JB_UNSET},
+        {"scratch_peak_bytes", out->scratch_peak},
         {"minor_faults", ru ? ru->minor_faults : JB_UNSET},
         {"major_faults", ru ? ru->major_faults : JB_UNSET},
         {"voluntary_switches", ru ? ru->voluntary_switches : JB_UNSET},

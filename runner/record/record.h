@@ -51,6 +51,7 @@ struct jb_outcome {
     bool has_rusage;
     struct jb_msg rusage;  /* JB_MSG_ENDED */
     uint64_t scratch_used; /* bytes at the end */
+    uint64_t scratch_peak; /* the most that was seen */
     uint64_t stdout_bytes, stderr_bytes;
     bool output_truncated;
     json_t *artifacts; /* array, borrowed; NULL: none collected */

@@ -10,6 +10,7 @@
 
 #include "base/fd.h"
 #include "job/boxdir.h"
+#include "job/scratch.h"
 #include "record/record.h"
 
 struct box {
@@ -265,18 +266,18 @@ static void scratch_is_removed_by_id(void **state)
     struct box *b = *state;
     struct jb_error err = {0};
     struct jb_id other = {"01ARZ3NDEKTSV4RRFFQ69G5FAZ"};
-    assert_ok(jb_boxdir_remove_scratch(b->fd, &b->plan->id, &err), &err); /* none at all */
+    assert_ok(jb_scratch_remove(b->fd, &b->plan->id, &err), &err); /* none at all */
     test_write(b->path, "scratch/" FIXTURE_ID "/upper0/x", "x");
     test_write(b->path, "scratch/01ARZ3NDEKTSV4RRFFQ69G5FAZ/upper0/x", "x");
-    assert_ok(jb_boxdir_remove_scratch(b->fd, &b->plan->id, &err), &err);
+    assert_ok(jb_scratch_remove(b->fd, &b->plan->id, &err), &err);
     assert_int_equal(faccessat(b->fd, "scratch/" FIXTURE_ID, F_OK, 0), -1);
     assert_int_equal(faccessat(b->fd, "scratch/01ARZ3NDEKTSV4RRFFQ69G5FAZ/upper0/x", F_OK, 0), 0);
-    assert_ok(jb_boxdir_remove_scratch(b->fd, &b->plan->id, &err), &err); /* again is fine */
-    assert_ok(jb_boxdir_remove_scratch(b->fd, &other, &err), &err);
+    assert_ok(jb_scratch_remove(b->fd, &b->plan->id, &err), &err); /* again is fine */
+    assert_ok(jb_scratch_remove(b->fd, &other, &err), &err);
     test_write(b->path, "away/" FIXTURE_ID "/x", "x");
     assert_int_equal(unlinkat(b->fd, "scratch", AT_REMOVEDIR), 0);
     assert_int_equal(symlinkat("away", b->fd, "scratch"), 0);
-    assert_true(jb_boxdir_remove_scratch(b->fd, &b->plan->id, &err) < 0);
+    assert_true(jb_scratch_remove(b->fd, &b->plan->id, &err) < 0);
     assert_int_equal(faccessat(b->fd, "away/" FIXTURE_ID "/x", F_OK, 0), 0);
 }
 

@@ -294,6 +294,9 @@ static void test_directories(JB_UNUSED void **state)
     says(&h, "runtime directory", JB_HEALTH_MISSING, "belongs to uid", "chown", false);
     h.site->scratch_backend = JB_SCRATCH_DISK;
     assert_contains(look(&h, "scratch")->text, "below /var/lib/jobbox");
+    assert_contains(look(&h, "scratch")->text, "without a hard cap");
+    h.facts.scratch_cap = JB_SCRATCH_CAP_LOOP;
+    assert_contains(look(&h, "scratch")->text, "with a hard cap, by a file system in a sparse file");
     close_host(&h);
 }
 

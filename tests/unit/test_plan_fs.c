@@ -255,6 +255,41 @@ static void scratch_on_disk(void **state)
     assert_int_equal(plan->n_degraded, 1);
     assert_int_equal(plan->degraded[0].what, JB_DEGRADE_SCRATCH);
     assert_false(plan->degraded[0].by_site);
+    assert_true(jb_plan_scratch_on_disk(plan));
+    assert_false(jb_plan_scratch_is_own(plan)); /* free space there is everybody's */
+}
+
+static void scratch_on_disk_with_a_cap(void **state)
+{
+    struct fixture *f = *state;
+    f->site->scratch_backend = JB_SCRATCH_DISK;
+    f->host.scratch_cap = JB_SCRATCH_CAP_LOOP;
+    fixture_spec(f, SPEC "resources: { scratch: 1GiB, scratch_inodes: 5000 }\n");
+    {
+        jb_autoplan struct jb_plan *plan = fixture_plan(f);
+        assert_int_equal(plan->ops[0].kind, JB_OP_SCRATCH_LOOP);
+        assert_int_equal(plan->ops[0].bytes, 1 << 30);
+        assert_int_equal(plan->ops[0].inodes, 5000);
+        assert_int_equal(plan->n_degraded, 0);
+        assert_true(jb_plan_scratch_on_disk(plan) && jb_plan_scratch_is_own(plan));
+    }
+    f->host.scratch_cap = JB_SCRATCH_CAP_QUOTA;
+    {
+        jb_autoplan struct jb_plan *plan = fixture_plan(f);
+        assert_int_equal(plan->ops[0].kind, JB_OP_SCRATCH_DIR);
+        assert_int_equal(plan->ops[0].bytes, 1 << 30);
+        assert_true(jb_plan_scratch_on_disk(plan) && jb_plan_scratch_is_own(plan));
+    }
+    /* a file system needs a size; a quota of files alone does not */
+    f->site->scratch.deflt = JB_UNSET;
+    fixture_spec(f, SPEC "resources: { scratch_inodes: 5000 }\n");
+    {
+        jb_autoplan struct jb_plan *plan = fixture_plan(f);
+        assert_int_equal(plan->ops[0].kind, JB_OP_SCRATCH_DIR);
+        assert_true(plan->ops[0].bytes == JB_UNSET && plan->ops[0].inodes == 5000);
+    }
+    f->host.scratch_cap = JB_SCRATCH_CAP_LOOP;
+    fixture_refused(f, -ENOTSUP, "without resources.scratch there is no size");
 }
 
 int main(void)
@@ -270,6 +305,7 @@ int main(void)
         as_root(nobody_binds_what_is_denied),
         as_user(users_bind_what_the_site_lists),
         as_root(scratch_on_disk),
+        as_root(scratch_on_disk_with_a_cap),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -36,7 +36,8 @@ static struct jb_outcome nothing_known(enum jb_end_reason reason)
                                .setup_ns = JB_UNSET,
                                .wall_ns = JB_UNSET,
                                .teardown_ns = JB_UNSET,
-                               .scratch_used = JB_UNSET};
+                               .scratch_used = JB_UNSET,
+                               .scratch_peak = JB_UNSET};
 }
 
 static json_t *at(json_t *object, const char *path)
@@ -225,6 +226,7 @@ static void figures_come_from_the_cgroup_first(void **state)
         .user_us = 1, .system_us = 250000, .minor_faults = 9, .read_blocks = 1, .written_blocks = 16};
     outcome.wall_ns = 1234567890;
     outcome.scratch_used = 77;
+    outcome.scratch_peak = 99;
     json_t *record = draft(f, NULL);
     assert_ok(jb_record_finish(record, &outcome, &usage, &err), &err);
     assert_float_equal(json_real_value(at(record, "used.cpu_user_s")), 3, 1e-9);

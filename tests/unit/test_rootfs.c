@@ -195,6 +195,7 @@ static struct fake *fake_new(void)
     assert_int_equal(unlink(keep), 0);
     /* no privilege in these tests: as in a user namespace, where nothing is given to other owners */
     f->plan = (struct jb_plan){.userns = true,
+                               .scratch_inodes = 100,
                                .uid = getuid(),
                                .gid = getgid(),
                                .submitter_uid = getuid(),
@@ -298,7 +299,7 @@ static void sequence(void **state)
         "attach /dev/tty -> image/dev/tty\n"
         "make devpts ptmxmode=0666 mode=0620\n"
         "attach m4 -> image/dev/pts\n"
-        "make tmpfs mode=1777\n"
+        "make tmpfs mode=1777 nr_inodes=100\n"
         "attach m5 -> image/dev/shm\n"
         "clone stage/dir0\n"
         "attach stage/dir0 -> image/tmp\n"
@@ -311,7 +312,7 @@ static void sequence(void **state)
         "clone data [recursive]\n"
         "setattr data ro [recursive]\n"
         "attach data -> image/data/sets\n"
-        "make tmpfs mode=1777 size=4096\n"
+        "make tmpfs mode=1777 size=4096 nr_inodes=100\n"
         "attach m6 -> image/fast\n"
         "pivot image\n",
     };
@@ -528,7 +529,7 @@ static void masks_use_the_boxs_own_null(void **state)
     assert_contains(f->log.data,
                     "make overlay lowerdir=(fd) upperdir=(fd) workdir=(fd)\n"); /* no userxattr */
     assert_contains(f->log.data, "make devpts ptmxmode=0666 mode=0620 gid=5\n");
-    assert_contains(f->log.data, "make tmpfs mode=1777 size=1048576\n");
+    assert_contains(f->log.data, "make tmpfs mode=1777 size=1048576 nr_inodes=100\n");
     assert_contains(f->log.data, "clone image/dev/null\nattach image/dev/null -> image/secret\n");
     assert_null(strstr(f->log.data, "absent"));
 }
