@@ -79,8 +79,11 @@ static int append_locked(int fd, const char *line, size_t len, off_t *ret_start)
     while (n < 0 && errno == EINTR);
     int r = n < 0 ? -errno : (size_t)n < size ? -ENOSPC : 0;
     JB_CRASH_POINT(journal_written);
+    struct stat now;
     if (r < 0)
         (void)!ftruncate(fd, st.st_size);
+    else if (fstat(fd, &now) == 0 && now.st_nlink == 0) /* removed meanwhile: the record is in no journal */
+        r = -ENOENT;
     else
         *ret_start = st.st_size;
     return r;

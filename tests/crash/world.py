@@ -13,6 +13,8 @@ import signal
 import subprocess
 import time
 
+from nest import alone, hierarchies
+
 PATIENCE = 20  # seconds until something counts as hanging
 
 
@@ -36,27 +38,8 @@ def mount(*arguments):
     subprocess.run(["mount", *arguments], check=True)
 
 
-def own_groups():
-    """The directories of this process's groups, one for each hierarchy."""
-    points = {}
-    for line in open("/proc/self/mounts", encoding="utf-8"):
-        _, point, kind, options = line.split()[:4]
-        if kind == "cgroup2":
-            points.setdefault("", point)
-        elif kind == "cgroup":
-            for controller in options.split(","):
-                points.setdefault(controller, point)
-    found = set()
-    for line in open("/proc/self/cgroup", encoding="utf-8"):
-        _, controllers, path = line.rstrip("\n").split(":", 2)
-        point = points.get(controllers.split(",")[0])
-        if point:
-            found.add(point + path.rstrip("/"))
-    return found
-
-
 def box_groups():
-    return {path for top in own_groups() for path in glob.glob(top + "/**/jobbox-*", recursive=True)}
+    return {path for top in set(hierarchies().values()) for path in glob.glob(top + "/**/jobbox-*", recursive=True)}
 
 
 class World:
@@ -109,10 +92,6 @@ class World:
             if point.startswith(self.top + "/"):
                 subprocess.run(["umount", point], check=True)
 
-    def unmount_runtime(self):
-        """The runtime directory as after a restart of the host: not there."""
-        shutil.rmtree(self.run_dir + "/jobbox")
-
     def close(self):
         self.unmount()
         shutil.rmtree(self.top)
@@ -133,11 +112,15 @@ class World:
                                             env=environment, cwd=self.top)
         return self.process
 
+    def start_command(self, arguments, stop=None):
+        """A verb and its arguments, with this world's config."""
+        return self.start(arguments[0], "--config", self.path("site.yaml"), *arguments[1:], stop=stop)
+
     def start_job(self, stop=None, spec="job.yaml"):
-        return self.start("run", "--quiet", "--config", self.path("site.yaml"), self.path(spec), stop=stop)
+        return self.start_command(["run", "--quiet", spec], stop)
 
     def start_sweep(self, stop=None):
-        return self.start("sweep", "--config", self.path("site.yaml"), stop=stop)
+        return self.start_command(["sweep"], stop)
 
     def wait_stopped(self):
         """Waits until somebody stands at the step."""
@@ -171,6 +154,7 @@ class World:
             os.close(self.hit)
             os.close(self.go)
         until(lambda: not self.marked(), "processes are left: %s" % self.marked(), 5)
+        until(alone, "processes of the box are dying and do not come to an end", 5)  # they hold its lock until then
         return code
 
     def marked(self):
