@@ -5,6 +5,7 @@
  */
 #include "base/fd.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -157,6 +158,27 @@ int jb_lock_held(int fd)
     struct flock fl = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     int r = lock(fd, F_OFD_GETLK, &fl);
     return r < 0 ? r : fl.l_type != F_UNLCK;
+}
+
+int jb_close_listed(unsigned first, unsigned last)
+{
+    jb_autodir DIR *dir = opendir("/proc/self/fd");
+    if (!dir)
+        return -ENOSYS;
+    for (struct dirent *e; (e = readdir(dir));) {
+        char *end;
+        unsigned long fd = strtoul(e->d_name, &end, 10);
+        if (*end == '\0' && end != e->d_name && fd >= first && fd <= last && fd != (unsigned long)dirfd(dir))
+            (void)close((int)fd);
+    }
+    return 0;
+}
+
+int jb_close_between(unsigned first, unsigned last)
+{
+    if (close_range(first, last, 0) == 0)
+        return 0;
+    return errno == ENOSYS || errno == EPERM ? jb_close_listed(first, last) : -errno;
 }
 
 int jb_sealed_memfd(const char *name, const void *data, size_t len, bool executable, int *ret_fd)

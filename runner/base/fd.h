@@ -73,6 +73,14 @@ void jb_unlock(int fd);
 /* 1 when another description holds a lock that conflicts with ours, 0 when free, -errno. */
 int jb_lock_held(int fd);
 
+/*
+ * Closes every descriptor from `first` to `last`. close_range(2); where a filter or a kernel (< 5.9) lacks it, those that
+ * /proc/self/fd lists, one by one: -ENOSYS when there is no /proc either.
+ */
+int jb_close_between(unsigned first, unsigned last);
+/* The fallback, exposed so that tests can hold both against each other. */
+int jb_close_listed(unsigned first, unsigned last);
+
 /* An anonymous sealed file with these bytes, offset 0, read-only from now on. */
 int jb_sealed_memfd(const char *name, const void *data, size_t len, bool executable, int *ret_fd);
 

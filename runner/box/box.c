@@ -22,12 +22,17 @@
 #include "box/build.h"
 #include "box/message.h"
 
-/* As fork(2), into new namespaces and, where there is a descriptor for it, into the v2 group at once. */
+/*
+ * As fork(2), into new namespaces and, where there is a descriptor for it, into the v2 group at once. System call filters
+ * cannot look into what clone3 is asked for, so those of containers often answer that there is no such call: then the
+ * older one does it, and the process joins the v2 group with the others (`outside`).
+ */
 /* NOLINTNEXTLINE(readability-non-const-parameter): the kernel writes to ret_pidfd */
-static pid_t clone_box(const struct jb_plan *plan, int cgroup_fd, int *ret_pidfd)
+static pid_t clone_box(const struct jb_plan *plan, int cgroup_fd, int *ret_pidfd, bool *outside)
 {
+    unsigned flags = (plan->namespaces & ~(unsigned)CLONE_NEWCGROUP) | CLONE_PIDFD;
     struct clone_args args = {
-        .flags = (plan->namespaces & ~(unsigned)CLONE_NEWCGROUP) | CLONE_PIDFD,
+        .flags = flags,
         .pidfd = (uint64_t)(uintptr_t)ret_pidfd,
         .exit_signal = SIGCHLD,
     };
@@ -35,7 +40,11 @@ static pid_t clone_box(const struct jb_plan *plan, int cgroup_fd, int *ret_pidfd
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = (uint64_t)cgroup_fd;
     }
-    return (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+    pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+    if (pid >= 0 || (errno != ENOSYS && errno != EPERM))
+        return pid;
+    *outside = true;
+    return (pid_t)syscall(SYS_clone, (unsigned long)flags | SIGCHLD, NULL, ret_pidfd, NULL, 0UL);
 }
 
 static int clone_failed(const struct jb_plan *plan, int errnum, struct jb_error *err)
@@ -82,7 +91,7 @@ int jb_box_launch(const struct jb_box_parts *parts, struct jb_box *ret, struct j
     box.control = pair[0];
     jb_autoclose int theirs = pair[1];
     int cgroup_fd = parts->cgroup ? jb_cgroup_v2_fd(parts->cgroup) : -1;
-    box.pid = clone_box(parts->plan, cgroup_fd, &box.pidfd);
+    box.pid = clone_box(parts->plan, cgroup_fd, &box.pidfd, &box.outside);
     if (box.pid == 0) {
         /* or it would never see end of file from a supervisor that died before they were tied together */
         (void)close(box.control);
@@ -109,7 +118,7 @@ int jb_box_join(const struct jb_box *box, const struct jb_cgroup *cgroup, struct
                             &init_fd);
     if (r < 0)
         return jb_fail_errno(err, r, "jobbox-init");
-    size_t n = cgroup ? jb_cgroup_join_fds(cgroup, false, fds, which) : 0;
+    size_t n = cgroup ? jb_cgroup_join_fds(cgroup, box->outside, fds, which) : 0;
     fds[n] = init_fd;
     msg.value = (int32_t)n;
     for (size_t i = 0; i < n; i++)

@@ -26,6 +26,7 @@ struct jb_box_io {
 struct jb_box {
     pid_t pid;      /* jobbox-init, in the caller's PID namespace */
     int pidfd;      /* of it */
+    bool outside;   /* born outside of the v2 group: it is to be joined like the others */
     int control;    /* JB_MSG socket */
     int scratch_fd; /* the upper layers' file system, for measuring; -1: none */
     int master_fd;  /* the job's terminal; -1: none */

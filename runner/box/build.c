@@ -35,7 +35,11 @@
 static _Noreturn void give_up(const struct jb_build *b, const struct jb_error *err)
 {
     struct jb_msg msg = {.type = JB_MSG_FAILED, .errnum = err->errnum};
-    (void)snprintf(msg.text, sizeof(msg.text), "%s", err->text);
+    (void)snprintf(msg.text, sizeof(msg.text), "%s%s", err->text,
+                   err->errnum == ENOSYS ? ": a call of Linux 5.12 is missing, or a system call filter hides "
+                                           "it, as those of containers do; "
+                                           "jobbox doctor says which"
+                                         : "");
     (void)jb_msg_send(b->control, &msg, strlen(msg.text) + 1, NULL, 0);
     _exit(1);
 }
@@ -175,7 +179,7 @@ static int arrange_fds(const struct jb_build *b, int *ret_init, struct jb_error 
     for (size_t i = 0; i < JB_ARRAY_LEN(wanted); i++)
         if (dup2(wanted[i], (int)i) < 0)
             return jb_fail_errno(err, errno, "arranging descriptors");
-    if (close_range(4, (unsigned)init - 1, 0) < 0 || close_range((unsigned)init + 1, ~0U, 0) < 0)
+    if (jb_close_between(4, (unsigned)init - 1) < 0 || jb_close_between((unsigned)init + 1, ~0U) < 0)
         return jb_fail_errno(err, errno, "closing inherited descriptors");
     *ret_init = init;
     return 0;

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/fd.h"
 #include "base/units.h"
 #include "box/rootfs.h"
 
@@ -65,7 +66,7 @@ static _Noreturn void execute(const struct jb_device_hook *hook, int state, int 
     sigemptyset(&none);
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
     (void)setpgid(0, 0);
-    if (dup2(state, 0) < 0 || dup2(said, 1) < 0 || dup2(said, 2) < 0 || close_range(3, ~0U, 0) < 0 ||
+    if (dup2(state, 0) < 0 || dup2(said, 1) < 0 || dup2(said, 2) < 0 || jb_close_between(3, ~0U) < 0 ||
         chdir("/") < 0)
         _exit(126);
     (void)execve(hook->path, (char *const *)hook->argv, (char *const *)hook->envp);

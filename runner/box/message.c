@@ -6,6 +6,7 @@
 #include "box/message.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -58,11 +59,13 @@ int jb_msg_receive(int control, struct jb_msg *ret, int fds[JB_MSG_FDS], size_t 
     struct msghdr header = {
         .msg_iov = &iov, .msg_iovlen = 1, .msg_control = buf.bytes, .msg_controllen = sizeof(buf.bytes)};
     ssize_t n;
+    bool reset = false;
     *ret_n_fds = 0;
     memset(&msg, 0, sizeof(msg));
+    /* a peer that ended with something of ours unread is told first, and once; its last words come after that */
     do
         n = recvmsg(control, &header, MSG_CMSG_CLOEXEC);
-    while (n < 0 && errno == EINTR);
+    while (n < 0 && (errno == EINTR || (errno == ECONNRESET && !reset && (reset = true))));
     if (n == 0 || (n < 0 && errno == ECONNRESET))
         return 0;
     if (n < 0)

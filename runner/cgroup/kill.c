@@ -70,6 +70,15 @@ struct strike {
     int error; /* first signal that was refused */
 };
 
+/* A filter that hides the calls on pidfds leaves what there was before them: the membership is looked at twice. */
+static int signal_member(int pidfd, pid_t pid)
+{
+    int r = pidfd >= 0 ? (int)syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) : -1;
+    if (r == 0 || (pidfd >= 0 && errno != ENOSYS && errno != EPERM))
+        return r;
+    return kill(pid, SIGKILL);
+}
+
 /* Kills what name/cgroup.procs lists, as far as one batch goes. */
 static int strike(void *ctx, const struct jb_kdir *parent, const char *name)
 {
@@ -80,17 +89,21 @@ static int strike(void *ctx, const struct jb_kdir *parent, const char *name)
     int n = read_procs(parent, name, before, BATCH);
     if (n <= 0)
         return n;
-    for (int i = 0; i < n; i++) /* 0: a process outside of our PID namespace; never a target of kill */
+    pid_t example = before[0];
+    for (int i = 0; i < n; i++) { /* 0: a process outside of our PID namespace; never a target of kill */
         fds[i] = before[i] > 0 && before[i] != getpid() ? (int)syscall(SYS_pidfd_open, before[i], 0) : -1;
+        if (fds[i] < 0 && errno != ENOSYS && errno != EPERM)
+            before[i] = 0; /* gone */
+    }
     int m = read_procs(parent, name, after, JB_ARRAY_LEN(after));
     for (int i = 0; i < n; i++) {
-        if (fds[i] >= 0 && has_pid(after, m, before[i]) &&
-            syscall(SYS_pidfd_send_signal, fds[i], SIGKILL, NULL, 0) < 0 && errno != ESRCH && s->error == 0)
+        if (before[i] > 0 && before[i] != getpid() && has_pid(after, m, before[i]) &&
+            signal_member(fds[i], before[i]) < 0 && errno != ESRCH && s->error == 0)
             s->error = errno;
         jb_close(&fds[i]);
     }
     s->seen += (uint64_t)n;
-    s->example = before[0];
+    s->example = example;
     return 0;
 }
 

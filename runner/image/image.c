@@ -92,7 +92,7 @@ int jb_image_resolve(const struct jb_spec *spec, const char *cwd, struct jb_imag
     int r = check_root(fd, spec, where, err);
     if (r < 0)
         return r;
-    if (faccessat(fd, "", R_OK | X_OK, AT_EMPTY_PATH | AT_EACCESS) < 0)
+    if (faccessat(AT_FDCWD, full, R_OK | X_OK, AT_EACCESS) < 0) /* by descriptor it takes faccessat2 */
         return jb_fail_errno(err, errno, "%s: image \"%s\" cannot be read", where, spec->image);
     image.kind = JB_IMAGE_DIR;
     image.ref = strdup(spec->image);

@@ -201,6 +201,23 @@ static void one_write_without_creation(void **state)
     assert_int_equal(jb_write_all(-1, "x", 0), 0);
 }
 
+/* Both ways: those in the range are closed, those around it are not. */
+static void a_range_is_closed(void **state)
+{
+    (void)state;
+    int (*const ways[])(unsigned, unsigned) = {jb_close_between, jb_close_listed};
+    for (size_t i = 0; i < JB_ARRAY_LEN(ways); i++) {
+        for (int fd = 100; fd < 106; fd++)
+            assert_int_equal(dup2(STDERR_FILENO, fd), fd);
+        assert_int_equal(ways[i](101, 104), 0);
+        assert_true(fcntl(100, F_GETFD) >= 0 && fcntl(105, F_GETFD) >= 0);
+        for (int fd = 101; fd < 105; fd++)
+            assert_int_equal(fcntl(fd, F_GETFD), -1);
+        assert_int_equal(ways[i](100, ~0U), 0);
+        assert_int_equal(fcntl(105, F_GETFD), -1);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -210,6 +227,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(locks_hold_between_processes, setup, teardown),
         cmocka_unit_test_setup_teardown(a_waiter_gets_the_lock_of_a_killed_holder, setup, teardown),
         cmocka_unit_test(sealed_files_stay_as_they_are),
+        cmocka_unit_test(a_range_is_closed),
         cmocka_unit_test_setup_teardown(one_write_without_creation, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
