@@ -31,7 +31,10 @@ enum jb_cg_key {
     JB_CG_MEMORY_MAX,  /* bytes */
     JB_CG_SWAP_MAX,    /* bytes of swap beside memory; v1: memsw = memory + swap */
     JB_CG_PIDS_MAX,
-    JB_CG_IO_RBPS, /* per device: `device` is set */
+    JB_CG_MEMORY_HIGH, /* bytes from which the kernel slows the job down and takes back what it can; v2 only */
+    JB_CG_HUGE_MAX,    /* bytes in huge pages of one size: `page` is set */
+    JB_CG_PARTITION,   /* the cpuset is an isolated partition; v2 only. After JB_CG_CPUSET_CPUS */
+    JB_CG_IO_RBPS,     /* per device: `device` is set */
     JB_CG_IO_WBPS,
     JB_CG_IO_RIOPS,
     JB_CG_IO_WIOPS,
@@ -43,7 +46,13 @@ struct jb_cg_setting {
     uint64_t value;        /* numbers */
     struct jb_cpus set;    /* cpuset keys */
     uint32_t major, minor; /* I/O keys: whole-disk device */
+    uint64_t page;         /* JB_CG_HUGE_MAX: bytes of one page, one of jb_cg_huge_sizes */
 };
+
+/* The sizes of huge pages that there are, on any architecture, in bytes; the last is 0. */
+extern const uint64_t jb_cg_huge_sizes[];
+/* "2MB", as file names have it. Returns buf. */
+const char *jb_cg_huge_name(uint64_t page, char *buf, size_t len);
 
 /* What may be done with a device. */
 struct jb_cg_device {
@@ -145,6 +154,12 @@ struct jb_cg_io_limits {
 };
 #define JB_CG_IO_DEVICES_MAX 16
 
+/* The limit of huge pages of one size as the kernel has it. */
+struct jb_cg_huge_limit {
+    uint64_t page, max; /* bytes */
+};
+#define JB_CG_HUGE_SIZES_MAX 16
+
 /*
  * The files to write "0" to in order to join, for a process that does not hold `cg`; borrowed. `which` names the
  * controller of each. Returns how many.
@@ -160,6 +175,11 @@ struct jb_cg_readback {
     uint64_t cpu_weight;
     uint64_t cpu_max_us; /* per 100 ms */
     uint64_t memory_max, swap_max, pids_max;
+    uint64_t memory_high; /* JB_UNSET too when the plan has none: it is not looked at then */
+    struct jb_cg_huge_limit huge[JB_CG_HUGE_SIZES_MAX];
+    size_t n_huge;
+    char
+        partition[192]; /* cpuset.cpus.partition, with the reason where it is invalid; empty: not asked for */
     struct jb_cg_io_limits io[JB_CG_IO_DEVICES_MAX];
     size_t n_io;
     bool

@@ -247,6 +247,7 @@ static const char *advice(enum jb_controller c, const char *file, int errnum)
          "the parent's own CPU limit is lower, or the value is out of the kernel's range"},
         {JB_CTL_DEVICES, EPERM,
          "the parent group does not have this device itself, or root's privilege is missing"},
+        {JB_CTL_CPUSET, EBUSY, "the processes of another group would be left without a CPU"},
         {JB_CTL_IO, ENODEV, "limits work on whole disks only, and this is none"},
     };
     if (errnum == EROFS)
@@ -257,6 +258,8 @@ static const char *advice(enum jb_controller c, const char *file, int errnum)
     if (errnum == ENOENT && strstr(file, "memsw"))
         return "this kernel does not count swap per cgroup: boot with swapaccount=1, or allow_degraded: "
                "[memory]";
+    if (errnum == ENOENT && c == JB_CTL_HUGETLB)
+        return "this kernel has no huge pages of that size; see /sys/kernel/mm/hugepages";
     if (errnum == ENOENT)
         return "this kernel has no such file; leave the limit out or use a kernel that has it";
     if (errnum == EACCES || errnum == EPERM)
@@ -410,6 +413,8 @@ static int complete(struct jb_cgroup *cg, const struct jb_cg_layout *layout, con
 {
     struct write_list writes __attribute__((cleanup(write_list_free))) = {0};
     int r = jb_cg_resolve(layout, plan, &writes.items, &writes.len, err);
+    for (size_t i = 0; i < plan->n_settings; i++)
+        cg->asked |= 1U << plan->settings[i].key;
     for (size_t i = 0; r == 0 && i < cg->n_groups; i++)
         if (cg->groups[i].version == 1)
             r = make_group(cg, &cg->groups[i], cg->fault, err);

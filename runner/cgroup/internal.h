@@ -47,6 +47,7 @@ struct jb_cgroup {
     size_t n_groups;
     struct jb_cg_group *of[JB_CTL_MAX]; /* into groups; NULL: the box has none for it */
     const struct jb_cg_ops *ops_v1, *ops_v2;
+    unsigned asked; /* 1 << enum jb_cg_key: what the plan sets, for what is read back only then */
     const struct jb_kfault *fault; /* NULL outside tests; not owned */
 };
 

@@ -24,10 +24,15 @@ static const struct {
     const char *v1;   /* in /proc/self/cgroup and in mount options; NULL: none */
     const char *v2;   /* in cgroup.controllers; NULL: none */
 } names[JB_CTL_MAX] = {
-    [JB_CTL_CPUSET] = {"cpuset", "cpuset", "cpuset"}, [JB_CTL_CPU] = {"cpu", "cpu", "cpu"},
-    [JB_CTL_CPUACCT] = {"cpuacct", "cpuacct", NULL},  [JB_CTL_MEMORY] = {"memory", "memory", "memory"},
-    [JB_CTL_PIDS] = {"pids", "pids", "pids"},         [JB_CTL_IO] = {"io", "blkio", "io"},
-    [JB_CTL_UNIFIED] = {"unified", NULL, NULL},       [JB_CTL_DEVICES] = {"devices", "devices", NULL},
+    [JB_CTL_CPUSET] = {"cpuset", "cpuset", "cpuset"},
+    [JB_CTL_CPU] = {"cpu", "cpu", "cpu"},
+    [JB_CTL_CPUACCT] = {"cpuacct", "cpuacct", NULL},
+    [JB_CTL_MEMORY] = {"memory", "memory", "memory"},
+    [JB_CTL_PIDS] = {"pids", "pids", "pids"},
+    [JB_CTL_IO] = {"io", "blkio", "io"},
+    [JB_CTL_UNIFIED] = {"unified", NULL, NULL},
+    [JB_CTL_DEVICES] = {"devices", "devices", NULL},
+    [JB_CTL_HUGETLB] = {"hugetlb", "hugetlb", "hugetlb"},
 };
 
 const char *jb_controller_name(enum jb_controller c)

@@ -23,6 +23,7 @@ enum jb_controller {
     JB_CTL_IO, /* blkio on v1 */
     JB_CTL_UNIFIED,
     JB_CTL_DEVICES, /* v1 only; on v2 a program on the box's group does it */
+    JB_CTL_HUGETLB,
     JB_CTL_MAX,
 };
 const char *jb_controller_name(enum jb_controller c); /* "cpuset", ..., "unified" */

@@ -26,9 +26,9 @@
 #define VALUE_MAX 100 /* libcgroup cuts longer values */
 
 static const char *const v1_names[JB_CTL_MAX] = {
-    [JB_CTL_CPUSET] = "cpuset",   [JB_CTL_CPU] = "cpu",   [JB_CTL_CPUACCT] = "cpuacct",
-    [JB_CTL_MEMORY] = "memory",   [JB_CTL_PIDS] = "pids", [JB_CTL_IO] = "blkio",
-    [JB_CTL_DEVICES] = "devices",
+    [JB_CTL_CPUSET] = "cpuset",   [JB_CTL_CPU] = "cpu",         [JB_CTL_CPUACCT] = "cpuacct",
+    [JB_CTL_MEMORY] = "memory",   [JB_CTL_PIDS] = "pids",       [JB_CTL_IO] = "blkio",
+    [JB_CTL_DEVICES] = "devices", [JB_CTL_HUGETLB] = "hugetlb",
 };
 
 /* libcgroup's codes that have an errno of the same meaning. */

@@ -246,11 +246,42 @@ static int read_devices(const struct jb_cg_group *g, struct jb_cg_readback *back
     return r < 0 ? r : 0;
 }
 
+static int read_huge(const struct jb_cg_group *g, struct jb_cg_readback *back)
+{
+    for (const uint64_t *page = jb_cg_huge_sizes; *page; page++) {
+        char name[16];
+        char file[64];
+        uint64_t max;
+        (void)snprintf(file, sizeof(file), "hugetlb.%s.%s", jb_cg_huge_name(*page, name, sizeof(name)),
+                       g->version == 1 ? "limit_in_bytes" : "max");
+        int r = jb_kread_u64(&g->dir, file, &max);
+        if (r < 0 && r != -ENOENT)
+            return r;
+        if (r == 0 && max != JB_UNSET && max < NO_LIMIT)
+            back->huge[back->n_huge++] = (struct jb_cg_huge_limit){.page = *page, .max = max};
+    }
+    return 0;
+}
+
+/* Files that few jobs have a use for: not worth a look where nothing was written to them. */
+static int read_asked(const struct jb_cgroup *cg, struct jb_cg_readback *back)
+{
+    const struct jb_cg_group *cpuset = cg->of[JB_CTL_CPUSET];
+    const struct jb_cg_group *memory = cg->of[JB_CTL_MEMORY];
+    int r = 0;
+    if (cpuset && (cg->asked & 1U << JB_CG_PARTITION))
+        r = jb_kread_line(&cpuset->dir, "cpuset.cpus.partition", back->partition, sizeof(back->partition));
+    if (r == 0 && memory && (cg->asked & 1U << JB_CG_MEMORY_HIGH))
+        r = jb_kread_u64(&memory->dir, "memory.high", &back->memory_high);
+    return r;
+}
+
 int jb_cgroup_readback(const struct jb_cgroup *cg, struct jb_cg_readback *ret, struct jb_error *err)
 {
     static int (*const readers[JB_CTL_MAX])(const struct jb_cg_group *, struct jb_cg_readback *) = {
         [JB_CTL_CPUSET] = read_cpuset, [JB_CTL_CPU] = read_cpu, [JB_CTL_MEMORY] = read_memory,
         [JB_CTL_PIDS] = read_pids,     [JB_CTL_IO] = read_io,   [JB_CTL_DEVICES] = read_devices,
+        [JB_CTL_HUGETLB] = read_huge,
     };
     struct jb_cg_readback back = {
         .cpu_weight = JB_UNSET,
@@ -258,6 +289,7 @@ int jb_cgroup_readback(const struct jb_cgroup *cg, struct jb_cg_readback *ret, s
         .memory_max = JB_UNSET,
         .swap_max = JB_UNSET,
         .pids_max = JB_UNSET,
+        .memory_high = JB_UNSET,
     };
     for (size_t c = 0; c < JB_CTL_MAX; c++) {
         const struct jb_cg_group *g = cg->of[c];
@@ -271,6 +303,9 @@ int jb_cgroup_readback(const struct jb_cgroup *cg, struct jb_cg_readback *ret, s
                                  jb_controller_name((enum jb_controller)c),
                                  jb_cg_group_text(cg, g, text, sizeof(text)));
     }
+    int r = read_asked(cg, &back);
+    if (r < 0)
+        return jb_fail_errno(err, r, "reading the limits of %s back", cg->name);
     *ret = back;
     return 0;
 }
@@ -307,6 +342,7 @@ static int verify_number(const struct jb_cg_readback *got, const struct jb_cg_se
         [JB_CG_MEMORY_MAX] = {"the memory limit", got->memory_max, true},
         [JB_CG_SWAP_MAX] = {"the swap limit", got->swap_max, true},
         [JB_CG_PIDS_MAX] = {"the process limit", got->pids_max, false},
+        [JB_CG_MEMORY_HIGH] = {"memory.high", got->memory_high, true},
     };
     if (s->value == JB_UNSET)
         return 0;
@@ -337,6 +373,36 @@ static int verify_io(const struct jb_cg_readback *got, const struct jb_cg_settin
     (void)snprintf(what, sizeof(what), "the I/O limit of device %u:%u (%s a second)", s->major, s->minor,
                    words[which]);
     return differ(err, what, s->value, have);
+}
+
+static int verify_huge(const struct jb_cg_readback *got, const struct jb_cg_setting *s, struct jb_error *err)
+{
+    char name[16];
+    char what[64];
+    uint64_t have = JB_UNSET;
+    for (size_t i = 0; i < got->n_huge; i++)
+        if (got->huge[i].page == s->page)
+            have = got->huge[i].max;
+    if (have == s->value)
+        return 0;
+    (void)snprintf(what, sizeof(what), "the limit of huge pages of %s",
+                   jb_cg_huge_name(s->page, name, sizeof(name)));
+    return differ(err, what, s->value, have);
+}
+
+/* The kernel takes the word even when it makes no partition, and says so, with the reason, to who reads it back. */
+static int verify_partition(const struct jb_cg_readback *got, struct jb_error *err)
+{
+    if (jb_streq(got->partition, "isolated"))
+        return 0;
+    const char *reason = strchr(got->partition, '(');
+    size_t len = reason ? strcspn(++reason, ")") : 0;
+    return jb_fail(
+        err, EIO,
+        "exclusive: partition: the kernel makes no isolated partition of the box's CPUs: %.*s. Boxes "
+        "must be made below a group that is a partition itself (paths.cgroup_parent of the site config); "
+        "exclusive: true does without",
+        (int)(len ? len : strlen(got->partition)), len ? reason : got->partition);
 }
 
 static bool has_device(const struct jb_cg_device *list, size_t n, const struct jb_cg_device *device)
@@ -383,6 +449,10 @@ int jb_cgroup_verify(const struct jb_cg_plan *plan, const struct jb_cg_readback 
             r = got->has_mems && jb_cpus_equal(&got->mems, &s->set)
                     ? 0
                     : differ_set(err, "the box's memory nodes", &s->set, &got->mems);
+        else if (s->key == JB_CG_PARTITION)
+            r = verify_partition(got, err);
+        else if (s->key == JB_CG_HUGE_MAX)
+            r = s->value == JB_UNSET ? 0 : verify_huge(got, s, err);
         else if (s->key >= JB_CG_IO_RBPS)
             r = s->value == JB_UNSET ? 0 : verify_io(got, s, err);
         else

@@ -177,6 +177,68 @@ static int put_swap(struct writes *w, const struct jb_cg_setting *s, const char 
     return emit(w, JB_CTL_MEMORY, file, "%" PRIu64, sum);
 }
 
+const uint64_t jb_cg_huge_sizes[] = {
+    UINT64_C(64) << 10,  UINT64_C(512) << 10,
+    UINT64_C(1) << 20,   UINT64_C(2) << 20,
+    UINT64_C(4) << 20,   UINT64_C(8) << 20,
+    UINT64_C(16) << 20,  UINT64_C(32) << 20,
+    UINT64_C(256) << 20, UINT64_C(512) << 20,
+    UINT64_C(1) << 30,   UINT64_C(2) << 30,
+    UINT64_C(16) << 30,  0,
+};
+
+const char *jb_cg_huge_name(uint64_t page, char *buf, size_t len)
+{
+    static const char *const units[] = {"KB", "MB", "GB"};
+    size_t unit = 0;
+    for (page >>= 10; page >= 1024 && unit + 1 < JB_ARRAY_LEN(units); unit++)
+        page >>= 10;
+    (void)snprintf(buf, len, "%" PRIu64 "%s", page, units[unit]);
+    return buf;
+}
+
+/* Of v1's soft limit nobody can say what it does; it is no substitute. */
+static int put_high(struct writes *w, const struct jb_cg_setting *s, const char *file, struct jb_error *err)
+{
+    if (w->layout->ctl[JB_CTL_MEMORY].version != 2)
+        return jb_fail(
+            err, ENOTSUP,
+            "%s: cgroup v1 cannot slow a job down before its memory limit; leave memory_high out, or "
+            "let the job do without: allow_degraded: [memory]",
+            file);
+    return emit(w, JB_CTL_MEMORY, file, "%" PRIu64, s->value);
+}
+
+/*
+ * Two limits: of what is in use, which ends a job with SIGBUS when it touches more, and of what is reserved, which lets
+ * its mmap fail. Kernels before 5.7 lack the second.
+ */
+static int put_huge(struct writes *w, const struct jb_cg_setting *s, JB_UNUSED const char *file,
+                    JB_UNUSED struct jb_error *err)
+{
+    bool v1 = w->layout->ctl[JB_CTL_HUGETLB].version == 1;
+    char name[16];
+    char path[64];
+    int r = 0;
+    (void)jb_cg_huge_name(s->page, name, sizeof(name));
+    for (int reserved = 0; r == 0 && reserved < 2; reserved++) {
+        (void)snprintf(path, sizeof(path), "hugetlb.%s.%s%s", name, reserved ? "rsvd." : "",
+                       v1 ? "limit_in_bytes" : "max");
+        r = emit(w, JB_CTL_HUGETLB, path, "%" PRIu64, s->value);
+        if (r == 0)
+            w->items[w->len - 1].optional = reserved == 1;
+    }
+    return r;
+}
+
+static int put_partition(struct writes *w, JB_UNUSED const struct jb_cg_setting *s, const char *file,
+                         struct jb_error *err)
+{
+    if (w->layout->ctl[JB_CTL_CPUSET].version != 2)
+        return jb_fail(err, ENOTSUP, "%s: cgroup v1 has no cpuset partitions", file);
+    return emit(w, JB_CTL_CPUSET, file, "isolated");
+}
+
 static int put_pids(struct writes *w, const struct jb_cg_setting *s, const char *file,
                     JB_UNUSED struct jb_error *err)
 {
@@ -208,6 +270,10 @@ static const struct {
     [JB_CG_MEMORY_MAX] = {"memory.limit_in_bytes", "memory.max", put_memory, JB_CTL_MEMORY, false},
     [JB_CG_SWAP_MAX] = {"memory.memsw.limit_in_bytes", "memory.swap.max", put_swap, JB_CTL_MEMORY, false},
     [JB_CG_PIDS_MAX] = {"pids.max", "pids.max", put_pids, JB_CTL_PIDS, false},
+    [JB_CG_MEMORY_HIGH] = {"memory.high", "memory.high", put_high, JB_CTL_MEMORY, false},
+    [JB_CG_HUGE_MAX] = {"hugetlb", "hugetlb", put_huge, JB_CTL_HUGETLB, false},
+    [JB_CG_PARTITION] = {"cpuset.cpus.partition", "cpuset.cpus.partition", put_partition, JB_CTL_CPUSET,
+                         false},
     [JB_CG_IO_RBPS] = {"blkio.throttle.read_bps_device", "io.max", put_io, JB_CTL_IO, false},
     [JB_CG_IO_WBPS] = {"blkio.throttle.write_bps_device", "io.max", put_io, JB_CTL_IO, false},
     [JB_CG_IO_RIOPS] = {"blkio.throttle.read_iops_device", "io.max", put_io, JB_CTL_IO, false},

@@ -375,6 +375,20 @@ static void mend_texts(const struct jb_scope_wish *wish, struct jb_cg_layout *la
     }
 }
 
+/* No systemd passes it on. Somebody else may have: then it is there already. */
+static void lacks_hugetlb(struct jb_cg_layout *layout)
+{
+    struct jb_cg_controller *ctl = &layout->ctl[JB_CTL_HUGETLB];
+    if (ctl->version == 1)
+        return;
+    ctl->writable = false;
+    (void)snprintf(
+        ctl->why, sizeof(ctl->why),
+        "systemd passes no hugetlb controller on to its units; as root, write +hugetlb into "
+        "cgroup.subtree_control from the root of the tree down to a delegated unit, and name that as "
+        "cgroup_parent");
+}
+
 /* Asked, given and seen from here: the kernel must say that this process is in the scope. */
 static int settle_in_scope(const struct jb_scope_wish *wish, const char *unit, struct jb_cg_layout *layout,
                            struct jb_error *err)
@@ -399,6 +413,8 @@ static int settle_in_scope(const struct jb_scope_wish *wish, const char *unit, s
     r = mount && own ? step_down(layout, mount, own, &scope, err) : jb_fail_errno(err, ENOMEM, "scope");
     if (r == 0)
         mend_texts(wish, layout);
+    if (r == 0 && layout->ctl[JB_CTL_HUGETLB].version == 0)
+        lacks_hugetlb(layout);
     free(scope.home); /* nothing to undo: systemd removes the scope and what is in it */
     free(scope.leaf);
     return r;
@@ -479,9 +495,10 @@ static int imagine_scope(const struct jb_scope_wish *wish, const struct seat *s,
             return r;
         mend_texts(wish, layout);
     }
+    lacks_hugetlb(layout);
     for (size_t c = 0; c < JB_CTL_MAX; c++) {
         struct jb_cg_controller *ctl = &layout->ctl[c];
-        if (ctl->version == 0 ||
+        if (ctl->version == 0 || c == JB_CTL_HUGETLB ||
             (c == JB_CTL_CPUSET && ctl->version == 1)) /* systemd makes no cpusets of v1 */
             continue;
         free(ctl->own);
@@ -497,7 +514,7 @@ static int imagine_scope(const struct jb_scope_wish *wish, const struct seat *s,
 /* The leaf takes this process away from where the boxes will be: nothing else stood in the way. */
 static void imagine_step_down(struct jb_cg_layout *layout)
 {
-    for (size_t c = 0; c < JB_CTL_UNIFIED; c++) {
+    for (size_t c = 0; c < JB_CTL_MAX; c++) {
         struct jb_cg_controller *ctl = &layout->ctl[c];
         if (ctl->version != 2)
             continue;

@@ -75,6 +75,7 @@ int jb_check_controllers(const struct jb_doctor_facts *facts, struct jb_findings
         {JB_CTL_MEMORY, JB_DEGRADE_MEMORY, false, "controller memory", "memory cannot be limited"},
         {JB_CTL_CPU, JB_DEGRADE_CPU, false, "controller cpu", "CPU shares cannot be limited"},
         {JB_CTL_IO, JB_DEGRADE_IO, false, "controller io", "I/O cannot be limited"},
+        {JB_CTL_HUGETLB, JB_DEGRADE_HUGEPAGES, false, "controller hugetlb", "huge pages cannot be limited"},
         {JB_CTL_UNIFIED, JB_DEGRADE_MAX, false, "v2 tree", "no atomic kill, no exact CPU time, no pressure"},
     };
     int r = 0;

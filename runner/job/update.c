@@ -298,6 +298,8 @@ static size_t new_settings(const struct jb_plan *plan, const struct jb_grant *gr
         case JB_CG_MEMORY_MAX:
             s.value = wish->memory == JB_UNSET ? s.value : wish->memory;
             break;
+        case JB_CG_PARTITION: /* of the new CPUs too */
+            break;
         case JB_CG_SWAP_MAX:
             break; /* on v1 it is written as a sum with memory */
         case JB_CG_PIDS_MAX:

@@ -23,6 +23,7 @@ static const struct {
     {JB_CTL_MEMORY, JB_DEGRADE_MEMORY, "limit the job's memory"},
     {JB_CTL_PIDS, JB_DEGRADE_PIDS, "limit the number of processes"},
     {JB_CTL_IO, JB_DEGRADE_IO, "limit the job's I/O"},
+    {JB_CTL_HUGETLB, JB_DEGRADE_HUGEPAGES, "limit the job's huge pages"},
 };
 
 static bool wants_io(const struct jb_spec *spec)
@@ -35,7 +36,8 @@ static void wanted(const struct jb_plan *plan, const struct jb_spec *spec, bool 
 {
     ret[JB_CTL_CPUSET] = true;
     ret[JB_CTL_PIDS] = plan->pids_max != JB_UNSET;
-    ret[JB_CTL_MEMORY] = plan->memory_max != JB_UNSET;
+    ret[JB_CTL_MEMORY] = plan->memory_max != JB_UNSET || spec->resources.memory_high != JB_UNSET;
+    ret[JB_CTL_HUGETLB] = spec->resources.n_hugepages > 0;
     ret[JB_CTL_CPU] = spec->resources.cpu_limit_micro != JB_UNSET || spec->resources.cpu_weight != JB_UNSET;
     ret[JB_CTL_IO] = wants_io(spec);
 }
@@ -99,6 +101,7 @@ static int choose_controllers(struct jb_plan *plan, const struct jb_plan_input *
         return r;
     /* a controller with nothing to limit is not worth its group unless it counts something */
     plan->cgroup.use[JB_CTL_CPU] = plan->cgroup.use[JB_CTL_CPU] && want[JB_CTL_CPU];
+    plan->cgroup.use[JB_CTL_HUGETLB] = plan->cgroup.use[JB_CTL_HUGETLB] && want[JB_CTL_HUGETLB];
     if (layout->no_io_counts && !want[JB_CTL_IO])
         plan->cgroup.use[JB_CTL_IO] = false;
     for (enum jb_controller c = JB_CTL_CPUACCT; c <= JB_CTL_UNIFIED; c += JB_CTL_UNIFIED - JB_CTL_CPUACCT)
@@ -148,6 +151,43 @@ static int add_io(struct jb_plan *plan, const struct jb_plan_input *in)
     return r < 0 ? r : disks == 0 ? -ENODEV : 0;
 }
 
+/* Only v2 slows a job down at a mark below its limit. */
+static int add_high(struct jb_plan *plan, const struct jb_plan_input *in)
+{
+    const struct jb_cg_controller *memory = &in->host->cgroups.ctl[JB_CTL_MEMORY];
+    uint64_t high = in->spec->resources.memory_high;
+    if (high == JB_UNSET || !plan->cgroup.use[JB_CTL_MEMORY])
+        return 0;
+    if (memory->version != 2 &&
+        jb_make_degrade(plan, in, JB_DEGRADE_MEMORY, "cgroup v1 has no memory.high: memory_high is not kept"))
+        return 0;
+    return memory->version != 2 ? -EOPNOTSUPP : add_number(plan, JB_CTL_MEMORY, JB_CG_MEMORY_HIGH, high);
+}
+
+static int add_hugepages(struct jb_plan *plan, const struct jb_spec *spec)
+{
+    int r = 0;
+    for (size_t i = 0; r == 0 && plan->cgroup.use[JB_CTL_HUGETLB] && i < spec->resources.n_hugepages; i++)
+        r = add(plan, (struct jb_cg_setting){.key = JB_CG_HUGE_MAX,
+                                             .page = spec->resources.hugepages[i].page,
+                                             .value = spec->resources.hugepages[i].bytes});
+    return r;
+}
+
+/* No isolation of CPUs is had from anything but the cpuset controller of v2. */
+static int check_partition(const struct jb_plan *plan, const struct jb_plan_input *in, struct jb_error *err)
+{
+    const struct jb_cg_controller *cpuset = &in->host->cgroups.ctl[JB_CTL_CPUSET];
+    char where[512];
+    if (!in->spec->resources.partition || (plan->cgroup.use[JB_CTL_CPUSET] && cpuset->version == 2))
+        return 0;
+    return jb_fail(
+        err, ENOTSUP,
+        "%s: a partition needs the cpuset controller of cgroup v2, and here %s; exclusive: true does without",
+        jb_spec_where(in->spec, JB_KEY_EXCLUSIVE, where, sizeof(where)),
+        cpuset->version == 1 ? "cpusets are v1" : cpuset->why);
+}
+
 static int add_settings(struct jb_plan *plan, const struct jb_plan_input *in)
 {
     const struct jb_spec *spec = in->spec;
@@ -156,6 +196,8 @@ static int add_settings(struct jb_plan *plan, const struct jb_plan_input *in)
         r = add(plan, (struct jb_cg_setting){.key = JB_CG_CPUSET_MEMS, .set = plan->grant.mems});
         if (r == 0)
             r = add(plan, (struct jb_cg_setting){.key = JB_CG_CPUSET_CPUS, .set = plan->grant.cpus});
+        if (r == 0 && spec->resources.partition)
+            r = add(plan, (struct jb_cg_setting){.key = JB_CG_PARTITION, .value = 1});
     }
     uint64_t quota = JB_UNSET;
     if (spec->resources.cpu_limit_micro != JB_UNSET)
@@ -172,6 +214,10 @@ static int add_settings(struct jb_plan *plan, const struct jb_plan_input *in)
         jb_make_degrade(plan, in, JB_DEGRADE_MEMORY, "this kernel does not limit swap: swapaccount=0");
     if (r == 0 && plan->memory_max != JB_UNSET && !no_swap_limit)
         r = add_number(plan, JB_CTL_MEMORY, JB_CG_SWAP_MAX, plan->swap_max);
+    if (r == 0)
+        r = add_high(plan, in);
+    if (r == 0)
+        r = add_hugepages(plan, spec);
     if (r == 0)
         r = add_number(plan, JB_CTL_PIDS, JB_CG_PIDS_MAX, plan->pids_max);
     if (r == 0 && wants_io(spec) && plan->cgroup.use[JB_CTL_IO])
@@ -195,8 +241,16 @@ int jb_make_cgroups(struct jb_plan *plan, const struct jb_plan_input *in, struct
     r = jb_make_device_limit(plan, in, err);
     if (r < 0)
         return r;
+    r = check_partition(plan, in, err);
+    if (r < 0)
+        return r;
     r = add_settings(plan, in);
     char where[512];
+    if (r == -EOPNOTSUPP)
+        return jb_fail(err, ENOTSUP,
+                       "%s: cgroup v1 cannot slow a job down before its memory limit; leave it out or write "
+                       "allow_degraded: [memory]",
+                       jb_spec_where(in->spec, JB_KEY_MEMORY_HIGH, where, sizeof(where)));
     if (r == -ENODEV)
         return jb_fail(
             err, ENODEV,

@@ -242,6 +242,20 @@ static json_t *make_io_limits(const struct jb_cg_readback *got)
     return list;
 }
 
+/* {"2MiB": 67108864}; sizes without a limit are left out. */
+static json_t *make_huge_limits(const struct jb_cg_readback *got)
+{
+    json_t *limits = json_object();
+    for (size_t i = 0; i < got->n_huge; i++) {
+        const char *page = jb_huge_page_name(got->huge[i].page);
+        if (!jb_json_set(limits, page ? page : "?", jb_json_u64(got->huge[i].max))) {
+            json_decref(limits);
+            return NULL;
+        }
+    }
+    return limits;
+}
+
 static bool set_cgroups(json_t *section, const struct jb_cg_readback *got)
 {
     json_t *versions = json_object();
@@ -256,6 +270,10 @@ static bool set_cgroups(json_t *section, const struct jb_cg_readback *got)
          jb_json_set(limits, "cpu_max_us_per_100ms", jb_json_u64(got->cpu_max_us)) &&
          jb_json_set(limits, "memory_max_bytes", jb_json_u64(got->memory_max)) &&
          jb_json_set(limits, "swap_max_bytes", jb_json_u64(got->swap_max)) &&
+         jb_json_set(limits, "cpuset_partition", jb_json_text(*got->partition ? got->partition : NULL)) &&
+         jb_json_set(limits, "memory_high_bytes", jb_json_u64(got->memory_high)) &&
+         jb_json_set(limits, "hugepages_bytes",
+                     got->version[JB_CTL_HUGETLB] ? make_huge_limits(got) : json_null()) &&
          jb_json_set(limits, "pids_max", jb_json_u64(got->pids_max)) &&
          jb_json_set(limits, "io", make_io_limits(got));
     ok = jb_json_set(section, "cgroup_version", versions) && ok;
@@ -356,12 +374,15 @@ static bool processes_are_counted(void)
     return access("/proc/self/io", F_OK) == 0;
 }
 
-/* Where no group counts, what the job's processes did is the next best. */
+/*
+ * v2 counts what went to disks so far; what a job changed in files is often written when it is gone. The kernel's count for
+ * processes has that, and lacks those that nobody waited for. Each is a part of the truth: the greater one is nearer to it.
+ */
 static uint64_t disk_bytes(uint64_t of_group, uint64_t blocks)
 {
-    if (of_group != JB_UNSET || blocks == JB_UNSET)
+    if (blocks == JB_UNSET || (blocks == 0 && !processes_are_counted()))
         return of_group;
-    return blocks > 0 || processes_are_counted() ? blocks * 512 : JB_UNSET;
+    return of_group == JB_UNSET || blocks * 512 > of_group ? blocks * 512 : of_group;
 }
 
 static json_t *make_used(const json_t *record, const struct jb_outcome *out, const struct jb_cg_usage *u)

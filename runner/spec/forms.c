@@ -270,6 +270,57 @@ void jb_form_devices(struct jb_reading *rd, const struct jb_at *at, const struct
     }
 }
 
+void jb_form_exclusive(struct jb_reading *rd, const struct jb_at *at, const struct jb_node *node,
+                       const struct jb_field *field, void *target)
+{
+    struct jb_spec *spec = target;
+    spec->resources.partition = node->kind == JB_NODE_SCALAR && jb_streq(node->text, "partition");
+    if (spec->resources.partition)
+        spec->resources.exclusive = true;
+    else
+        jb_read_bool(rd, at, node, field, target);
+}
+
+static int by_page(const void *a, const void *b)
+{
+    const struct jb_spec_hugepages *x = a;
+    const struct jb_spec_hugepages *y = b;
+    return x->page < y->page ? -1 : x->page > y->page;
+}
+
+void jb_form_hugepages(struct jb_reading *rd, const struct jb_at *at, const struct jb_node *node,
+                       const struct jb_field *field, void *target)
+{
+    __typeof__(((struct jb_spec *)target)->resources) *r = &((struct jb_spec *)target)->resources;
+    (void)field;
+    if (!jb_want(rd, at, node, JB_NODE_MAP, "a mapping such as { 2MiB: 64MiB }"))
+        return;
+    for (const struct jb_node *item = node->first; item; item = item->next) {
+        struct jb_at here = {.up = at, .name = item->key};
+        struct jb_spec_hugepages one = {0};
+        const struct jb_field size = {.offset = offsetof(struct jb_spec_hugepages, bytes)};
+        char shown[JB_SHOW];
+        one.page = jb_huge_page_size(item->key);
+        one.bytes = JB_UNSET;
+        if (!one.page) {
+            jb_complain(rd, item->key_pos, &here,
+                        "is not a size of huge pages; write one that kernels have, such as 2MiB or 1GiB");
+            continue;
+        }
+        jb_read_size(rd, &here, item, &size, &one);
+        if (one.bytes == JB_UNSET)
+            continue;
+        if (one.bytes % one.page)
+            jb_complain(rd, item->pos, &here, "\"%s\" is no whole number of such pages",
+                        jb_show(item->text, shown));
+        else if (r->n_hugepages == JB_SPEC_HUGE_SIZES_MAX)
+            jb_complain(rd, item->key_pos, &here, "is one size more than any machine has; leave some out");
+        else
+            r->hugepages[r->n_hugepages++] = one;
+    }
+    qsort(r->hugepages, r->n_hugepages, sizeof(r->hugepages[0]), by_page);
+}
+
 void jb_form_labels(struct jb_reading *rd, const struct jb_at *at, const struct jb_node *node,
                     const struct jb_field *field, void *target)
 {

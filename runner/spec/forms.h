@@ -17,6 +17,8 @@ jb_read_fn jb_form_user;
 jb_read_fn jb_form_pass_env;
 jb_read_fn jb_form_warn_at; /* limits.warn: percent or left_ns */
 jb_read_fn jb_form_cpu_limit;
+jb_read_fn jb_form_exclusive; /* exclusive and partition */
+jb_read_fn jb_form_hugepages; /* hugepages and n_hugepages */
 jb_read_fn jb_form_devices;
 jb_read_fn jb_form_labels;
 jb_read_fn jb_form_stream; /* char *: a path with % patterns */

@@ -197,6 +197,23 @@ static json_t *devices(const struct jb_strv *list)
     return jb_take_ptr(array);
 }
 
+/* {"1GiB": 0, "2MiB": 67108864}: most bytes in pages of that size. */
+static json_t *hugepages(const struct jb_spec *spec)
+{
+    autojson *object = json_object();
+    struct out out = {spec, object, object != NULL};
+    const char *names[JB_SPEC_HUGE_SIZES_MAX];
+    size_t n = spec->resources.n_hugepages;
+    for (size_t i = 0; i < n; i++)
+        names[i] = jb_huge_page_name(spec->resources.hugepages[i].page);
+    qsort(names, n, sizeof(names[0]), by_text);
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < n; j++)
+            if (spec->resources.hugepages[j].page == jb_huge_page_size(names[i]))
+                put_u64(&out, names[i], spec->resources.hugepages[j].bytes);
+    return out.ok ? jb_take_ptr(object) : NULL;
+}
+
 static json_t *resources(const struct jb_spec *spec)
 {
     const __typeof__(spec->resources) *r = &spec->resources;
@@ -209,10 +226,13 @@ static json_t *resources(const struct jb_spec *spec)
     put(&out, "cpu_weight", JB_KEY_CPU_WEIGHT, jb_json_u64(r->cpu_weight));
     put(&out, "cpus", JB_KEY_CPUS, jb_json_u64(r->cpus));
     put(&out, "devices", JB_KEY_DEVICES, devices(&r->devices));
-    put(&out, "exclusive", JB_KEY_EXCLUSIVE, json_boolean(r->exclusive));
+    put(&out, "exclusive", JB_KEY_EXCLUSIVE,
+        r->partition ? json_string("partition") : json_boolean(r->exclusive));
+    put(&out, "hugepages", JB_KEY_HUGEPAGES, hugepages(spec));
     put(&out, "io", JB_KEY_IO, io(spec));
     put(&out, "locality", JB_KEY_LOCALITY, jb_json_text(jb_words_locality[r->locality]));
     put(&out, "memory", JB_KEY_MEMORY, jb_json_u64(r->memory));
+    put(&out, "memory_high", JB_KEY_MEMORY_HIGH, jb_json_u64(r->memory_high));
     put(&out, "pids", JB_KEY_PIDS, jb_json_u64(r->pids));
     put(&out, "scratch", JB_KEY_SCRATCH, jb_json_u64(r->scratch));
     put(&out, "scratch_inodes", JB_KEY_SCRATCH_INODES, jb_json_u64(r->scratch_inodes));

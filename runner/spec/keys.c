@@ -7,6 +7,8 @@
 
 #include <signal.h>
 
+#include "base/cleanup.h"
+
 const char *jb_key_path(enum jb_key key)
 {
     static const char *const paths[JB_KEY_MAX] = {
@@ -30,11 +32,13 @@ const char *jb_key_path(enum jb_key key)
         [JB_KEY_CPU_LIMIT] = "resources.cpu_limit",
         [JB_KEY_CPU_WEIGHT] = "resources.cpu_weight",
         [JB_KEY_MEMORY] = "resources.memory",
+        [JB_KEY_MEMORY_HIGH] = "resources.memory_high",
         [JB_KEY_SWAP] = "resources.swap",
         [JB_KEY_PIDS] = "resources.pids",
         [JB_KEY_SCRATCH] = "resources.scratch",
         [JB_KEY_SCRATCH_INODES] = "resources.scratch_inodes",
         [JB_KEY_IO] = "resources.io",
+        [JB_KEY_HUGEPAGES] = "resources.hugepages",
         [JB_KEY_DEVICES] = "resources.devices",
         [JB_KEY_LIMITS] = "limits",
         [JB_KEY_WALL_TIME] = "limits.wall_time",
@@ -110,7 +114,7 @@ const char *const jb_words_artifact_when[JB_ARTIFACT_WHEN_MAX] = {
 const char *const jb_words_degradable[JB_DEGRADE_MAX] = {
     [JB_DEGRADE_CPUSET] = "cpuset",   [JB_DEGRADE_CPU] = "cpu",         [JB_DEGRADE_MEMORY] = "memory",
     [JB_DEGRADE_PIDS] = "pids",       [JB_DEGRADE_IO] = "io",           [JB_DEGRADE_SCRATCH] = "scratch",
-    [JB_DEGRADE_NETWORK] = "network", [JB_DEGRADE_DEVICES] = "devices",
+    [JB_DEGRADE_NETWORK] = "network", [JB_DEGRADE_DEVICES] = "devices", [JB_DEGRADE_HUGEPAGES] = "hugepages",
 };
 
 const char *const jb_words_signal[JB_SIGNAL_MAX] = {
@@ -122,6 +126,34 @@ const char *const jb_words_warn_to[JB_WARN_TO_MAX] = {
     [JB_WARN_ALL] = "all",
     [JB_WARN_MAIN] = "main",
 };
+
+/* Every size that some architecture has. */
+static const struct {
+    const char *name;
+    uint64_t bytes;
+} huge_pages[] = {
+    {"64KiB", UINT64_C(64) << 10},   {"512KiB", UINT64_C(512) << 10}, {"1MiB", UINT64_C(1) << 20},
+    {"2MiB", UINT64_C(2) << 20},     {"4MiB", UINT64_C(4) << 20},     {"8MiB", UINT64_C(8) << 20},
+    {"16MiB", UINT64_C(16) << 20},   {"32MiB", UINT64_C(32) << 20},   {"256MiB", UINT64_C(256) << 20},
+    {"512MiB", UINT64_C(512) << 20}, {"1GiB", UINT64_C(1) << 30},     {"2GiB", UINT64_C(2) << 30},
+    {"16GiB", UINT64_C(16) << 30},
+};
+
+uint64_t jb_huge_page_size(const char *name)
+{
+    for (size_t i = 0; i < JB_ARRAY_LEN(huge_pages); i++)
+        if (jb_streq(huge_pages[i].name, name))
+            return huge_pages[i].bytes;
+    return 0;
+}
+
+const char *jb_huge_page_name(uint64_t bytes)
+{
+    for (size_t i = 0; i < JB_ARRAY_LEN(huge_pages); i++)
+        if (huge_pages[i].bytes == bytes)
+            return huge_pages[i].name;
+    return NULL;
+}
 
 const char *jb_job_signal_name(enum jb_job_signal v)
 {

@@ -39,16 +39,18 @@ static const struct jb_field resources_fields[] = {
     FIELD("strict", STRICT, jb_read_bool, resources.strict),
     FIELD("cpu_kind", CPU_KIND, jb_read_enum, resources.cpu_kind, WORDS(jb_words_cpu_kind)),
     FIELD("cpu_set", CPU_SET, jb_read_cpus, resources.cpu_set, .min = 1),
-    FIELD("exclusive", EXCLUSIVE, jb_read_bool, resources.exclusive),
+    FIELD("exclusive", EXCLUSIVE, jb_form_exclusive, resources.exclusive),
     FIELD("cpu_limit", CPU_LIMIT, jb_form_cpu_limit, resources.cpu_limit_micro, .min = 10000,
           .max = JB_CPUS_MAX * UINT64_C(1000000)),
     FIELD("cpu_weight", CPU_WEIGHT, jb_read_count, resources.cpu_weight, .min = 1, .max = 10000),
     FIELD("memory", MEMORY, jb_read_size, resources.memory, .min = MIB),
+    FIELD("memory_high", MEMORY_HIGH, jb_read_size, resources.memory_high, .min = MIB),
     FIELD("swap", SWAP, jb_read_size, resources.swap),
     FIELD("pids", PIDS, jb_read_count, resources.pids, .min = 2, .max = 4194304),
     FIELD("scratch", SCRATCH, jb_read_size, resources.scratch, .min = MIB),
     FIELD("scratch_inodes", SCRATCH_INODES, jb_read_count, resources.scratch_inodes, .min = 16),
     FIELD("io", IO, jb_read_map, resources, NESTED(io_fields)),
+    FIELD("hugepages", HUGEPAGES, jb_form_hugepages, resources.hugepages),
     FIELD("devices", DEVICES, jb_form_devices, resources.devices),
 };
 
@@ -136,25 +138,16 @@ static struct jb_spec *new_spec(struct jb_reading *rd, const char *file)
         return NULL;
     }
     uint64_t *const wishes[] = {
-        &spec->resources.cpus,
-        &spec->resources.cpu_limit_micro,
-        &spec->resources.cpu_weight,
-        &spec->resources.memory,
-        &spec->resources.swap,
-        &spec->resources.pids,
-        &spec->resources.scratch,
-        &spec->resources.scratch_inodes,
-        &spec->resources.io_read_bps,
-        &spec->resources.io_write_bps,
-        &spec->resources.io_read_iops,
-        &spec->resources.io_write_iops,
-        &spec->limits.wall_time_ns,
-        &spec->limits.cpu_time_ns,
-        &spec->limits.output_bytes,
-        &spec->limits.grace_ns,
-        &spec->limits.idle_ns,
-        &spec->limits.warn.left_ns,
-        &spec->retry_max,
+        &spec->resources.cpus,           &spec->resources.cpu_limit_micro,
+        &spec->resources.cpu_weight,     &spec->resources.memory,
+        &spec->resources.memory_high,    &spec->resources.swap,
+        &spec->resources.pids,           &spec->resources.scratch,
+        &spec->resources.scratch_inodes, &spec->resources.io_read_bps,
+        &spec->resources.io_write_bps,   &spec->resources.io_read_iops,
+        &spec->resources.io_write_iops,  &spec->limits.wall_time_ns,
+        &spec->limits.cpu_time_ns,       &spec->limits.output_bytes,
+        &spec->limits.grace_ns,          &spec->limits.idle_ns,
+        &spec->limits.warn.left_ns,      &spec->retry_max,
         &spec->retry_memory_micro,
     };
     for (size_t i = 0; i < JB_ARRAY_LEN(wishes); i++)
@@ -199,6 +192,10 @@ static void check_whole(struct jb_reading *rd, const struct jb_spec *spec, struc
     if (said(spec, JB_KEY_WARN) && !spec->limits.warn.at_said)
         complain_key(rd, pos[JB_KEY_WARN], JB_KEY_WARN,
                      "needs \"at\"; write when, like { at: 90% } or { at: 5m } before the end");
+    if (spec->resources.memory_high != JB_UNSET && spec->resources.memory != JB_UNSET &&
+        spec->resources.memory_high > spec->resources.memory)
+        complain_key(rd, pos[JB_KEY_MEMORY_HIGH], JB_KEY_MEMORY_HIGH,
+                     "is more than resources.memory; write less, or leave it out");
     if (said(spec, JB_KEY_SWAP) && !said(spec, JB_KEY_MEMORY))
         complain_key(rd, pos[JB_KEY_SWAP], JB_KEY_SWAP, "needs resources.memory; say how much memory too");
     if (spec->retry_memory_micro != JB_UNSET && !said(spec, JB_KEY_MEMORY))

@@ -23,6 +23,8 @@
 #define JB_SPEC_DEPTH_MAX 16         /* nesting of collections */
 #define JB_SPEC_NODES_MAX 20000      /* scalars and collections */
 
+#define JB_SPEC_HUGE_SIZES_MAX 8 /* sizes of huge pages in one spec; no machine has as many */
+
 #define JB_DEVICES_MAX  1024 /* that can be counted in one wish */
 #define JB_DEVICE_COUNT " x" /* between a class of devices and how many: no name holds a blank */
 
@@ -49,11 +51,13 @@ enum jb_key {
     JB_KEY_CPU_LIMIT,
     JB_KEY_CPU_WEIGHT,
     JB_KEY_MEMORY,
+    JB_KEY_MEMORY_HIGH,
     JB_KEY_SWAP,
     JB_KEY_PIDS,
     JB_KEY_SCRATCH,
     JB_KEY_SCRATCH_INODES,
     JB_KEY_IO,
+    JB_KEY_HUGEPAGES,
     JB_KEY_DEVICES,
     JB_KEY_LIMITS,
     JB_KEY_WALL_TIME,
@@ -123,14 +127,15 @@ enum jb_user_kind { JB_USER_SUBMITTER, JB_USER_ROOT_IN_BOX, JB_USER_IDS, JB_USER
 
 /* What a box may be made without, when the spec or the site names it; names as in `allow_degraded`. */
 enum jb_degradable {
-    JB_DEGRADE_CPUSET,  /* pin by affinity only: the job could undo it */
-    JB_DEGRADE_CPU,     /* no CPU weight or bandwidth limit */
-    JB_DEGRADE_MEMORY,  /* no memory limit */
-    JB_DEGRADE_PIDS,    /* no process limit */
-    JB_DEGRADE_IO,      /* no I/O limit */
-    JB_DEGRADE_SCRATCH, /* no hard cap on the upper */
-    JB_DEGRADE_NETWORK, /* no network namespace of its own: the host's */
-    JB_DEGRADE_DEVICES, /* nothing but the box's /dev keeps the job from devices it was not granted */
+    JB_DEGRADE_CPUSET,    /* pin by affinity only: the job could undo it */
+    JB_DEGRADE_CPU,       /* no CPU weight or bandwidth limit */
+    JB_DEGRADE_MEMORY,    /* no memory limit */
+    JB_DEGRADE_PIDS,      /* no process limit */
+    JB_DEGRADE_IO,        /* no I/O limit */
+    JB_DEGRADE_SCRATCH,   /* no hard cap on the upper */
+    JB_DEGRADE_NETWORK,   /* no network namespace of its own: the host's */
+    JB_DEGRADE_HUGEPAGES, /* no limit of huge pages */
+    JB_DEGRADE_DEVICES,   /* nothing but the box's /dev keeps the job from devices it was not granted */
     JB_DEGRADE_MAX,
 };
 
@@ -144,6 +149,9 @@ const char *jb_mount_mode_name(enum jb_mount_mode v);
 const char *jb_artifact_when_name(enum jb_artifact_when v);
 const char *jb_degradable_name(enum jb_degradable v);
 const char *jb_job_signal_name(enum jb_job_signal v);
+/* The sizes of huge pages that there are on any machine: "2MiB" and 2097152. 0 and NULL for any other. */
+uint64_t jb_huge_page_size(const char *name);
+const char *jb_huge_page_name(uint64_t bytes);
 int jb_job_signal_number(enum jb_job_signal v); /* SIGTERM ... */
 
 struct jb_spec_mount {
@@ -198,14 +206,20 @@ struct jb_spec {
         struct jb_cpus cpu_set;
         bool exclusive_said;
         bool exclusive;           /* default true */
+        bool partition;           /* exclusive: partition; `exclusive` too then */
         uint64_t cpu_limit_micro; /* CPUs, in millionths */
         uint64_t cpu_weight;      /* 1-10000 as cgroup v2, where 100 is the kernel's default */
         uint64_t memory;
+        uint64_t memory_high; /* less than memory */
         uint64_t swap;
         uint64_t pids;
         uint64_t scratch;
         uint64_t scratch_inodes;
         uint64_t io_read_bps, io_write_bps, io_read_iops, io_write_iops;
+        struct jb_spec_hugepages {
+            uint64_t page, bytes;            /* bytes of one page; most bytes in such pages */
+        } hugepages[JB_SPEC_HUGE_SIZES_MAX]; /* each size once, the smallest first */
+        size_t n_hugepages;
         struct jb_strv
             devices; /* "/dev/fuse", "vendor.com/gpu=0"; "vendor.com/gpu x2" for a class and a count */
     } resources;

@@ -17,16 +17,24 @@ setup()
 
 teardown() { test_teardown; }
 
+# What the emulated CPU of a guest takes for starting a process and for an interrupt is more than what is measured.
+needs_real_cpu()
+{
+    [ "${JBT_GUEST:-0}" = 0 ] || skip "measures CPU time to a hundredth: not on the emulated CPU of a guest"
+}
+
 @test "1.2 CPU-seconds over 6 processes, half of them orphans, are 1.2 s within 2 %" {
+    needs_real_cpu
     spec <<<"command: [/probe/probe, burn-many, '6', '0.2']
 $PROBE_MOUNT"
     run_job
     exits 0
     record 'close(used.cpu_user_s + used.cpu_system_s, 1.2, 0.02)' \
-        'close(sum(used.cpu_per_cpu_s.values()), 1.2, 0.03)' 'rec.warnings == []'
+        'used.cpu_per_cpu_s is None or close(sum(used.cpu_per_cpu_s.values()), 1.2, 0.03)' 'rec.warnings == []'
 }
 
 @test "a job of 20 ms: its CPU time is within 2 ms of what the kernel tells whoever waits for it" {
+    needs_real_cpu
     local i off=()
     spec <<<"command: [/probe/probe, rusage, /probe/probe, burn, '0.02']
 $PROBE_MOUNT"
@@ -49,7 +57,7 @@ while :; do t=$(cut -d" " -f1 /proc/uptime); break; done; sleep 1' "$PROBE_MOUNT
     exits 0
     # it had a CPU of its own for that second, less what others of this machine took
     record 'used.cpu_user_s + used.cpu_system_s > 0.2' 'rec.warnings == []' \
-        'close(sum(used.cpu_per_cpu_s.values()), used.cpu_user_s + used.cpu_system_s, 0.02, 0.005)'
+        'used.cpu_per_cpu_s is None or close(sum(used.cpu_per_cpu_s.values()), used.cpu_user_s + used.cpu_system_s, 0.02, 0.005)'
 }
 
 @test "touching 256 MiB is 256 MiB within 2 %, also by a daemon that was killed" {
@@ -60,7 +68,8 @@ $PROBE_MOUNT"
     run_job
     exits 0
     record "close(used.memory_peak_bytes, $bytes, 0.02)"
-    script "/probe/probe daemon /probe/probe hold $bytes; sleep 1" "resources: { memory: 400MiB }" "$PROBE_MOUNT"
+    script "/probe/probe daemon /probe/probe hold $bytes
+while sleep 0.1; do for f in /proc/[0-9]*/statm; do read -r _ rss _ <\$f; [ \$rss -lt $((bytes / 4096)) ] || exit 0; done; done" "resources: { memory: 400MiB }" "$PROBE_MOUNT"
     run_job
     exits 0
     record "close(used.memory_peak_bytes, $bytes, 0.02)"

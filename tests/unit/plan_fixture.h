@@ -30,8 +30,8 @@ struct fixture {
 
 static inline void fixture_controllers(struct fixture *f, int version)
 {
-    static const char *const mounts[] = {"/cg/cpuset", "/cg/cpu",   "/cg/cpuacct", "/cg/memory",
-                                         "/cg/pids",   "/cg/blkio", "/cg/unified", "/cg/devices"};
+    static const char *const mounts[] = {"/cg/cpuset", "/cg/cpu",     "/cg/cpuacct", "/cg/memory", "/cg/pids",
+                                         "/cg/blkio",  "/cg/unified", "/cg/devices", "/cg/hugetlb"};
     for (size_t c = 0; c < JB_CTL_MAX; c++) {
         if (version == 2 && c == JB_CTL_DEVICES) /* v2 has none */
             continue;

@@ -209,7 +209,7 @@ static void test_pure_v2_parent(JB_UNUSED void **state)
     assert_ok(jb_cg_layout_probe(h.procfs, &l, &err), &err);
     assert_false(l.ctl[JB_CTL_MEMORY].writable);
     jb_autofree char *mount = jb_asprintf("%s/cg", h.tmp);
-    group(&h, "jobs.slice", "cpuset cpu memory pids io\n", "", "");
+    group(&h, "jobs.slice", "cpuset cpu memory pids io hugetlb\n", "", "");
     assert_ok(jb_cg_layout_reparent(&l, "/jobs.slice", &err), &err);
     check(&l, JB_CTL_MEMORY, 2, mount, "/jobs.slice");
     check(&l, JB_CTL_IO, 2, mount, "/jobs.slice");

@@ -46,6 +46,62 @@ static void cgroup_settings(void **state)
     assert_false(least->reserved_memory);
 }
 
+static void a_partition_needs_cpusets_of_v2(void **state)
+{
+    struct fixture *f = *state;
+    fixture_spec(f, SPEC "resources: { exclusive: partition }\n");
+    fixture_refused(f, -ENOTSUP, "job.yaml:3:14: resources.exclusive: a partition needs");
+    fixture_refused(f, -ENOTSUP, "cpusets are v1");
+    jb_cg_layout_free(&f->host.cgroups);
+    fixture_controllers(f, 2);
+    jb_autoplan struct jb_plan *plan = fixture_plan(f);
+    assert_non_null(setting(plan, JB_CG_PARTITION));
+    assert_true(setting(plan, JB_CG_PARTITION) > setting(plan, JB_CG_CPUSET_CPUS)); /* written after it */
+    json_t *want = json_string("partition");
+    assert_true(
+        json_equal(json_object_get(json_object_get(plan->requested, "resources"), "exclusive"), want));
+    json_decref(want);
+    fixture_lacks(f, JB_CTL_CPUSET, "not delegated");
+    f->site->allow_degraded[JB_DEGRADE_CPUSET] = true; /* no isolation comes from affinity alone */
+    fixture_refused(f, -ENOTSUP, "and here not delegated");
+}
+
+static void memory_high_is_kept_on_v2_alone(void **state)
+{
+    struct fixture *f = *state;
+    fixture_spec(f, SPEC "resources: { memory: 64MiB, memory_high: 48MiB }\n");
+    fixture_refused(f, -ENOTSUP, "resources.memory_high: cgroup v1 cannot");
+    f->site->allow_degraded[JB_DEGRADE_MEMORY] = true;
+    jb_autoplan struct jb_plan *without = fixture_plan(f);
+    assert_null(setting(without, JB_CG_MEMORY_HIGH));
+    assert_non_null(setting(without, JB_CG_MEMORY_MAX));
+    assert_int_equal(without->n_degraded, 1);
+    f->site->allow_degraded[JB_DEGRADE_MEMORY] = false;
+    jb_cg_layout_free(&f->host.cgroups);
+    fixture_controllers(f, 2);
+    jb_autoplan struct jb_plan *plan = fixture_plan(f);
+    assert_int_equal(setting(plan, JB_CG_MEMORY_HIGH)->value, 48 << 20);
+}
+
+static void hugepages_need_their_controller(void **state)
+{
+    struct fixture *f = *state;
+    fixture_spec(f, SPEC);
+    jb_autoplan struct jb_plan *none = fixture_plan(f);
+    assert_false(none->cgroup.use[JB_CTL_HUGETLB]); /* no group for what nobody asked for */
+    fixture_spec(f, SPEC "resources: { hugepages: { 2MiB: 64MiB } }\n");
+    jb_autoplan struct jb_plan *plan = fixture_plan(f);
+    assert_true(plan->cgroup.use[JB_CTL_HUGETLB]);
+    assert_int_equal(setting(plan, JB_CG_HUGE_MAX)->page, 2 << 20);
+    assert_int_equal(setting(plan, JB_CG_HUGE_MAX)->value, 64 << 20);
+    fixture_lacks(f, JB_CTL_HUGETLB, "nobody passes it on");
+    fixture_refused(f, -EACCES, "cannot limit the job's huge pages: nobody passes it on");
+    f->site->allow_degraded[JB_DEGRADE_HUGEPAGES] = true;
+    jb_autoplan struct jb_plan *without = fixture_plan(f);
+    assert_null(setting(without, JB_CG_HUGE_MAX));
+    assert_int_equal(without->n_degraded, 1);
+}
+
 /* No swap unless said: a memory limit without one is none. */
 static void swap_is_zero_unless_said(void **state)
 {
@@ -305,6 +361,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         as_root(cgroup_settings),
         as_root(swap_is_zero_unless_said),
+        as_root(a_partition_needs_cpusets_of_v2),
+        as_root(memory_high_is_kept_on_v2_alone),
+        as_root(hugepages_need_their_controller),
         as_user(all_that_is_missing_is_named_at_once),
         as_user(degraded_by_spec_and_by_site),
         as_root(what_is_there_is_used),

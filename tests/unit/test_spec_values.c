@@ -52,6 +52,8 @@ static const char full[] =
     "  strict: true\n"
     "  cpu_kind: performance\n"
     "  exclusive: false\n"
+    "  memory_high: 7GiB\n"
+    "  hugepages: { 1GiB: 0, 2MiB: 64MiB }\n"
     "  cpu_limit: 3.5\n"
     "  cpu_weight: 200\n"
     "  memory: 8GiB\n"
@@ -107,7 +109,7 @@ static void test_full_what(void **state)
     assert_int_equal(spec->n_mounts, 3);
     assert_string_equal(spec->mounts[0].source, "data");
     assert_int_equal(spec->mounts[0].mode, JB_MOUNT_RW);
-    assert_int_equal(spec->mounts[0].pos.line, 29);
+    assert_int_equal(spec->mounts[0].pos.line, 31);
     assert_int_equal(spec->mounts[0].pos.column, 5);
     assert_string_equal(spec->mounts[1].target, "/srv");
     assert_int_equal(spec->mounts[1].mode, JB_MOUNT_RO);
@@ -139,6 +141,13 @@ static void test_full_how(void **state)
     assert_int_equal(r->cpu_limit_micro, 3500000);
     assert_int_equal(r->cpu_weight, 200);
     assert_int_equal(r->memory, UINT64_C(8) << 30);
+    assert_int_equal(r->memory_high, UINT64_C(7) << 30);
+    assert_int_equal(r->n_hugepages, 2);
+    assert_int_equal(r->hugepages[0].page, UINT64_C(2) << 20); /* the smallest first */
+    assert_int_equal(r->hugepages[0].bytes, UINT64_C(64) << 20);
+    assert_int_equal(r->hugepages[1].page, UINT64_C(1) << 30);
+    assert_int_equal(r->hugepages[1].bytes, 0);
+    assert_false(r->partition);
     assert_int_equal(r->swap, 0);
     assert_int_equal(r->pids, 64);
     assert_int_equal(r->scratch, UINT64_C(10) << 30);
@@ -263,6 +272,7 @@ static void test_json(void **state)
     jb_autofree char *sorted = json_dumps(json, JSON_COMPACT | JSON_SORT_KEYS);
     assert_string_equal(as_is, sorted);
     assert_contains(as_is, "\"memory\":8589934592");
+    assert_contains(as_is, "\"hugepages\":{\"1GiB\":0,\"2MiB\":67108864}");
     assert_contains(as_is, "\"wall_time\":7200.0");
     assert_contains(as_is, "\"cpu_limit\":3.5");
     assert_contains(as_is, "\"user\":\"1000:100\"");
