@@ -57,7 +57,7 @@ start_ticking()
     start_ticking 'name: ticker' 'resources: { cpus: 1, cpu_unit: thread, memory: 64MiB }'
     ask ps
     exits 0
-    grep -qE "^$id  running +[a-z0-9]+ +[0-9]+ +64 MiB .*ticker" asked
+    grep -qE "^$id  running +[a-z0-9]+ +[0-9]+ +64(\.0)? MiB .*ticker" asked
     kill -TERM "$supervisor"
     end_job
     exits 123
@@ -170,7 +170,7 @@ trap "echo main" USR2; while :; do sleep 0.05 || true; done'
     ask update "$id" --memory 32MiB
     exits 0
     ask ps
-    grep -q '32 MiB' asked
+    grep -qE ' 32(\.0)? MiB ' asked
     ask update "$id" --wall-time 1ms
     exits 124
     one_error 'has run for longer'

@@ -121,7 +121,7 @@ all_records()
     err_has 'attempts: slot 0 of the state directory is damaged'
     sweep_as 00000000-0000-0000-0000-000000000001
     [ ! -s err ] && [ "$(all_records)" = 0 ]
-    for group in $groups; do rmdir "$group"; done
+    for group in $groups; do find "$group" -depth -type d -exec rmdir {} +; done
 }
 
 # --- damage ------------------------------------------------------------------------------------------------------
