@@ -55,12 +55,17 @@ int jb_buf_printf(struct jb_buf *buf, const char *fmt, ...)
     va_start(ap, fmt);
     va_list again;
     va_copy(again, ap);
-    int n = vsnprintf(NULL, 0, fmt, ap);
+    size_t room = buf->cap - buf->len; /* which may do already */
+    int n = vsnprintf(room ? buf->data + buf->len : NULL, room, fmt, ap);
     va_end(ap);
     int r = n < 0 ? -EINVAL : buf_reserve(buf, (size_t)n);
-    if (r == 0) {
+    if (r == 0 && (size_t)n < room) {
+        buf->len += (size_t)n;
+    } else if (r == 0) {
         (void)vsnprintf(buf->data + buf->len, (size_t)n + 1, fmt, again);
         buf->len += (size_t)n;
+    } else if (room) {
+        buf->data[buf->len] = '\0';
     }
     va_end(again);
     return r;

@@ -83,26 +83,69 @@ static void emit_refusals(struct program *p, const char *name)
     emit(p, (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
 }
 
+/* Where the program goes on from a leaf of the tree: the two common ends of an architecture are written once. */
+enum { TO_ABSENT = 0, TO_ALLOW = 1 }; /* as in a range's action */
+
+struct tree {
+    struct program *p;
+    struct jump {
+        unsigned at; /* the instruction */
+        bool taken;  /* its jump if the test holds; else the other one */
+        int to;
+    } jumps[2 * NUMBERS];
+    size_t n;
+};
+
+static bool shared(const struct range *ranges, size_t n)
+{
+    return n == 1 && ranges[0].action < 2;
+}
+
+static void emit_tree(struct tree *t, const struct range *ranges, size_t n);
+
+/* One side of a test: the distance to it is settled now when it is written next, later when it is a common end. */
+static void emit_side(struct tree *t, unsigned at, bool taken, const struct range *ranges, size_t n)
+{
+    if (shared(ranges, n)) {
+        t->jumps[t->n++] = (struct jump){at, taken, ranges[0].action};
+        return;
+    }
+    unsigned skip = t->p->len - at - 1;
+    if (skip > 255)
+        die("a jump is too far");
+    *(taken ? &t->p->code[at].jt : &t->p->code[at].jf) = (unsigned char)skip;
+    emit_tree(t, ranges, n);
+}
+
 /* The accumulator holds the call number. */
-static void emit_tree(struct program *p, const struct range *ranges, size_t n)
+static void emit_tree(struct tree *t, const struct range *ranges, size_t n)
 {
     if (n == 1) {
-        if (ranges[0].action >= 2)
-            emit_refusals(p, allowed[ranges[0].action - 2]);
-        else
-            emit(p, (struct sock_filter)BPF_STMT(BPF_RET | BPF_K,
-                                                 ranges[0].action ? SECCOMP_RET_ALLOW : ABSENT_OP));
+        emit_refusals(t->p, allowed[ranges[0].action - 2]);
         return;
     }
     size_t half = n / 2;
-    unsigned at = p->len;
-    emit(p, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, ranges[half].first, 0, 0));
-    emit_tree(p, ranges, half);
-    unsigned skip = p->len - at - 1;
-    if (skip > 255)
-        die("a jump is too far");
-    p->code[at].jt = (unsigned char)skip;
-    emit_tree(p, ranges + half, n - half);
+    unsigned at = t->p->len;
+    emit(t->p, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, ranges[half].first, 0, 0));
+    emit_side(t, at, false, ranges, half);
+    emit_side(t, at, true, ranges + half, n - half);
+}
+
+static void emit_ends(struct tree *t)
+{
+    for (int end = TO_ABSENT; end <= TO_ALLOW; end++) {
+        for (size_t i = 0; i < t->n; i++) {
+            const struct jump *j = &t->jumps[i];
+            unsigned skip = t->p->len - j->at - 1;
+            if (j->to != end)
+                continue;
+            if (skip > 255)
+                die("a jump is too far");
+            *(j->taken ? &t->p->code[j->at].jt : &t->p->code[j->at].jf) = (unsigned char)skip;
+        }
+        emit(t->p,
+             (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, end == TO_ALLOW ? SECCOMP_RET_ALLOW : ABSENT_OP));
+    }
 }
 
 static bool has_refusals(const char *name)
@@ -136,7 +179,10 @@ static void emit_architecture(struct program *p, uint32_t arch, uint32_t audit)
 {
     struct range ranges[NUMBERS + 1];
     struct program body = {.len = 0};
-    emit_tree(&body, ranges, make_ranges(arch, ranges));
+    static struct tree tree;
+    tree = (struct tree){.p = &body};
+    emit_tree(&tree, ranges, make_ranges(arch, ranges));
+    emit_ends(&tree);
     emit(p, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, audit, 1, 0));
     emit(p, (struct sock_filter)BPF_STMT(BPF_JMP | BPF_JA, body.len + 1));
     emit(p, (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)));

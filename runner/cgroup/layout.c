@@ -300,15 +300,6 @@ static void check_access(struct jb_cg_controller *ctl, const char *path)
                        errno == EROFS ? "it is mounted read-only" : strerrordesc_np(errno));
 }
 
-/* A kernel that counts I/O on v1 has a line for each disk. */
-static bool counts_io(const char *path)
-{
-    char first;
-    jb_autofree char *file = jb_asprintf("%s/blkio.throttle.io_service_bytes", path);
-    jb_autoclose int fd = file ? open(file, O_RDONLY | O_CLOEXEC) : -1;
-    return fd >= 0 && read(fd, &first, 1) == 1;
-}
-
 /* Fills what needs a look at the directories themselves. */
 static int look(struct jb_cg_layout *layout)
 {
@@ -334,8 +325,6 @@ static int look(struct jb_cg_layout *layout)
             jb_autofree char *memsw = jb_asprintf("%s/memory.memsw.limit_in_bytes", path);
             layout->no_swap_limit = memsw && access(memsw, F_OK) < 0 && errno == ENOENT;
         }
-        if (c == JB_CTL_IO && ctl->version == 1)
-            layout->no_io_counts = !counts_io(path);
     }
     return 0;
 }

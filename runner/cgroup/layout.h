@@ -46,7 +46,6 @@ struct jb_cg_layout {
     struct jb_cg_controller ctl[JB_CTL_MAX];
     bool unified_only;  /* pure v2: no v1 controller is mounted */
     bool no_swap_limit; /* the kernel counts memory on v1 but not swap (swapaccount=0) */
-    bool no_io_counts;  /* v1: the kernel counts no I/O in the starter's group, so it would not in a box's */
     enum jb_cg_backend backend;
 };
 

@@ -11,16 +11,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/str.h"
 #include "base/units.h"
 
 #define SIGNAL_MAX 64
+#define BEGIN_TIME (250 * JB_NS_PER_MS) /* that a box may take to get its socket, when somebody asks for it */
 
 /* A path of the runtime directory may be longer than a socket's address: the folder is named by its descriptor. */
 static struct sockaddr_un address(int dirfd)
@@ -174,6 +177,32 @@ int jb_ask_parse(const char *text, size_t len, struct jb_ask *ret, struct jb_err
 
 /* --- the client --- */
 
+/* A box that has just begun gets its socket in a moment. False: it did not, or it cannot be waited for. */
+static bool await_socket(int box_fd)
+{
+    char path[64];
+    char events[4096];
+    struct sockaddr_un a = address(box_fd);
+    (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", box_fd);
+    jb_autoclose int watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+    if (watch < 0 || inotify_add_watch(watch, path, IN_CREATE | IN_DELETE_SELF | IN_ONLYDIR) < 0)
+        return false;
+    struct pollfd p = {.fd = watch, .events = POLLIN};
+    uint64_t deadline = jb_mono_ns(NULL) + BEGIN_TIME;
+    while (access(a.sun_path, F_OK) < 0) { /* looked at after the watch began: what came before is there */
+        uint64_t now = jb_mono_ns(NULL);
+        if (now >= deadline || poll(&p, 1, (int)((deadline - now) / JB_NS_PER_MS) + 1) == 0)
+            return false;
+        ssize_t n = read(watch, events, sizeof(events));
+        if (n < 0 && errno != EAGAIN && errno != EINTR)
+            return false;
+        if (n > 0 &&
+            (((const struct inotify_event *)(const void *)events)->mask & (IN_DELETE_SELF | IN_IGNORED)))
+            return false;
+    }
+    return true;
+}
+
 static int open_socket(int boxes_fd, const struct jb_id *id, int *ret)
 {
     jb_autoclose int box = openat(boxes_fd, id->text, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -181,8 +210,13 @@ static int open_socket(int boxes_fd, const struct jb_id *id, int *ret)
         return -errno;
     struct sockaddr_un a = address(box);
     jb_autoclose int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
-        return errno == EAGAIN ? -ETIMEDOUT : errno == ECONNREFUSED ? -ENOENT : -errno;
+    if (fd < 0)
+        return -errno;
+    int r = connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0 ? -errno : 0;
+    if (r == -ENOENT && await_socket(box))
+        r = connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0 ? -errno : 0;
+    if (r < 0)
+        return r == -EAGAIN ? -ETIMEDOUT : r == -ECONNREFUSED ? -ENOENT : r;
     *ret = jb_take_fd(&fd);
     return 0;
 }

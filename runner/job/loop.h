@@ -40,6 +40,7 @@ struct jb_loop {
         int number;
         bool main_only;
     } signal; /* that JB_CAUSE_SIGNAL and JB_CAUSE_WARN send */
+    uint64_t settle_at; /* when the job has lived for a moment; JB_UNSET: it has */
     struct jb_control control;
     bool reason_set;
     bool flush; /* events are to be written at once */

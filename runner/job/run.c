@@ -61,6 +61,14 @@ static void note_failure(struct jb_job_attempt *a, const char *text)
     };
 }
 
+/* The draft from before GO knows nothing of the isolation that was read back; of a job that is over the end tells it. */
+static int settled(void *ctx, struct jb_error *err)
+{
+    int r = jb_job_save_record(ctx, err);
+    JB_CRASH_POINT(draft_saved);
+    return r;
+}
+
 /* Runs the built box to its end, and takes out what was asked for. */
 static void run_box(struct jb_job_attempt *a, int signal_fd, json_t **ret_artifacts, struct jb_error *err)
 {
@@ -85,15 +93,14 @@ static void run_box(struct jb_job_attempt *a, int signal_fd, json_t **ret_artifa
         .update = jb_update,
         .update_ctx = &updater,
         .box_fd = a->box_fd,
+        .settled = settled,
+        .settled_ctx = a,
     };
     uint64_t setup_ns = jb_mono_ns(NULL) - a->begun_ns;
     int r = jb_supervise_go(&s, err);
     JB_CRASH_POINT(go_told);
     (void)jb_events_add(&a->events, JB_UNSET, "go", ",\"setup_s\":%.6f",
                         (double)setup_ns / (double)JB_NS_PER_S);
-    if (r == 0) /* what was read back; the job need not wait for it */
-        r = jb_job_save_record(a, err);
-    JB_CRASH_POINT(draft_saved);
     if (r == 0)
         r = jb_supervise(&s, &a->outcome, err);
     if (r < 0) {

@@ -30,7 +30,8 @@
 #include "job/loop.h"
 
 /* How long output may take to drain to a slow reader once the job is dead. */
-#define DRAIN_TIME (5 * JB_NS_PER_S)
+#define DRAIN_TIME  (5 * JB_NS_PER_S)
+#define SETTLE_TIME (10 * JB_NS_PER_MS)
 
 /* Who sent a signal, as far as the kernel says: its own (a terminal's) come from nobody. */
 static struct jb_asker sender(const struct signalfd_siginfo *info, char how[16])
@@ -274,14 +275,14 @@ static void conclude(struct jb_loop *l)
     (void)jb_events_add(l->s->events, JB_UNSET, "end", ",\"reason\":\"%s\"", jb_end_reason_name(out->reason));
 }
 
-static void start_watching(struct jb_loop *l, struct jb_error *err)
+/* Most of what a job's life needs is for others to look at and to ask. A job that is over at once need not pay for it. */
+static int settle(struct jb_loop *l, struct jb_error *err)
 {
-    uint32_t events = 0;
-    l->oom_fd = l->s->cgroup ? jb_cgroup_oom_fd(l->s->cgroup, &events, err) : -1;
-    if (l->oom_fd < 0) /* no memory group: nothing to watch */
-        jb_error_clear(err);
-    l->oom_events = events & EPOLLPRI ? POLLPRI : POLLIN;
-    /* after GO, so that the job need not wait for it; without it nobody can ask, and the job runs all the same */
+    l->settle_at = JB_UNSET;
+    int r = l->s->settled ? l->s->settled(l->s->settled_ctx, err) : 0;
+    if (r < 0)
+        return r;
+    /* without it nobody can ask, and the job runs all the same */
     if (l->s->box_fd >= 0 && jb_control_open(l->s->box_fd, &l->control, err) < 0) {
         char text[256];
         (void)jb_events_add(l->s->events, JB_UNSET, "no_control", ",\"error\":%s",
@@ -289,6 +290,18 @@ static void start_watching(struct jb_loop *l, struct jb_error *err)
         jb_error_clear(err);
     }
     JB_CRASH_POINT(control_made);
+    l->flush = true;
+    return 0;
+}
+
+static void start_watching(struct jb_loop *l, struct jb_error *err)
+{
+    uint32_t events = 0;
+    l->oom_fd = l->s->cgroup ? jb_cgroup_oom_fd(l->s->cgroup, &events, err) : -1;
+    if (l->oom_fd < 0) /* no memory group: nothing to watch */
+        jb_error_clear(err);
+    l->oom_events = events & EPOLLPRI ? POLLPRI : POLLIN;
+    l->settle_at = jb_after(jb_loop_now(l), SETTLE_TIME);
     jb_limits_start(l);
 }
 
@@ -331,10 +344,12 @@ int jb_supervise(struct jb_supervise *s, struct jb_outcome *ret, struct jb_error
                         .oom_check = JB_UNSET,
                         .scratch_base = JB_UNSET,
                         .scratch_check = JB_UNSET};
+    int r = 0;
     start_watching(&l, err);
-    while (l.phase != JB_PHASE_ENDED) {
+    while (r == 0 && l.phase != JB_PHASE_ENDED) {
         struct pollfd fds[P_MAX];
-        wait_for(&l, fds, jb_limits_next(&l));
+        uint64_t next = jb_limits_next(&l);
+        wait_for(&l, fds, next < l.settle_at ? next : l.settle_at);
         if (fds[P_OOM].revents)
             jb_limits_oom_event(&l);
         if (fds[P_CONTROL].revents)
@@ -344,17 +359,24 @@ int jb_supervise(struct jb_supervise *s, struct jb_outcome *ret, struct jb_error
         serve_peers(&l, fds);
         if (output_ready(fds))
             move_output(&l, fds[P_IN_FROM].revents || fds[P_IN_TO].revents);
-        if (l.phase != JB_PHASE_ENDED)
-            jb_limits_check(&l);
-        if (l.flush && s->events) /* losing them must not end the job */
+        if (l.phase == JB_PHASE_ENDED)
+            break;
+        jb_limits_check(&l);
+        if (jb_loop_now(&l) >= l.settle_at)
+            r = settle(&l, err);
+        if (l.flush && l.settle_at == JB_UNSET && s->events) /* losing them must not end the job */
             (void)jb_events_flush(s->events, NULL);
-        l.flush = false;
+        l.flush = l.flush && l.settle_at != JB_UNSET;
     }
     jb_control_close(&l.control);
-    drain_output(&l);
-    JB_CRASH_POINT(output_drained);
-    conclude(&l);
+    if (r == 0) {
+        drain_output(&l);
+        JB_CRASH_POINT(output_drained);
+        conclude(&l);
+    }
     jb_close(&l.oom_fd);
+    if (r < 0)
+        return r;
     keep_texts(&l, &out);
     *ret = out;
     return 0;

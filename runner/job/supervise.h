@@ -32,6 +32,12 @@ struct jb_supervise {
      */
     int (*update)(void *ctx, const struct jb_wish *wish, json_t **ret_changes, struct jb_error *err);
     void *update_ctx;
+    /*
+     * Called once when the job has lived for a moment: for what a job that is over at once does not need. The control
+     * socket and the first events are made then too. A failure ends the supervision. NULL: nothing of the caller's.
+     */
+    int (*settled)(void *ctx, struct jb_error *err);
+    void *settled_ctx;
 };
 
 /* Says GO: the job starts. */

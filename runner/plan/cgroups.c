@@ -102,8 +102,8 @@ static int choose_controllers(struct jb_plan *plan, const struct jb_plan_input *
     /* a controller with nothing to limit is not worth its group unless it counts something */
     plan->cgroup.use[JB_CTL_CPU] = plan->cgroup.use[JB_CTL_CPU] && want[JB_CTL_CPU];
     plan->cgroup.use[JB_CTL_HUGETLB] = plan->cgroup.use[JB_CTL_HUGETLB] && want[JB_CTL_HUGETLB];
-    if (layout->no_io_counts && !want[JB_CTL_IO])
-        plan->cgroup.use[JB_CTL_IO] = false;
+    if (layout->ctl[JB_CTL_IO].version == 1) /* what it counts is not what the job did */
+        plan->cgroup.use[JB_CTL_IO] = plan->cgroup.use[JB_CTL_IO] && want[JB_CTL_IO];
     for (enum jb_controller c = JB_CTL_CPUACCT; c <= JB_CTL_UNIFIED; c += JB_CTL_UNIFIED - JB_CTL_CPUACCT)
         plan->cgroup.use[c] = layout->ctl[c].version != 0 && layout->ctl[c].writable;
     return 0;

@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 
+#define LINE_GUESS     8192 /* bytes of a record; most are half of that */
 #define CHECK_SLACK_US 5000 /* readings are not taken at one moment, and split by ticks on some kernels */
 
 static const char *const reason_names[] = {
@@ -518,11 +519,16 @@ const json_t *jb_record_get(const json_t *record, const char *section, const cha
 int jb_record_line(const json_t *record, char **ret, size_t *ret_len, struct jb_error *err)
 {
     size_t flags = JSON_COMPACT | JSON_REAL_PRECISION(15);
-    size_t len = json_dumpb(record, NULL, 0, flags);
-    if (len == 0)
-        return out_of_memory(err);
-    jb_autofree char *line = malloc(len + 2);
-    if (!line || json_dumpb(record, line, len, flags) != len)
+    size_t room = LINE_GUESS;
+    jb_autofree char *line = malloc(room);
+    size_t len = line ? json_dumpb(record, line, room - 2, flags) : 0;
+    if (len > room - 2) { /* so long it would have been */
+        free(line);
+        room = len + 2;
+        line = malloc(room);
+        len = line ? json_dumpb(record, line, room - 2, flags) : 0;
+    }
+    if (!line || len == 0 || len > room - 2)
         return out_of_memory(err);
     line[len] = '\n';
     line[len + 1] = '\0';

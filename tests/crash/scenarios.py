@@ -14,7 +14,7 @@ from nest import can_nest
 
 ON_DISK = ["scratch: { backend: disk }"]
 JOB = ["resources: { cpus: 1, cpu_unit: thread, memory: 64MiB }", "artifacts: [{ path: a.txt, to: got/ }]",
-       "script: |", "  echo out", "  (setsid sleep 100 &)", "  echo x >a.txt"]
+       "script: |", "  echo out", "  (setsid sleep 100 &)", "  sleep 0.05", "  echo x >a.txt"]
 
 EVERYONE = ("SUPERVISOR", "FIRST", "INIT", "ENDING")
 

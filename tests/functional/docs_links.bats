@@ -73,7 +73,7 @@ anchors()
     while read -r verb; do
         verbs=$((verbs + 1))
         [ -e "docs/man/jobbox-$verb.1" ] || { echo "jobbox $verb has no page" && bad=1 && continue; }
-        for option in $("$JOBBOX" "$verb" --help | grep -oE '^ .*--[a-z]+' | grep -oE -- '--[a-z]+$'); do
+        for option in $("$JOBBOX" "$verb" --help | grep -oE '^ .*--[a-z-]+' | grep -oE -- '--[a-z-]+$'); do
             grep -qE "Fl -${option#--}( |\$)" "docs/man/jobbox-$verb.1" ||
                 { echo "jobbox-$verb(1) does not tell of $option" && bad=1; }
         done
