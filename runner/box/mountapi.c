@@ -8,8 +8,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/loop.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -89,6 +91,34 @@ static int make_by_string(void *ctx, const char *fstype, const char *options, in
     return fd;
 }
 
+/* Between the free number and its use somebody else may take it. */
+static int loop(void *ctx, int fd, char *ret_path, struct jb_error *err)
+{
+    static const int tries = 64;
+    (void)ctx;
+    jb_autoclose int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+    if (control < 0)
+        return jb_fail_errno(
+            err, errno,
+            "/dev/loop-control (without loop devices the site can say images.kernel_mount: never)");
+    struct loop_config config = {.fd = (uint32_t)fd,
+                                 .info = {.lo_flags = LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR}};
+    for (int i = 0; i < tries; i++) {
+        int number = ioctl(control, LOOP_CTL_GET_FREE);
+        if (number < 0)
+            return jb_fail_errno(err, errno, "asking for a loop device");
+        (void)snprintf(ret_path, 32, "/dev/loop%d", number);
+        jb_autoclose int device = open(ret_path, O_RDONLY | O_CLOEXEC);
+        if (device < 0)
+            return jb_fail_errno(err, errno, "%s", ret_path);
+        if (ioctl(device, LOOP_CONFIGURE, &config) == 0)
+            return jb_take_fd(&device);
+        if (errno != EBUSY)
+            return jb_fail_errno(err, errno, "setting up %s", ret_path);
+    }
+    return jb_fail(err, EBUSY, "all loop devices are taken again and again");
+}
+
 static int clone_mount(void *ctx, int fd, bool recursive)
 {
     (void)ctx;
@@ -134,6 +164,7 @@ static int pivot(void *ctx, int root_fd)
 const struct jb_mountapi jb_mountapi_kernel = {
     .make = make,
     .make_by_string = make_by_string,
+    .loop = loop,
     .clone = clone_mount,
     .setattr = set_attributes,
     .attach = attach,

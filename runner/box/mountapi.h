@@ -30,6 +30,11 @@ struct jb_mountapi {
      */
     int (*make_by_string)(void *ctx, const char *fstype, const char *options, int dirfd, const char *name,
                           uint64_t attr, struct jb_error *err);
+    /*
+     * A block device, read-only, of the file `fd`; it goes by itself when nothing uses it any more. *ret_path: its name,
+     * of 32 bytes. Returns a descriptor that keeps it.
+     */
+    int (*loop)(void *ctx, int fd, char *ret_path, struct jb_error *err);
     /* A copy of what is mounted at fd (O_PATH), not attached anywhere. */
     int (*clone)(void *ctx, int fd, bool recursive);
     int (*setattr)(void *ctx, int mount_fd, uint64_t set, bool recursive);

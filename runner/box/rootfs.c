@@ -419,6 +419,48 @@ static int furnish_upper(struct jb_rootfs *fs, struct jb_error *err)
     return 0;
 }
 
+/* The plan looked at the file; what is mounted is what is opened now. */
+static int check_file(const struct jb_op *op, int fd, struct jb_error *err)
+{
+    struct stat st;
+    enum jb_image_format format = jb_image_format_of(fd);
+    if (fstat(fd, &st) < 0)
+        return jb_fail_errno(err, errno, "image %s", op->source);
+    if (!S_ISREG(st.st_mode) || format == JB_IMAGE_NO_FORMAT ||
+        strcmp(jb_image_format_name(format), op->text) != 0)
+        return jb_fail(err, EINVAL, "image %s is no %s file any more", op->source, op->text);
+    if ((op->flags & JB_OPF_ROOTS_OWN) && (st.st_uid != 0 || (st.st_mode & 022)))
+        return jb_fail(err, EPERM, "image %s is not root's alone any more; it is not mounted", op->source);
+    return 0;
+}
+
+/* An image file as a mount of this namespace: an overlay takes nothing that is not attached. */
+static int mount_file(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error *err)
+{
+    char device[32];
+    jb_autoclose int file = op->flags & JB_OPF_AS_SUBMITTER
+                                ? jb_open_as_submitter(fs->plan, op->source, O_RDONLY | O_NONBLOCK, err)
+                                : open(op->source, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    if (file < 0)
+        return jb_fail_errno(err, file < -1 ? file : errno, "image %s", op->source);
+    int r = check_file(op, file, err);
+    if (r < 0)
+        return r;
+    jb_autoclose int loop = fs->api->loop(fs->api->ctx, file, device, err);
+    if (loop < 0)
+        return jb_wrap(err, "image %s", op->source);
+    const struct jb_mount_option options[] = {{"source", device}, {"ro", NULL}};
+    jb_autoclose int fd = fs->api->make(fs->api->ctx, op->text, options, JB_ARRAY_LEN(options),
+                                        ATTR_PLAIN | MOUNT_ATTR_RDONLY, err);
+    if (fd < 0)
+        return jb_wrap(err, "image %s", op->source);
+    if (mkdirat(fs->scratch_fd, "image", 0755) < 0)
+        return jb_fail_errno(err, errno, "preparing the scratch");
+    jb_autoclose int at = openat(fs->scratch_fd, "image", O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    r = at < 0 ? jb_fail_errno(err, errno, "preparing the scratch") : attach(fs, fd, at, "the image", err);
+    return r < 0 ? r : jb_take_fd(&fd);
+}
+
 /* All of them open at once: the descriptors are their names. */
 static int overlay_over(struct jb_rootfs *fs, const struct jb_op *op, int *fds, size_t n,
                         struct jb_error *err)
@@ -426,7 +468,9 @@ static int overlay_over(struct jb_rootfs *fs, const struct jb_op *op, int *fds, 
     struct jb_op one = *op;
     for (size_t i = 0; i < n; i++) {
         one.source = op->n_lowers ? op->lowers[i] : op->source;
-        fds[i] = open_source(fs, &one, err);
+        fds[i] = op->text ? mount_file(fs, op, err) : open_source(fs, &one, err);
+        if (fds[i] < 0 && op->text)
+            return fds[i];
         if (fds[i] < 0)
             return jb_fail_errno(err, fds[i], "image %s", one.source);
     }

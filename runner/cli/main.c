@@ -28,6 +28,7 @@ static const struct {
     {"update", jb_cmd_update, "change limits of a live box"},
     {"cancel", jb_cmd_cancel, "ask a live box to end"},
     {"show", jb_cmd_show, "what happened to a box"},
+    {"image", jb_cmd_image, "fetch, list, check and remove images"},
     {"sweep", jb_cmd_sweep, "finish boxes whose supervisor died"},
     {"doctor", jb_cmd_doctor, "say what this host has of what jobbox needs, and what to do"},
 };

@@ -17,6 +17,7 @@
 #include "base/str.h"
 #include "base/units.h"
 #include "cli/cli.h"
+#include "cli/image.h"
 #include "record/record.h"
 
 struct run_options {
@@ -225,6 +226,10 @@ static int run(const struct run_options *o, struct jb_cli_job *job)
         .notice = notice,
         .notice_ctx = &screen,
     };
+    struct jb_cli_image_options image_options = {.quiet = o->quiet};
+    struct jb_cli_image image = {.o = &image_options};
+    jb_cli_image_ui(&image);
+    options.image_ui = &image.ui;
     hold_signals();
     int r = jb_job_run(&options, &record, &failure, &warning, &err);
     make_cooked(&screen);

@@ -28,6 +28,7 @@ struct jb_job_attempt {
     struct jb_id id;
     struct jb_host host;
     struct jb_plan *plan;
+    int image_fd;                 /* keeps the image's layers in the store; -1: none */
     int box_fd, lock_fd, file_fd; /* directory, ledger slot, box.jsonl */
     struct jb_buf plan_line;      /* how box.jsonl begins */
     struct jb_note note;          /* the same in the state directory */

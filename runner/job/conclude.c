@@ -129,6 +129,7 @@ void jb_job_attempt_free(struct jb_job_attempt *a)
         jb_cg_usage_free(&a->before);
     jb_note_close(&a->note);
     jb_buf_free(&a->plan_line);
+    jb_close(&a->image_fd);
     jb_close(&a->box_fd);
     jb_close(&a->file_fd);
     jb_close(&a->lock_fd);

@@ -21,6 +21,8 @@ struct jb_job_queued {
     uint64_t submitted_us, eligible_us; /* wall clock */
 };
 
+struct jb_image_ui;
+
 struct jb_job_options {
     const struct jb_spec *spec;
     const struct jb_site *site;
@@ -28,6 +30,7 @@ struct jb_job_options {
     struct jb_state *state;             /* opened */
     const char *origin;                 /* "cli", ... */
     const struct jb_job_queued *queued; /* NULL: from no queue */
+    const struct jb_image_ui *image_ui; /* for what is unpacked first; NULL: nothing is said */
     int out_fd, err_fd;                 /* where output goes that the spec does not redirect */
     bool tty;
     int tty_fd;       /* with tty: our own terminal for input and size */

@@ -170,17 +170,19 @@ static int claim(struct jb_job_attempt *a, const struct jb_machine *machine, con
 }
 
 /* Running out in the middle would leave a box for the next start to clear away. */
-static int enough_descriptors(struct jb_error *err)
+static int enough_descriptors(size_t layers, struct jb_error *err)
 {
     struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= DESCRIPTORS)
+    size_t wanted = DESCRIPTORS + (layers > 1 ? layers : 0); /* the image's are open all at once */
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= wanted)
         return 0;
-    return jb_fail(err, EMFILE, "a job needs %d open files here and the limit is %llu; raise it (ulimit -n)",
-                   DESCRIPTORS, (unsigned long long)limit.rlim_cur);
+    return jb_fail(err, EMFILE, "a job needs %zu open files here and the limit is %llu; raise it (ulimit -n)",
+                   wanted, (unsigned long long)limit.rlim_cur);
 }
 
 struct find_image {
     const struct jb_job_options *o;
+    bool touch;
     struct jb_image *ret;
     struct jb_error *err;
 };
@@ -188,13 +190,22 @@ struct find_image {
 static int find_image_now(void *ctx)
 {
     const struct find_image *f = ctx;
-    return jb_image_resolve(f->o->spec, f->o->submitter->cwd, f->ret, f->err);
+    const struct jb_image_where where = {
+        .cwd = f->o->submitter->cwd,
+        .state_dir = f->o->state->state_dir,
+        .uid = f->o->submitter->uid,
+        .privileged = f->o->submitter->privileged,
+        .policy = &f->o->site->images,
+        .touch = f->touch,
+        .ui = f->o->image_ui,
+    };
+    return jb_image_resolve(f->o->spec, &where, f->ret, f->err);
 }
 
 /* The submitter names it, and what he may not see is not there for him. */
-static int find_image(const struct jb_job_options *o, struct jb_image *ret, struct jb_error *err)
+static int find_image(const struct jb_job_options *o, bool touch, struct jb_image *ret, struct jb_error *err)
 {
-    struct find_image f = {.o = o, .ret = ret, .err = err};
+    struct find_image f = {.o = o, .touch = touch, .ret = ret, .err = err};
     return jb_as_user(o->submitter, find_image_now, &f, err);
 }
 
@@ -204,7 +215,9 @@ static int look(struct jb_job_attempt *a, enum jb_job_failure *ret_failure, stru
     struct jb_machine machine = {0};
     struct jb_image image = {0};
     *ret_failure = JB_JOB_NO_BOX;
-    int r = find_image(a->o, &image, err);
+    int r = find_image(a->o, true, &image, err);
+    if (r == 0)
+        r = enough_descriptors(image.layers.len, err);
     if (r == -ENOTSUP || r == -EINVAL)
         *ret_failure = JB_JOB_BAD_SPEC;
     if (r == 0)
@@ -215,6 +228,10 @@ static int look(struct jb_job_attempt *a, enum jb_job_failure *ret_failure, stru
     }
     if (r == 0)
         r = claim(a, &machine, &image, ret_failure, err);
+    if (r == 0 && image.lock_fd > 0) { /* held as long as the attempt, against removal */
+        a->image_fd = image.lock_fd;
+        image.lock_fd = 0;
+    }
     jb_machine_free(&machine);
     jb_image_free(&image);
     if (r < 0)
@@ -227,7 +244,7 @@ int jb_job_prepare(struct jb_job_attempt *a, int signal_fd, enum jb_job_failure 
                    struct jb_error *err)
 {
     *ret_failure = JB_JOB_NO_BOX;
-    int r = enough_descriptors(err);
+    int r = enough_descriptors(0, err);
     if (r < 0)
         return r;
     if (a->o->queued)
@@ -274,7 +291,7 @@ int jb_job_plan(const struct jb_job_options *options, struct jb_host *host, stru
     int r = jb_id_new(jb_wall_us(NULL), &id);
     if (r < 0)
         return jb_fail_errno(err, r, "making an id");
-    r = find_image(options, &image, err);
+    r = find_image(options, false, &image, err);
     if (r == -ENOTSUP || r == -EINVAL)
         *ret_failure = JB_JOB_BAD_SPEC;
     if (r == 0)

@@ -120,6 +120,7 @@ int jb_job_run(const struct jb_job_options *options, json_t **ret_record, enum j
                struct jb_error *warning, struct jb_error *err)
 {
     struct jb_job_attempt a = {.o = options,
+                               .image_fd = -1,
                                .box_fd = -1,
                                .lock_fd = -1,
                                .file_fd = -1,

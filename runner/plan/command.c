@@ -13,10 +13,16 @@
 
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-static int make_argv(struct jb_plan *plan, const struct jb_spec *spec)
+/* The spec's, else what the image starts. */
+static int make_argv(struct jb_plan *plan, const struct jb_plan_input *in)
 {
-    if (!spec->script)
+    const struct jb_spec *spec = in->spec;
+    if (!spec->script && spec->command.len)
         return jb_strv_copy(&plan->argv, &spec->command);
+    if (!spec->script) {
+        int r = jb_strv_copy(&plan->argv, &in->image->config.entrypoint);
+        return r < 0 ? r : jb_strv_copy(&plan->argv, &in->image->config.cmd);
+    }
     if (!jb_starts_with(spec->script, "#!")) {
         int r = jb_strv_add(&plan->argv, "/bin/sh");
         if (r == 0)
@@ -33,7 +39,7 @@ static const char *home_in_box(const struct jb_plan *plan, const struct jb_plan_
         return "/root";
     if (plan->image_kind == JB_IMAGE_HOST && plan->uid == in->submitter->uid)
         return in->submitter->home;
-    return plan->uid == 0 ? "/root" : in->spec->workdir ? in->spec->workdir : JB_WORKDIR;
+    return plan->uid == 0 ? "/root" : plan->workdir;
 }
 
 static int set_number(struct jb_strv *env, const char *key, uint64_t value)
@@ -104,6 +110,9 @@ static int make_env(struct jb_plan *plan, const struct jb_plan_input *in)
     int r = 0;
     for (size_t i = 0; r == 0 && i < JB_ARRAY_LEN(fixed); i++)
         r = jb_env_set(env, fixed[i].key, fixed[i].value);
+    for (size_t i = 0; r == 0 && i < in->image->config.env.len; i++)
+        if (!jb_starts_with(in->image->config.env.items[i], "JOBBOX_"))
+            r = set_text(env, in->image->config.env.items[i]);
     if (r == 0)
         r = grant_env(plan);
     if (r == 0 && plan->job)
@@ -169,11 +178,19 @@ static int make_artifacts(struct jb_plan *plan, const struct jb_plan_input *in, 
 
 int jb_make_command(struct jb_plan *plan, const struct jb_plan_input *in, struct jb_error *err)
 {
-    int r = make_argv(plan, in->spec);
+    int r = make_argv(plan, in);
     if (r == 0)
         r = make_env(plan, in);
     if (r < 0)
         return jb_fail_errno(err, r, "plan");
+    if (plan->argv.len == 0) {
+        char where[512];
+        return jb_fail(
+            err, EINVAL,
+            "%s: is missing, and the image %s names no program to start; say what to run with \"script:\" "
+            "or \"command:\"",
+            jb_spec_where(in->spec, JB_KEY_SCRIPT, where, sizeof(where)), plan->image_ref);
+    }
     return make_artifacts(plan, in, err);
 }
 

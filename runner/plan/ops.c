@@ -151,6 +151,28 @@ static int composed_root(struct jb_plan *plan, const struct jb_plan_input *in)
     return r;
 }
 
+/* Over the host, a directory, a file that the kernel mounts, or layers of the store. */
+static int root_overlay(struct jb_plan *plan, const struct jb_image *image)
+{
+    struct jb_op op = {.kind = JB_OP_ROOT_OVERLAY};
+    if (image->kind != JB_IMAGE_STORE) {
+        op.source = plan->image_path;
+        op.text = image->kind == JB_IMAGE_FILE ? image->fstype : NULL;
+        op.flags = (image->kind == JB_IMAGE_HOST ? 0U : JB_OPF_AS_SUBMITTER) |
+                   (image->roots_own ? JB_OPF_ROOTS_OWN : 0U);
+        return add(plan, op);
+    }
+    const char **lowers = jb_arena_alloc(&plan->arena, (image->layers.len + 1) * sizeof(*lowers));
+    for (size_t i = 0; lowers && i < image->layers.len; i++) {
+        lowers[i] = jb_arena_strdup(&plan->arena, image->layers.items[i]);
+        if (!lowers[i])
+            return -ENOMEM;
+    }
+    op.lowers = lowers;
+    op.n_lowers = image->layers.len;
+    return lowers ? add(plan, op) : -ENOMEM;
+}
+
 static int root(struct jb_plan *plan, const struct jb_plan_input *in)
 {
     int r;
@@ -174,9 +196,7 @@ static int root(struct jb_plan *plan, const struct jb_plan_input *in)
     if (host && plan->userns)
         r = composed_root(plan, in);
     else
-        r = add(plan, (struct jb_op){.kind = JB_OP_ROOT_OVERLAY,
-                                     .flags = host ? 0U : JB_OPF_AS_SUBMITTER,
-                                     .source = plan->image_path});
+        r = root_overlay(plan, in->image);
     if (r == 0 && host && !plan->userns)
         r = host_submounts(plan, in);
     if (r < 0 || !host)
@@ -308,6 +328,15 @@ static int scratch_cap(struct jb_plan *plan, const struct jb_plan_input *in, str
                    jb_spec_where(in->spec, JB_KEY_SCRATCH, where, sizeof(where)), why);
 }
 
+/* The spec's, else the image's; NULL: neither says one. */
+static const char *workdir_wish(const struct jb_plan_input *in)
+{
+    const char *images = in->image->config.workdir;
+    if (in->spec->workdir)
+        return in->spec->workdir;
+    return images && !jb_streq(images, "/") ? images : NULL;
+}
+
 int jb_make_ops(struct jb_plan *plan, const struct jb_plan_input *in, struct jb_error *err)
 {
     int r = scratch_cap(plan, in, err);
@@ -323,8 +352,9 @@ int jb_make_ops(struct jb_plan *plan, const struct jb_plan_input *in, struct jb_
         r = network_files(plan);
     if (r < 0)
         return jb_fail_errno(err, r, "plan");
-    plan->workdir = in->spec->workdir ? jb_arena_strdup(&plan->arena, in->spec->workdir) : JB_WORKDIR;
-    if (!in->spec->workdir) /* always fresh and empty, whatever the image has there */
+    const char *wish = workdir_wish(in);
+    plan->workdir = wish ? jb_arena_strdup(&plan->arena, wish) : JB_WORKDIR;
+    if (!wish) /* always fresh and empty, whatever the image has there */
         r = add(plan, (struct jb_op){.kind = JB_OP_SCRATCH_BIND,
                                      .flags = JB_OPF_JOB_OWNED | fresh_flags(plan),
                                      .target = JB_WORKDIR,
@@ -340,7 +370,7 @@ int jb_make_ops(struct jb_plan *plan, const struct jb_plan_input *in, struct jb_
     plan->script = jb_arena_strdup(&plan->arena, in->spec->script);
     if (!plan->workdir || (in->spec->script && !plan->script))
         return jb_fail_errno(err, ENOMEM, "plan");
-    if (in->spec->workdir)
+    if (wish)
         r = add(plan, (struct jb_op){.kind = JB_OP_DIR, .target = plan->workdir, .mode = 0755});
     if (r == 0 && plan->script)
         r = add(plan, (struct jb_op){

@@ -201,6 +201,21 @@ static int policy(const struct jb_spec *spec, enum jb_key key, const char *what,
                    jb_spec_where(spec, key, where, sizeof(where)), what);
 }
 
+/* The image's author says whom it is to be run as, and the spec does not. */
+static int images_user(struct jb_plan *plan, const struct jb_plan_input *in, struct jb_error *err)
+{
+    char where[512];
+    if (!in->site->policy.any_ids)
+        return jb_fail(
+            err, EPERM,
+            "%s: the image wants to be run as \"%s\", and this site does not allow other ids; write user: "
+            "submitter",
+            jb_spec_where(in->spec, JB_KEY_IMAGE, where, sizeof(where)), in->image->config.user);
+    plan->uid = in->image->uid;
+    plan->gid = in->image->gid;
+    return 0;
+}
+
 static int box_user(struct jb_plan *plan, const struct jb_plan_input *in, struct jb_error *err)
 {
     const struct jb_spec *spec = in->spec;
@@ -208,6 +223,8 @@ static int box_user(struct jb_plan *plan, const struct jb_plan_input *in, struct
     char where[512];
     plan->uid = who->uid;
     plan->gid = who->gid;
+    if (in->image->has_user && in->image->uid != who->uid && spec->pos[JB_KEY_USER].line == 0)
+        return images_user(plan, in, err);
     switch (spec->user_kind) {
     case JB_USER_SUBMITTER:
         plan->n_groups = plan->userns ? 0 : plan->n_submitter_groups;
@@ -438,6 +455,8 @@ static int fill(struct jb_plan *plan, const struct jb_plan_input *in, struct jb_
     plan->image_kind = in->image->kind;
     plan->image_ref = jb_arena_strdup(&plan->arena, in->image->ref);
     plan->image_path = jb_arena_strdup(&plan->arena, in->image->path);
+    plan->image_digest =
+        in->image->digest.text[0] ? jb_arena_strdup(&plan->arena, in->image->digest.text) : NULL;
     plan->name = base_name(plan, in->spec);
     plan->spec_file = jb_arena_strdup(&plan->arena, in->spec->file);
     (void)snprintf(plan->spec_sha256, sizeof(plan->spec_sha256), "%s", in->spec->sha256);

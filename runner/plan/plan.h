@@ -29,7 +29,7 @@ enum jb_op_kind {
     JB_OP_SCRATCH_TMPFS, /* bytes, inodes: tmpfs that holds the upper layers */
     JB_OP_SCRATCH_DIR,   /* source: a fresh directory on disk that holds them; bytes, inodes: of its quota */
     JB_OP_SCRATCH_LOOP, /* source: a directory on disk; JB_SCRATCH_IMAGE in it is their file system: bytes, inodes */
-    JB_OP_ROOT_OVERLAY, /* source, or lowers from the top down: what the box's root lies over */
+    JB_OP_ROOT_OVERLAY, /* source (a file when text names its file system), or lowers from the top down: what the box's root lies over */
     JB_OP_ROOT_TMPFS,   /* a small tmpfs as root, to be composed (user namespace over submounts) */
     JB_OP_OVERLAY,      /* source: lower directory, shown at target, writes thrown away */
     JB_OP_BIND,         /* source shown at target; see flags */
@@ -62,6 +62,8 @@ enum jb_op_flags {
         1 << 6, /* scratch-bind: a directory of the root\'s upper instead, which hides the image\'s */
     JB_OPF_IN_ROOT =
         1 << 7, /* bind: symlinks of the image on the way to target are followed, within the root */
+    JB_OPF_ROOTS_OWN =
+        1 << 9, /* root-overlay of a file: only while it is root's and nobody else can write it */
     JB_OPF_NO_EXEC = 1 << 8, /* bind: nothing there can be executed */
 };
 
@@ -139,6 +141,7 @@ struct jb_plan {
     enum jb_image_kind image_kind;
     const char *image_ref;
     const char *image_path;
+    const char *image_digest; /* NULL: none */
 
     struct jb_grant grant;
     struct jb_devices *devices; /* owned; NULL: none */

@@ -35,6 +35,7 @@ static const struct {
     {JB_OPF_IN_UPPER, "in-upper"},
     {JB_OPF_IN_ROOT, "through-links"},
     {JB_OPF_NO_EXEC, "no-exec"},
+    {JB_OPF_ROOTS_OWN, "of-root"},
 };
 
 static json_t *namespaces_json(const struct jb_plan *plan)
@@ -69,6 +70,8 @@ static json_t *ops_json(const struct jb_plan *plan)
                 (void)json_array_append_new(flags, json_string(op_flags[f].name));
         if (op->source)
             (void)jb_json_set(item, "source", jb_json_text(op->source));
+        if (op->kind == JB_OP_ROOT_OVERLAY && op->text)
+            (void)jb_json_set(item, "mounted_as", json_string(op->text));
         if (op->n_lowers) {
             json_t *lowers = json_array();
             for (size_t l = 0; l < op->n_lowers; l++)
@@ -222,26 +225,27 @@ static json_t *artifacts_json(const struct jb_plan *plan)
 json_t *jb_plan_to_json(const struct jb_plan *plan)
 {
     json_t *root = json_object();
-    bool ok = jb_json_set(root, "id", json_string(plan->id.text)) &&
-              jb_json_set(root, "name", jb_json_text(plan->name)) &&
-              jb_json_set(root, "grant", grant_json(plan)) &&
-              jb_json_set(root, "devices", devices_json(plan)) &&
-              jb_json_set(root, "image",
-                          json_pack("{s:s, s:o, s:o}", "kind", jb_image_kind_name(plan->image_kind), "ref",
-                                    jb_json_text(plan->image_ref), "path", jb_json_text(plan->image_path))) &&
-              jb_json_set(root, "cgroups", cgroups_json(plan)) &&
-              jb_json_set(root, "namespaces", namespaces_json(plan)) &&
-              jb_json_set(root, "operations", ops_json(plan)) &&
-              jb_json_set(root, "identity", identity_json(plan)) &&
-              jb_json_set(root, "environment", strv_json(&plan->env)) &&
-              jb_json_set(root, "argv", strv_json(&plan->argv)) &&
-              jb_json_set(root, "workdir", jb_json_text(plan->workdir)) &&
-              jb_json_set(root, "limits", limits_json(plan)) &&
-              jb_json_set(root, "stdin", stream_json(&plan->stdin_)) &&
-              jb_json_set(root, "stdout", stream_json(&plan->stdout_)) &&
-              jb_json_set(root, "stderr", stream_json(&plan->stderr_)) &&
-              jb_json_set(root, "artifacts", artifacts_json(plan)) &&
-              jb_json_set(root, "degraded", degraded_json(plan));
+    bool ok =
+        jb_json_set(root, "id", json_string(plan->id.text)) &&
+        jb_json_set(root, "name", jb_json_text(plan->name)) && jb_json_set(root, "grant", grant_json(plan)) &&
+        jb_json_set(root, "devices", devices_json(plan)) &&
+        jb_json_set(root, "image",
+                    json_pack("{s:s, s:o, s:o, s:o}", "kind", jb_image_kind_name(plan->image_kind), "ref",
+                              jb_json_text(plan->image_ref), "path", jb_json_text(plan->image_path), "digest",
+                              jb_json_text(plan->image_digest))) &&
+        jb_json_set(root, "cgroups", cgroups_json(plan)) &&
+        jb_json_set(root, "namespaces", namespaces_json(plan)) &&
+        jb_json_set(root, "operations", ops_json(plan)) &&
+        jb_json_set(root, "identity", identity_json(plan)) &&
+        jb_json_set(root, "environment", strv_json(&plan->env)) &&
+        jb_json_set(root, "argv", strv_json(&plan->argv)) &&
+        jb_json_set(root, "workdir", jb_json_text(plan->workdir)) &&
+        jb_json_set(root, "limits", limits_json(plan)) &&
+        jb_json_set(root, "stdin", stream_json(&plan->stdin_)) &&
+        jb_json_set(root, "stdout", stream_json(&plan->stdout_)) &&
+        jb_json_set(root, "stderr", stream_json(&plan->stderr_)) &&
+        jb_json_set(root, "artifacts", artifacts_json(plan)) &&
+        jb_json_set(root, "degraded", degraded_json(plan));
     if (ok)
         return root;
     json_decref(root);
@@ -307,6 +311,8 @@ static int text_ops(struct jb_buf *buf, const struct jb_plan *plan)
         r = jb_buf_printf(buf, "  %-14s", jb_op_name(op->kind));
         if (r == 0 && op->source)
             r = jb_buf_printf(buf, " %s", op->source);
+        if (r == 0 && op->kind == JB_OP_ROOT_OVERLAY && op->text)
+            r = jb_buf_printf(buf, " [%s]", op->text);
         for (size_t l = 0; r == 0 && l < op->n_lowers; l++)
             r = jb_buf_printf(buf, "%s%s", l ? "\n                  over " : " ", op->lowers[l]);
         if (r == 0 && op->target)

@@ -109,9 +109,9 @@ static bool set_identity(json_t *record, const struct jb_plan *plan, const struc
            jb_json_set(record, "spec_sha256",
                        jb_json_text(plan->spec_sha256[0] ? plan->spec_sha256 : NULL)) &&
            jb_json_set(record, "image",
-                       json_pack("{s:o, s:s, s:o, s:n}", "ref", jb_json_text(plan->image_ref), "kind",
+                       json_pack("{s:o, s:s, s:o, s:o}", "ref", jb_json_text(plan->image_ref), "kind",
                                  jb_image_kind_name(plan->image_kind), "path", jb_json_text(plan->image_path),
-                                 "digest")) &&
+                                 "digest", jb_json_text(plan->image_digest))) &&
            jb_json_set(record, "origin", make_origin(origin));
 }
 

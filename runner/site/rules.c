@@ -53,16 +53,29 @@ void jb_rule_pids(struct jb_reading *rd, const struct jb_at *at, const struct jb
     read_bound(rd, at, node, field, target, field->inner);
 }
 
-void jb_rule_auto_path(struct jb_reading *rd, const struct jb_at *at, const struct jb_node *node,
-                       const struct jb_field *field, void *target)
+/* A path, or the word that stands for having none. */
+static void path_or(struct jb_reading *rd, const struct jb_at *at, const struct jb_node *node,
+                    const struct jb_field *field, void *target, const char *word)
 {
     char **slot = jb_slot(field, target);
-    if (node->kind != JB_NODE_SCALAR || !jb_streq(node->text, "auto")) {
+    if (node->kind != JB_NODE_SCALAR || !jb_streq(node->text, word)) {
         jb_read_path(rd, at, node, field, target);
         return;
     }
     free(*slot);
     *slot = NULL;
+}
+
+void jb_rule_auto_path(struct jb_reading *rd, const struct jb_at *at, const struct jb_node *node,
+                       const struct jb_field *field, void *target)
+{
+    path_or(rd, at, node, field, target, "auto");
+}
+
+void jb_rule_none_path(struct jb_reading *rd, const struct jb_at *at, const struct jb_node *node,
+                       const struct jb_field *field, void *target)
+{
+    path_or(rd, at, node, field, target, "none");
 }
 
 /* As systemd.slice(5) has it: dashes stand for the slices above, so there are none at the ends and no two in a row. */

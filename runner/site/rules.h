@@ -11,6 +11,7 @@
 jb_read_fn jb_rule_bound;     /* struct jb_bound; default and max by the field's `inner`, or none */
 jb_read_fn jb_rule_pids;      /* the same, where the default may not be none */
 jb_read_fn jb_rule_auto_path; /* char *: absolute, or NULL for "auto" */
+jb_read_fn jb_rule_none_path; /* char *: absolute, or NULL for "none" */
 jb_read_fn jb_rule_slice;     /* char *: the name of a slice unit, or NULL for "auto" */
 jb_read_fn jb_rule_allow;     /* binds.allow, into the struct jb_site */
 jb_read_fn jb_rule_dirs;      /* struct jb_strv of folders, instead of the default ones */

@@ -35,6 +35,11 @@ static const char *const systemd_words[] = {
 };
 static const char *const sync_words[] = {[JB_SYNC_ALWAYS] = "always", [JB_SYNC_NEVER] = "never"};
 
+static const char *const kernel_mount_words[] = {
+    [JB_KERNEL_MOUNT_OWNED] = "owned",
+    [JB_KERNEL_MOUNT_ANY] = "any",
+    [JB_KERNEL_MOUNT_NEVER] = "never",
+};
 static const char *const hook_words[] = {[JB_SITE_HOOKS_REFUSE] = "refuse", [JB_SITE_HOOKS_ALLOW] = "allow"};
 
 static const struct jb_field paths_fields[] = {
@@ -80,6 +85,15 @@ static const struct jb_field host_image_fields[] = {
     FIELD("hide", jb_read_paths, host_image.hide),
 };
 
+static const struct jb_field images_fields[] = {
+    FIELD("kernel_mount", jb_read_enum, images.kernel_mount, WORDS(kernel_mount_words)),
+    FIELD("shared", jb_rule_none_path, images.shared),
+    FIELD("max_size", jb_read_size, images.max_size, .min = MIB),
+    FIELD("max_entries", jb_read_count, images.max_entries, .min = 1, .max = UINT32_MAX),
+    FIELD("max_ratio", jb_read_count, images.max_ratio, .min = 1, .max = 1000000),
+    FIELD("unpack_time", jb_read_duration, images.unpack_ns, .min = JB_NS_PER_S),
+};
+
 static const struct jb_field policy_fields[] = {
     FIELD("root_in_box", jb_read_bool, policy.root_in_box),
     FIELD("any_ids", jb_read_bool, policy.any_ids),
@@ -112,6 +126,7 @@ static const struct jb_field site_fields[] = {
     FIELD("cgroups", jb_read_map, cgroups, NESTED(cgroups_fields)),
     FIELD("binds", jb_read_map, binds, NESTED(binds_fields)),
     FIELD("host_image", jb_read_map, host_image, NESTED(host_image_fields)),
+    FIELD("images", jb_read_map, images, NESTED(images_fields)),
     FIELD("policy", jb_read_map, policy, NESTED(policy_fields)),
     FIELD("devices", jb_read_map, devices, NESTED(devices_fields)),
     FIELD("artifacts", jb_read_map, artifacts, NESTED(artifacts_fields)),
@@ -130,6 +145,7 @@ void jb_site_free(struct jb_site *site)
     free(site->paths.state);
     free(site->paths.cgroup_parent);
     free(site->cgroups.slice);
+    free(site->images.shared);
     for (size_t i = 0; i < site->binds.n_allow; i++)
         free(site->binds.allow[i].path);
     free(site->binds.allow);
@@ -174,6 +190,10 @@ int jb_site_default(struct jb_site **ret)
     for (size_t i = 0; i < JB_ARRAY_LEN(cdi_dirs); i++)
         if (jb_strv_add(&site->devices.cdi_dirs, cdi_dirs[i]) < 0)
             return -ENOMEM;
+    site->images.max_size = 64 * GIB;
+    site->images.max_entries = 1000000;
+    site->images.max_ratio = 200;
+    site->images.unpack_ns = 3600 * JB_NS_PER_S;
     site->policy.root_in_box = true;
     site->policy.any_ids = true;
     site->policy.host_network = true;

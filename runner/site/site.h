@@ -10,6 +10,7 @@
 #define JB_SITE_SITE_H
 
 #include "cgroup/scope.h"
+#include "image/policy.h"
 #include "spec/spec.h"
 
 enum jb_scratch_backend { JB_SCRATCH_TMPFS, JB_SCRATCH_DISK, JB_SCRATCH_MAX };
@@ -74,6 +75,8 @@ struct jb_site {
     struct {
         struct jb_strv hide; /* paths of the host shown as empty in `image: host` */
     } host_image;
+
+    struct jb_image_policy images;
 
     struct {
         bool root_in_box;  /* may ask for `user: root-in-box`; default true */

@@ -177,7 +177,7 @@ static void check_whole(struct jb_reading *rd, const struct jb_spec *spec, struc
     const struct jb_pos *pos = spec->pos;
     if (!said(spec, JB_KEY_VERSION))
         complain_key(rd, start, JB_KEY_VERSION, "is missing; write \"version: 1\"");
-    if (!said(spec, JB_KEY_COMMAND) && !said(spec, JB_KEY_SCRIPT))
+    if (!said(spec, JB_KEY_COMMAND) && !said(spec, JB_KEY_SCRIPT) && jb_streq(spec->image, "host"))
         complain_key(rd, start, JB_KEY_SCRIPT,
                      "is missing; say what to run with \"script:\" or \"command:\"");
     if (said(spec, JB_KEY_COMMAND) && said(spec, JB_KEY_SCRIPT))

@@ -45,7 +45,12 @@ static int resolve(struct images *i, const char *image)
     jb_autofree char *yaml = jb_asprintf(SPEC "image: \"%s\"\n", image);
     fixture_spec(i->f, yaml);
     jb_image_free(&i->image);
-    return jb_image_resolve(i->f->spec, i->dir, &i->image, &i->err);
+    const struct jb_image_where where = {.cwd = i->dir,
+                                         .state_dir = i->dir,
+                                         .uid = getuid(),
+                                         .privileged = getuid() == 0,
+                                         .policy = &i->f->site->images};
+    return jb_image_resolve(i->f->spec, &where, &i->image, &i->err);
 }
 
 static void hosts_and_directories(void **state)
@@ -71,7 +76,9 @@ static void what_is_not_there(void **state)
 {
     struct images *i = *state;
     assert_int_equal(resolve(i, "debian"), -ENOENT);
-    assert_contains(i->err.text, "job.yaml:3:1: image: there is no directory \"debian\" here");
+    assert_contains(
+        i->err.text,
+        "job.yaml:3:1: image: there is no image \"debian\" in the store and no file or directory");
     assert_int_equal(resolve(i, "./absent"), -ENOENT);
     assert_contains(i->err.text, "image \"./absent\" cannot be opened: No such file or directory");
     assert_null(i->image.path);
@@ -81,8 +88,8 @@ static void what_is_no_root(void **state)
 {
     struct images *i = *state;
     test_write(i->dir, "file.sqfs", "x");
-    assert_int_equal(resolve(i, "./file.sqfs"), -ENOTSUP);
-    assert_contains(i->err.text, "image files (squashfs, erofs) are not available in this version");
+    assert_int_equal(resolve(i, "./file.sqfs"), -EINVAL);
+    assert_contains(i->err.text, "is neither a squashfs nor an erofs file");
     assert_int_equal(mkfifoat(i->fd, "fifo", 0600), 0);
     assert_int_equal(resolve(i, "./fifo"), -ENOTDIR); /* and it does not wait for a writer */
     static const char *const places[] = {"proc", "sys", "dev", "tmp", "run"};

@@ -122,6 +122,17 @@ static int fake_make_by_string(void *ctx, const char *fstype, const char *option
     return open_path(f->image);
 }
 
+static int fake_loop(void *ctx, int fd, char *ret_path, struct jb_error *err)
+{
+    struct fake *f = ctx;
+    jb_autofree char *name = name_of(f, fd);
+    note(f, "loop %s", name);
+    if (fault(f))
+        return jb_fail_errno(err, EIO, "loop");
+    (void)snprintf(ret_path, 32, "/dev/loop7");
+    return open_path("/");
+}
+
 static int fake_clone(void *ctx, int fd, bool recursive)
 {
     struct fake *f = ctx;
@@ -181,8 +192,15 @@ static struct fake *fake_new(void)
     struct fake *f = calloc(1, sizeof(*f));
     assert_non_null(f);
     f->path = test_tmpdir();
-    f->api = (struct jb_mountapi){fake_make,   fake_make_by_string, fake_clone, fake_setattr,
-                                  fake_attach, fake_make_private,   fake_pivot, f};
+    f->api = (struct jb_mountapi){.make = fake_make,
+                                  .make_by_string = fake_make_by_string,
+                                  .loop = fake_loop,
+                                  .clone = fake_clone,
+                                  .setattr = fake_setattr,
+                                  .attach = fake_attach,
+                                  .make_private = fake_make_private,
+                                  .pivot = fake_pivot,
+                                  .ctx = f};
     test_write(f->path, "image/etc/passwd", "root");
     test_write(f->path, "image/hidden/x", "x");
     test_write(f->path, "image/ro/x", "x");
@@ -601,6 +619,39 @@ static void a_layer_that_is_gone_is_named(void **state)
     assert_contains(err.text, "image /nonexistent/layer: No such file or directory");
 }
 
+/* Mounted, attached where an overlay can take it, and looked at again at that moment. */
+static void image_files_are_mounted(void **state)
+{
+    struct fake *f = *state;
+    struct jb_error err = {0};
+    test_write(f->path, "good.sqfs", "hsqs and more");
+    test_write(f->path, "bad.sqfs", "something else");
+    jb_autofree char *good = jb_asprintf("%s/good.sqfs", f->path);
+    jb_autofree char *bad = jb_asprintf("%s/bad.sqfs", f->path);
+    op(f, (struct jb_op){.kind = JB_OP_SCRATCH_TMPFS, .bytes = JB_UNSET, .inodes = JB_UNSET});
+    op(f, (struct jb_op){.kind = JB_OP_ROOT_OVERLAY, .source = good, .text = "squashfs"});
+    assert_ok(jb_rootfs_build(&f->fs, &err), &err);
+    assert_contains(f->log.data, "loop good.sqfs\n"
+                                 "make squashfs source=/dev/loop7 ro [ro]\n"
+                                 "attach m1 -> stage/image\n"
+                                 "make overlay lowerdir=(fd)");
+    struct fake *other = fake_new();
+    op(other, (struct jb_op){.kind = JB_OP_SCRATCH_TMPFS, .bytes = JB_UNSET, .inodes = JB_UNSET});
+    op(other, (struct jb_op){.kind = JB_OP_ROOT_OVERLAY, .source = bad, .text = "squashfs"});
+    assert_int_equal(jb_rootfs_build(&other->fs, &err), -EINVAL);
+    assert_contains(err.text, "bad.sqfs is no squashfs file any more");
+    assert_int_equal(chmod(good, 0666), 0);
+    fake_free(other);
+    other = fake_new();
+    op(other, (struct jb_op){.kind = JB_OP_SCRATCH_TMPFS, .bytes = JB_UNSET, .inodes = JB_UNSET});
+    op(other, (struct jb_op){
+                  .kind = JB_OP_ROOT_OVERLAY, .source = good, .text = "squashfs", .flags = JB_OPF_ROOTS_OWN});
+    assert_int_equal(jb_rootfs_build(&other->fs, &err), -EPERM);
+    assert_contains(err.text, "is not root's alone any more");
+    assert_null(strstr(other->log.data, "loop"));
+    fake_free(other);
+}
+
 static unsigned open_descriptors(void)
 {
     unsigned n = 0;
@@ -665,6 +716,7 @@ int main(void)
         with_fake(refused_overlays_become_read_only_binds),
         cmocka_unit_test(layers_are_named_by_descriptors),
         with_fake(a_layer_that_is_gone_is_named),
+        with_fake(image_files_are_mounted),
         cmocka_unit_test(each_call_may_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

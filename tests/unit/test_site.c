@@ -76,6 +76,12 @@ static void same_site(const struct jb_site *a, const struct jb_site *b)
     same_list(&a->binds.deny, &b->binds.deny);
     same_list(&a->host_image.hide, &b->host_image.hide);
     assert_memory_equal(&a->policy, &b->policy, sizeof(a->policy));
+    assert_int_equal(a->images.kernel_mount, b->images.kernel_mount);
+    same_text(a->images.shared, b->images.shared);
+    assert_int_equal(a->images.max_size, b->images.max_size);
+    assert_int_equal(a->images.max_entries, b->images.max_entries);
+    assert_int_equal(a->images.max_ratio, b->images.max_ratio);
+    assert_int_equal(a->images.unpack_ns, b->images.unpack_ns);
     assert_memory_equal(a->allow_degraded, b->allow_degraded, sizeof(a->allow_degraded));
     same_list(&a->env, &b->env);
     assert_int_equal(a->n_sinks, b->n_sinks);

@@ -1,0 +1,46 @@
+/*
+ * image.h - inside of runner/cli: what the verbs of jobbox image share.
+ *
+ * Owns: nothing. Runs in: the client. Privilege: the user's.
+ */
+#ifndef JB_CLI_IMAGE_H
+#define JB_CLI_IMAGE_H
+
+#include "cli/cli.h"
+#include "image/image.h"
+#include "image/pull.h"
+#include "image/store.h"
+
+/* What the command line says; each verb takes some of it. */
+struct jb_cli_image_options {
+    const char *config, *name, *output, *format, *authfile;
+    bool json, quiet, insecure, quick, dry;
+    char **args; /* n of them */
+    int n;
+};
+
+/* Store, messages and progress of one verb. */
+struct jb_cli_image {
+    const struct jb_cli_image_options *o;
+    struct jb_cli_job job;
+    struct jb_istore store;
+    struct jb_image_ui ui;
+    bool drawn; /* a line of progress stands on the terminal */
+    uint64_t drawn_ns;
+};
+
+/* Opens what is needed, `write`: the store is made when it is not there. 0 or the exit code. */
+int jb_cli_image_open(const struct jb_cli_image_options *o, bool write, struct jb_cli_image *ret);
+void jb_cli_image_close(struct jb_cli_image *image);
+
+/* Progress and lines on standard error, as a terminal wants them; also for jobbox run. */
+void jb_cli_image_ui(struct jb_cli_image *image);
+
+/* image_verbs.c: each returns the exit code. */
+int jb_cli_image_list(struct jb_cli_image *image);
+int jb_cli_image_inspect(struct jb_cli_image *image);
+int jb_cli_image_rm(struct jb_cli_image *image);
+int jb_cli_image_gc(struct jb_cli_image *image);
+int jb_cli_image_verify(struct jb_cli_image *image);
+
+#endif

@@ -1,0 +1,30 @@
+/*
+ * pack.h - layers, or what they are together, as a tar.
+ *
+ * Owns: nothing beyond the call. Runs in: the client, or a child of it. Privilege: none of its own.
+ */
+#ifndef JB_IMAGE_PACK_H
+#define JB_IMAGE_PACK_H
+
+#include "image/ref.h"
+
+struct jb_pack {
+    const int *layers; /* the top one first, opened for reading */
+    size_t n;
+    bool raw;     /* the one layer as it is: whiteouts become ".wh." entries. Else all of them together */
+    bool as_root; /* what belongs to whoever calls belongs to root in the tar */
+};
+
+struct jb_packed {
+    struct jb_digest digest; /* of the tar */
+    uint64_t size;
+    uint64_t left_out; /* devices and sockets */
+};
+
+/* The same layers give the same bytes. */
+int jb_pack_run(const struct jb_pack *pack, int out_fd, struct jb_packed *ret, struct jb_error *err);
+
+/* A tar of plain files below `dir_fd`, for image layouts. */
+int jb_pack_plain(int dir_fd, int out_fd, struct jb_error *err);
+
+#endif
