@@ -134,6 +134,9 @@ static const struct jb_field site_fields[] = {
     FIELD("env", jb_read_env, env),
     FIELD("sinks", jb_rule_sinks, sinks),
     FIELD("journal", jb_read_map, journal_sync, NESTED(journal_fields)),
+    FIELD("currency", jb_rule_currency, currency, .max = 16),
+    FIELD("prices", jb_rule_prices, prices),
+    FIELD("budgets", jb_rule_budgets, budgets),
 };
 
 void jb_site_free(struct jb_site *site)
@@ -161,6 +164,16 @@ void jb_site_free(struct jb_site *site)
         jb_strv_free(&site->sinks[i].argv);
     }
     free(site->sinks);
+    for (size_t i = 0; i < site->n_prices; i++) {
+        free(site->prices[i].account);
+        free(site->prices[i].from);
+        free(site->prices[i].to);
+    }
+    free(site->prices);
+    for (size_t i = 0; i < site->n_budgets; i++)
+        free(site->budgets[i].account);
+    free(site->budgets);
+    free(site->currency);
     free(site);
 }
 

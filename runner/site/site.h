@@ -16,7 +16,15 @@
 enum jb_scratch_backend { JB_SCRATCH_TMPFS, JB_SCRATCH_DISK, JB_SCRATCH_MAX };
 enum jb_sink_kind { JB_SINK_JOURNAL, JB_SINK_FILE, JB_SINK_PROGRAM, JB_SINK_MAX };
 enum jb_site_hooks { JB_SITE_HOOKS_REFUSE, JB_SITE_HOOKS_ALLOW, JB_SITE_HOOKS_MAX };
-enum jb_sync { JB_SYNC_ALWAYS, JB_SYNC_NEVER, JB_SYNC_MAX };
+enum jb_sync { JB_SYNC_ALWAYS, JB_SYNC_NEVER, JB_SYNC_BATCH, JB_SYNC_MAX };
+
+enum jb_budget_of {
+    JB_BUDGET_CORE_HOURS,
+    JB_BUDGET_GIB_HOURS,
+    JB_BUDGET_DEVICE_HOURS,
+    JB_BUDGET_COST,
+    JB_BUDGET_MAX
+};
 
 /* A default and a maximum of one resource; JB_UNSET: none. */
 struct jb_bound {
@@ -33,6 +41,20 @@ struct jb_site_sink {
     enum jb_sink_kind kind; /* file: appends a line; program: argv, record on stdin */
     char *path;
     struct jb_strv argv;
+};
+
+/* What an hour costs; the last one that fits counts. */
+struct jb_site_price {
+    char *account;   /* a pattern as of fnmatch(3); NULL: every account, none too */
+    char *from, *to; /* days or months (report/period.h), both included; NULL: no bound */
+    uint64_t core_hour, gib_hour, device_hour; /* millionths of the currency */
+};
+
+/* What an account may use in a month. */
+struct jb_site_budget {
+    char *account;        /* a pattern; each account that fits has it for itself */
+    enum jb_budget_of of; /* what is counted */
+    uint64_t soft, hard;  /* millionths; JB_UNSET: none */
 };
 
 struct jb_site {
@@ -104,6 +126,12 @@ struct jb_site {
     struct jb_site_sink *sinks; /* besides the journal */
     size_t n_sinks;
     enum jb_sync journal_sync; /* default always */
+
+    struct jb_site_price *prices; /* default none */
+    size_t n_prices;
+    struct jb_site_budget *budgets; /* default none */
+    size_t n_budgets;
+    char *currency; /* a word for columns of cost; NULL: none */
 };
 
 /* Built-in defaults. */
