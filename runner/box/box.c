@@ -128,6 +128,17 @@ int jb_box_join(const struct jb_box *box, const struct jb_cgroup *cgroup, struct
     return r < 0 && r != -EPIPE ? jb_fail_errno(err, r, "handing the cgroups to the box") : 0;
 }
 
+int jb_box_await_namespaces(struct jb_box *box, struct jb_error *err)
+{
+    struct jb_msg msg;
+    int r = jb_box_listen(box, &msg);
+    if (r > 0 && msg.type == JB_MSG_NETNS && box->netns_fd >= 0)
+        return 0;
+    if (r > 0 && msg.type == JB_MSG_FAILED)
+        return jb_fail(err, msg.errnum ? msg.errnum : EIO, "%s", msg.text);
+    return jb_fail_errno(err, r < 0 ? r : EIO, "waiting for the box's network namespace");
+}
+
 int jb_box_await(struct jb_box *box, struct jb_error *err)
 {
     int r = await_ready(box, err);
@@ -149,7 +160,10 @@ int jb_box_listen(struct jb_box *box, struct jb_msg *ret)
     size_t n_fds = 0;
     int r = jb_msg_receive(box->control, ret, fds, &n_fds);
     for (size_t i = 0; i < n_fds; i++) {
-        int *slot = ret->type == JB_MSG_SCRATCH ? &box->scratch_fd : &box->master_fd;
+        int *slot = ret->type == JB_MSG_SCRATCH ? &box->scratch_fd
+                    : ret->type != JB_MSG_NETNS ? &box->master_fd
+                    : i == 0                    ? &box->netns_fd
+                                                : &box->userns_fd;
         jb_close(slot);
         *slot = fds[i];
     }
@@ -171,5 +185,7 @@ void jb_box_close(struct jb_box *box)
     jb_close(&box->control);
     jb_close(&box->scratch_fd);
     jb_close(&box->master_fd);
+    jb_close(&box->netns_fd);
+    jb_close(&box->userns_fd);
     box->pid = -1;
 }

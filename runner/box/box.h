@@ -24,15 +24,22 @@ struct jb_box_io {
 };
 
 struct jb_box {
-    pid_t pid;      /* jobbox-init, in the caller's PID namespace */
-    int pidfd;      /* of it */
-    bool outside;   /* born outside of the v2 group: it is to be joined like the others */
-    int control;    /* JB_MSG socket */
-    int scratch_fd; /* the upper layers' file system, for measuring; -1: none */
-    int master_fd;  /* the job's terminal; -1: none */
+    pid_t pid;               /* jobbox-init, in the caller's PID namespace */
+    int pidfd;               /* of it */
+    bool outside;            /* born outside of the v2 group: it is to be joined like the others */
+    int control;             /* JB_MSG socket */
+    int scratch_fd;          /* the upper layers' file system, for measuring; -1: none */
+    int master_fd;           /* the job's terminal; -1: none */
+    int netns_fd, userns_fd; /* where a helper is to go; -1: none */
 };
-#define JB_BOX_INIT \
-    ((struct jb_box){.pid = -1, .pidfd = -1, .control = -1, .scratch_fd = -1, .master_fd = -1})
+#define JB_BOX_INIT                    \
+    ((struct jb_box){.pid = -1,        \
+                     .pidfd = -1,      \
+                     .control = -1,    \
+                     .scratch_fd = -1, \
+                     .master_fd = -1,  \
+                     .netns_fd = -1,   \
+                     .userns_fd = -1})
 
 /* What a box is built from; all borrowed. */
 struct jb_box_parts {
@@ -54,6 +61,9 @@ int jb_box_launch(const struct jb_box_parts *parts, struct jb_box *ret, struct j
  * jobbox-init. To be called once after launch. A box that died meanwhile is no error here; jb_box_await says why.
  */
 int jb_box_join(const struct jb_box *box, const struct jb_cgroup *cgroup, struct jb_error *err);
+
+/* Waits for the descriptors of a box's namespaces, where the plan has a network with a helper: before jb_box_join. */
+int jb_box_await_namespaces(struct jb_box *box, struct jb_error *err);
 
 /*
  * Waits until jobbox-init stands and waits for GO: nothing of the job has run. On failure the first process is dead
@@ -83,6 +93,7 @@ struct jb_isolation {
     int seccomp_filters; /* -1 unknown */
     uint64_t cap_eff, cap_prm, cap_bnd, cap_amb, cap_inh;
     uint32_t uid, gid;         /* real ids, as this namespace sees them */
+    bool same_addresses;       /* they are not randomised */
     struct jb_cpus cpus, mems; /* allowed lists */
     uint64_t scratch_bytes,
         scratch_inodes; /* all that the scratch can hold; JB_UNSET: not known, or not its own */

@@ -13,15 +13,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <net/if.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
-#include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -30,6 +28,7 @@
 #include "base/fd.h"
 #include "box/identity.h"
 #include "box/message.h"
+#include "box/net.h"
 #include "box/rootfs.h"
 
 static _Noreturn void give_up(const struct jb_build *b, const struct jb_error *err)
@@ -105,17 +104,6 @@ static int join_cgroups(struct jb_build *b, struct jb_error *err)
     return 0;
 }
 
-static int loopback_up(const struct jb_plan *plan, struct jb_error *err)
-{
-    if (!(plan->namespaces & CLONE_NEWNET))
-        return 0;
-    jb_autoclose int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    struct ifreq request = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
-    if (fd < 0 || ioctl(fd, SIOCSIFFLAGS, &request) < 0)
-        return jb_fail_errno(err, errno, "bringing up the box's loopback interface");
-    return 0;
-}
-
 /*
  * No core files. A limit of 0 does not stop a core_pattern that is a pipe, a program on the host fed by the
  * job; 1 is what the kernel itself takes as "no, not even a pipe".
@@ -128,6 +116,15 @@ static int limit_cores(struct jb_error *err)
     limit.rlim_max = limit.rlim_max < 1 ? limit.rlim_max : 1;
     limit.rlim_cur = limit.rlim_max;
     return setrlimit(RLIMIT_CORE, &limit) < 0 ? jb_fail_errno(err, errno, "RLIMIT_CORE") : 0;
+}
+
+/* Stays with all that the job executes; nothing of it is set-id, which would take it away. */
+static int same_addresses(struct jb_error *err)
+{
+    int now = personality(0xffffffff);
+    if (now < 0 || personality((unsigned long)now | ADDR_NO_RANDOMIZE) < 0)
+        return jb_fail_errno(err, errno, "turning off the randomisation of addresses");
+    return 0;
 }
 
 static int enter_workdir(const struct jb_plan *plan, struct jb_error *err)
@@ -185,6 +182,26 @@ static int arrange_fds(const struct jb_build *b, int *ret_init, struct jb_error 
     return 0;
 }
 
+static int tell_namespaces(const struct jb_build *b, struct jb_error *err)
+{
+    struct jb_msg msg = {.type = JB_MSG_NETNS};
+    jb_autoclose int net = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+    jb_autoclose int user = open("/proc/self/ns/user", O_RDONLY | O_CLOEXEC);
+    if (net < 0 || user < 0)
+        return jb_fail_errno(err, errno, "/proc/self/ns");
+    const int fds[] = {net, user};
+    int r = jb_msg_send(b->control, &msg, 0, fds, b->parts->plan->userns ? 2 : 1);
+    JB_CRASH_POINT(namespaces_told);
+    return r < 0 ? jb_fail_errno(err, r, "handing out the box's namespaces") : 0;
+}
+
+static int name_host(const struct jb_plan *plan, struct jb_error *err)
+{
+    if (sethostname(plan->hostname, strlen(plan->hostname)) < 0)
+        return jb_fail_errno(err, errno, "hostname %s", plan->hostname);
+    return 0;
+}
+
 static int prepare(struct jb_build *b, int *ret_init, struct jb_error *err)
 {
     JB_CRASH_POINT(first_born);
@@ -199,20 +216,28 @@ static int prepare(struct jb_build *b, int *ret_init, struct jb_error *err)
     if (r == 0 && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
         r = jb_fail_errno(err, errno, "PR_SET_DUMPABLE");
     if (r == 0)
-        r = loopback_up(b->parts->plan, err);
+        r = jb_net_loopback(b->parts->plan, err);
     JB_CRASH_POINT(loopback_up);
+    if (r == 0 && b->parts->plan->network == JB_NETWORK_USER)
+        r = tell_namespaces(b, err);
+    if (r == 0)
+        r = name_host(b->parts->plan, err);
     (void)umask(0);
     if (r == 0)
         r = build_root(b, err);
     (void)umask(022);
     if (r == 0)
         r = join_cgroups(b, err);
+    if (r == 0) /* the helper has been there by now */
+        r = jb_net_configure(b->parts->plan, err);
     if (r == 0)
         r = pin(b->parts->plan, err);
     JB_CRASH_POINT(pinned);
     if (r == 0)
         r = limit_cores(err);
     JB_CRASH_POINT(cores_limited);
+    if (r == 0 && b->parts->plan->reproducible)
+        r = same_addresses(err);
     if (r == 0)
         r = arrange_fds(b, ret_init, err);
     JB_CRASH_POINT(fds_arranged);

@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
+#include <sys/personality.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
@@ -170,6 +171,13 @@ static int read_status(const char *status, struct jb_isolation *got)
     return r < 0 ? r : status_cpus(status, "Mems_allowed_list", &got->mems);
 }
 
+static void read_personality(const struct jb_kdir *dir, struct jb_isolation *got)
+{
+    char line[32];
+    if (jb_kread_line(dir, "personality", line, sizeof(line)) == 0)
+        got->same_addresses = strtoul(line, NULL, 16) & ADDR_NO_RANDOMIZE;
+}
+
 /* What the file system of the scratch says of itself. */
 static void read_scratch(int scratch_fd, struct jb_isolation *got)
 {
@@ -205,6 +213,7 @@ int jb_box_isolation(const struct jb_box *box, const struct jb_own_namespaces *o
     if (r == 0)
         r = read_namespaces(box->pidfd, &dir, ours, &got);
     read_root(&dir, &got);
+    read_personality(&dir, &got);
     read_scratch(box->scratch_fd, &got);
     jb_kdir_close(&dir);
     if (r < 0)
@@ -264,6 +273,8 @@ int jb_isolation_verify(const struct jb_plan *plan, const struct jb_isolation *g
     if (wider(plan->scratch_inodes, got->scratch_inodes, plan->scratch_inodes / 16 + SLACK_INODES) &&
         scratch_has_cap(plan))
         return weaker(err, "the scratch can hold more files than planned");
+    if (plan->reproducible && !got->same_addresses)
+        return weaker(err, "addresses are randomised");
     if (!jb_cpus_equal(&got->cpus, &plan->grant.cpus))
         return weaker(err, "the job may run on other CPUs than it was granted");
     return 0;

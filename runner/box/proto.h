@@ -18,9 +18,10 @@
 
 enum jb_msg_type {
     /* from the box */
-    JB_MSG_FAILED = 1,  /* building failed: errnum, text */
-    JB_MSG_SCRATCH,     /* carries a descriptor of the scratch file system */
-    JB_MSG_READY,       /* jobbox-init waits for GO; carries the terminal's master when there is one */
+    JB_MSG_FAILED = 1, /* building failed: errnum, text */
+    JB_MSG_SCRATCH,    /* carries a descriptor of the scratch file system */
+    JB_MSG_NETNS, /* carries descriptors of its network and, where it has one, user namespace: for a helper */
+    JB_MSG_READY, /* jobbox-init waits for GO; carries the terminal's master when there is one */
     JB_MSG_STARTED,     /* the job runs: mono_ns */
     JB_MSG_EXEC_FAILED, /* the command could not be started: errnum */
     JB_MSG_ENDED,       /* the job's main process ended and everything else was killed: status, rusage */

@@ -353,13 +353,14 @@ static int overlay_by_string(struct jb_rootfs *fs, const int *lowers, size_t n, 
 
 /* Through descriptors: no name can hold a character that the kernel would misread. `lowers`: the top one first. */
 static int make_overlay(struct jb_rootfs *fs, const int *lowers, size_t n,
-                        int (*furnish)(struct jb_rootfs *, struct jb_error *), struct jb_error *err)
+                        int (*furnish)(struct jb_rootfs *, const int *, size_t, struct jb_error *),
+                        struct jb_error *err)
 {
     char upper[16];
     char work[16];
     int r = make_layer(fs, lowers[0], upper, work, err);
     if (r == 0 && furnish)
-        r = furnish(fs, err);
+        r = furnish(fs, lowers, n, err);
     if (r < 0)
         return r;
     jb_autofree struct jb_mount_option *options = calloc(n + 3, sizeof(*options));
@@ -396,8 +397,50 @@ static int root_at(struct jb_rootfs *fs, int mount_fd, struct jb_error *err)
     return attach(fs, mount_fd, at, "the box's root", err);
 }
 
+/* Whether an image has something at that path of its own: of that type, and of another. */
+static void image_has(const int *lowers, size_t n, const char *path, mode_t type, bool *ret_right,
+                      bool *ret_wrong)
+{
+    *ret_right = false;
+    *ret_wrong = false;
+    for (size_t i = 0; i < n && !*ret_right && !*ret_wrong; i++) {
+        struct stat st;
+        jb_autoclose int fd = jb_open_at(lowers[i], path, O_PATH | O_NOFOLLOW, 0, JB_WALK_STRICT);
+        if (fd == -ENOENT)
+            continue;
+        bool seen = fd >= 0 && fstat(fd, &st) == 0;
+        *ret_right = seen && (st.st_mode & S_IFMT) == type;
+        *ret_wrong = !*ret_right;
+    }
+}
+
+/*
+ * In a user namespace the folders of an image may be somebody's that is not mapped, and nothing can be made in them. What
+ * the upper has from the beginning shows all the same: an empty file, for the box's own to be mounted on. Where it cannot
+ * be had the box does without that file.
+ */
+static void furnish_place(int upper, const char *path, const int *lowers, size_t n)
+{
+    bool right;
+    bool wrong;
+    char parent[NAME_MAX + 1];
+    size_t len = strcspn(path, "/");
+    if (!path[len] || strchr(path + len + 1, '/') || len >= sizeof(parent)) /* one folder deep */
+        return;
+    (void)snprintf(parent, sizeof(parent), "%.*s", (int)len, path);
+    image_has(lowers, n, path, S_IFREG, &right, &wrong);
+    if (right)
+        return;
+    image_has(lowers, n, parent, S_IFDIR, &right, &wrong);
+    if (wrong || (mkdirat(upper, parent, 0755) < 0 && errno != EEXIST))
+        return;
+    int fd = openat(upper, path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+    if (fd >= 0)
+        (void)close(fd);
+}
+
 /* Directories of the upper that hide what the image has in their place. */
-static int furnish_upper(struct jb_rootfs *fs, struct jb_error *err)
+static int furnish_upper(struct jb_rootfs *fs, const int *lowers, size_t n, struct jb_error *err)
 {
     jb_autoclose int upper =
         openat(fs->scratch_fd, "upper0", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -405,6 +448,8 @@ static int furnish_upper(struct jb_rootfs *fs, struct jb_error *err)
         return jb_fail_errno(err, errno, "preparing the scratch");
     for (size_t i = 0; i < fs->plan->n_ops; i++) {
         const struct jb_op *op = &fs->plan->ops[i];
+        if (op->kind == JB_OP_TEXT && fs->plan->userns)
+            furnish_place(upper, op->target + 1, lowers, n);
         if (!(op->flags & JB_OPF_IN_UPPER))
             continue;
         const char *name = op->target + 1;
@@ -668,6 +713,51 @@ static int op_file(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error
     return r < 0 ? jb_fail_errno(err, r, "writing %s in the box", op->target) : 0;
 }
 
+/* The place for a file that covers what is there. Where the image has a symlink, that goes: it may lead anywhere. */
+static int cover_place(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error *err)
+{
+    int at = jb_rootfs_place(fs, op->target, true, JB_WALK_STRICT, err);
+    if (at != -ELOOP)
+        return at;
+    const char *path = op->target + 1;
+    const char *slash = strrchr(path, '/');
+    jb_autofree char *parent = slash ? strndup(path, (size_t)(slash - path)) : strdup(".");
+    if (!parent)
+        return jb_fail_errno(err, ENOMEM, "%s in the box", op->target);
+    jb_autoclose int dir = jb_open_at(fs->root_fd, parent, O_RDONLY | O_DIRECTORY, 0, JB_WALK_STRICT);
+    if (dir < 0 || unlinkat(dir, slash ? slash + 1 : path, 0) < 0)
+        return at;
+    jb_error_clear(err);
+    return jb_rootfs_place(fs, op->target, true, JB_WALK_STRICT, err);
+}
+
+/* A file of the scratch over what the image has: no copy of that, and nothing that could be written through. */
+static int op_text(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error *err)
+{
+    char name[16];
+    jb_autoclose int at = cover_place(fs, op, err);
+    if (at < 0 && (op->flags & JB_OPF_OPTIONAL) &&
+        (at == -ELOOP || at == -EACCES || at == -EPERM || at == -EROFS)) {
+        jb_error_clear(err);
+        return 0;
+    }
+    struct stat st;
+    if (at < 0 || fstat(at, &st) < 0)
+        return at < 0 ? at : jb_fail_errno(err, errno, "%s in the box", op->target);
+    if (!S_ISREG(st.st_mode))
+        return jb_fail(err, EINVAL, "%s in the box is not an ordinary file", op->target);
+    (void)snprintf(name, sizeof(name), "text%u", fs->binds++);
+    jb_autoclose int file = openat(fs->scratch_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, op->mode);
+    int r = file < 0 ? -errno : jb_write_all(file, op->text, strlen(op->text));
+    if (r == 0 && fchmod(file, op->mode) < 0)
+        r = -errno;
+    jb_autoclose int source = r < 0 ? -1 : openat(fs->scratch_fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    jb_autoclose int fd = source < 0 ? (r < 0 ? r : -errno) : fs->api->clone(fs->api->ctx, source, false);
+    if (fd < 0)
+        return jb_fail_errno(err, fd, "%s in the box", op->target);
+    return attach(fs, fd, at, op->target, err);
+}
+
 static int op_proc(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error *err)
 {
     jb_autoclose int fd = fs->api->make(fs->api->ctx, "proc", NULL, 0, ATTR_PLAIN | MOUNT_ATTR_NOEXEC, err);
@@ -753,6 +843,7 @@ int jb_rootfs_build(struct jb_rootfs *fs, struct jb_error *err)
         [JB_OP_TMPFS] = op_tmpfs,
         [JB_OP_SYMLINK] = op_symlink,
         [JB_OP_DIR] = op_dir,
+        [JB_OP_TEXT] = op_text,
         [JB_OP_FILE] = op_file,
         [JB_OP_PROC] = op_proc,
         [JB_OP_SYSFS] = op_sysfs,

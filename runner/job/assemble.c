@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "base/crashpoint.h"
 #include "base/fd.h"
+#include "box/net.h"
 #include "job/attempt.h"
 #include "job/boxdir.h"
 #include "job/scratch.h"
@@ -52,6 +53,15 @@ static int draft(struct jb_job_attempt *a, struct jb_error *err)
     return r < 0 ? r : jb_job_save_record(a, err);
 }
 
+/* Nothing is counted yet, but there is something that counts. */
+static int verify_network(const struct jb_job_attempt *a, struct jb_error *err)
+{
+    uint64_t received;
+    uint64_t sent;
+    int r = jb_net_counters(a->box.pid, &received, &sent);
+    return r < 0 ? jb_fail_errno(err, r, "network: user: the box has no way out") : 0;
+}
+
 /* What the kernel says of the box, against the plan. The groups are asked while the box is still being built. */
 static int verify(struct jb_job_attempt *a, struct jb_error *err)
 {
@@ -77,6 +87,8 @@ static int verify(struct jb_job_attempt *a, struct jb_error *err)
         r = jb_box_isolation(&a->box, &ours, &isolation, err);
     if (r == 0)
         r = jb_isolation_verify(a->plan, &isolation, err);
+    if (r == 0 && a->plan->network == JB_NETWORK_USER)
+        r = verify_network(a, err);
     JB_CRASH_POINT(box_verified);
     if (r == 0)
         r = jb_record_isolation(a->record, a->plan, &isolation, a->cgroup ? &readback : NULL, err);
@@ -90,7 +102,7 @@ static int launch(struct jb_job_attempt *a, struct jb_error *err)
         .dir = a->box_dir,
         .cgroup = a->cgroup,
         .lock_fd = a->lock_fd,
-        .waits = a->plan->n_artifacts > 0,
+        .waits = jb_job_init_waits(a->plan),
         .io = a->streams.job,
     };
     return jb_box_launch(&parts, &a->box, err);
@@ -113,6 +125,8 @@ int jb_job_assemble(struct jb_job_attempt *a, struct jb_error *err)
     a->box_up = true;
     if (a->cgroup)
         r = jb_cgroup_complete(a->cgroup, &a->host.cgroups, &a->plan->cgroup, err);
+    if (r == 0)
+        r = jb_nethelper_start(a->plan, &a->box, &a->helper, err);
     if (r == 0)
         r = jb_box_join(&a->box, a->cgroup, err);
     if (r == 0)

@@ -16,6 +16,7 @@
 #include "cgroup/scope.h"
 #include "job/events.h"
 #include "job/job.h"
+#include "job/nethelper.h"
 #include "job/notes.h"
 #include "job/streams.h"
 #include "job/supervise.h"
@@ -35,6 +36,7 @@ struct jb_job_attempt {
     char *box_dir;
     struct jb_cgroup *cgroup;
     struct jb_box box;
+    struct jb_nethelper helper;
     struct jb_streams streams;
     json_t *record;
     struct jb_outcome outcome;
@@ -68,6 +70,9 @@ int jb_job_conclude(struct jb_job_attempt *a, struct jb_error *warning, struct j
 
 /* Before the plan was on disk there was no attempt: nothing to record, only to give back. */
 void jb_job_give_back(struct jb_job_attempt *a);
+
+/* jobbox-init is to stay until all has been looked at that is gone with it: the job's files, its network. */
+bool jb_job_init_waits(const struct jb_plan *plan);
 
 void jb_job_attempt_free(struct jb_job_attempt *a);
 

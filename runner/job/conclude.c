@@ -18,15 +18,21 @@
 #define KILL_TIME    (10 * JB_NS_PER_S)
 #define DESTROY_TIME (10 * JB_NS_PER_S)
 
+bool jb_job_init_waits(const struct jb_plan *plan)
+{
+    return plan->n_artifacts > 0 || plan->network == JB_NETWORK_USER;
+}
+
 /* Everything of the job is dead; jobbox-init leaves, and the kernel takes its namespaces apart, while we go on. */
 static void dismiss(struct jb_job_attempt *a)
 {
     struct jb_msg quit = {.type = JB_MSG_QUIT};
+    jb_nethelper_end(&a->helper);
     if (!a->box_up)
         return;
     if (!a->outcome.has_rusage)
         jb_box_kill(&a->box);
-    else if (a->plan->n_artifacts > 0)
+    else if (jb_job_init_waits(a->plan))
         (void)jb_box_tell(&a->box, &quit);
 }
 

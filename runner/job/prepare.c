@@ -62,6 +62,13 @@ static int probe_host(const struct jb_job_options *o, const struct jb_id *id, bo
     if (spec->resources.devices.len && o->submitter->privileged &&
         ret->cgroups.ctl[JB_CTL_DEVICES].version == 0)
         ret->device_program = jb_cg_devices_probe();
+    r = jb_host_probe_network(spec->network, ret);
+    if (r < 0) {
+        jb_host_free(ret);
+        return jb_fail_errno(err, r, "reading facts about this host's network");
+    }
+    if (spec->reproducible)
+        jb_host_probe_lxcfs(ret);
     if (o->site->scratch_backend == JB_SCRATCH_DISK)
         ret->scratch_cap = jb_scratch_probe(o->state->state_fd, o->submitter->privileged, ret->scratch_why);
     r = find_place(o, id, &ret->cgroups, scope, err);

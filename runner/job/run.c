@@ -13,6 +13,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/crashpoint.h"
+#include "box/net.h"
 #include "job/artifacts.h"
 #include "job/attempt.h"
 #include "job/update.h"
@@ -58,6 +59,8 @@ static void note_failure(struct jb_job_attempt *a, const char *text)
         .paused_ns = JB_UNSET,
         .scratch_used = JB_UNSET,
         .scratch_peak = JB_UNSET,
+        .net_received = JB_UNSET,
+        .net_sent = JB_UNSET,
     };
 }
 
@@ -108,6 +111,8 @@ static void run_box(struct jb_job_attempt *a, int signal_fd, json_t **ret_artifa
         return;
     }
     a->outcome.setup_ns = setup_ns;
+    if (a->plan->network == JB_NETWORK_USER && a->outcome.has_rusage) /* while its network is there */
+        (void)jb_net_counters(a->box.pid, &a->outcome.net_received, &a->outcome.net_sent);
     if (a->plan->n_artifacts == 0 || !a->outcome.has_rusage)
         return;
     if (jb_artifacts_collect(a->plan, &a->box, a->outcome.reason == JB_END_COMPLETED, ret_artifacts, err) < 0)
@@ -126,6 +131,7 @@ int jb_job_run(const struct jb_job_options *options, json_t **ret_record, enum j
                                .file_fd = -1,
                                .note = JB_NOTE_INIT,
                                .box = JB_BOX_INIT,
+                               .helper = JB_NETHELPER_INIT,
                                .events = JB_EVENTS_INIT};
     struct jb_error failure = {0};
     json_t *artifacts = NULL;

@@ -330,7 +330,9 @@ int jb_supervise(struct jb_supervise *s, struct jb_outcome *ret, struct jb_error
                              .paused_ns = JB_UNSET,
                              .teardown_ns = JB_UNSET,
                              .scratch_used = JB_UNSET,
-                             .scratch_peak = JB_UNSET};
+                             .scratch_peak = JB_UNSET,
+                             .net_received = JB_UNSET,
+                             .net_sent = JB_UNSET};
     struct jb_loop l = {.s = s,
                         .out = &out,
                         .oom_fd = -1,

@@ -115,6 +115,8 @@ static int finish_record(const struct sweep *s, struct jb_boxdir_found *found,
         .paused_ns = JB_UNSET,
         .scratch_used = JB_UNSET,
         .scratch_peak = JB_UNSET,
+        .net_received = JB_UNSET,
+        .net_sent = JB_UNSET,
         .stdout_bytes = JB_UNSET,
         .stderr_bytes = JB_UNSET,
     };

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/cleanup.h"
 #include "base/glob.h"
@@ -35,7 +36,7 @@ static int make_argv(struct jb_plan *plan, const struct jb_plan_input *in)
 
 static const char *home_in_box(const struct jb_plan *plan, const struct jb_plan_input *in)
 {
-    if (in->spec->user_kind == JB_USER_ROOT_IN_BOX)
+    if (jb_make_user_kind(in->spec) == JB_USER_ROOT_IN_BOX)
         return "/root";
     if (plan->image_kind == JB_IMAGE_HOST && plan->uid == in->submitter->uid)
         return in->submitter->home;
@@ -58,7 +59,7 @@ static int grant_env(struct jb_plan *plan)
         return -ENOMEM;
     bool whole_cores = plan->grant.cores > 0 && plan->grant.cores < jb_cpus_count(&plan->grant.cpus);
     int r = set_number(env, "JOBBOX_CPUS", jb_cpus_count(&plan->grant.cpus));
-    if (r == 0)
+    if (r == 0 && !plan->reproducible) /* which they are is the host's matter */
         r = jb_env_set(env, "JOBBOX_CPU_LIST", list);
     if (r == 0)
         r = set_number(env, "OMP_NUM_THREADS",
@@ -92,24 +93,33 @@ static int set_text(struct jb_strv *env, const char *text)
     return key ? jb_env_set(env, key, eq + 1) : -ENOMEM;
 }
 
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
 static int make_env(struct jb_plan *plan, const struct jb_plan_input *in)
 {
+    static const struct {
+        const char *key, *value;
+    } same[] = {{"LANG", "C.UTF-8"}, {"LC_ALL", "C.UTF-8"}, {"TZ", "UTC"}};
     struct jb_strv *env = &plan->env;
     const struct {
         const char *key, *value;
     } fixed[] = {
         {"PATH", DEFAULT_PATH},
         {"HOME", home_in_box(plan, in)},
-        {"USER", in->spec->user_kind == JB_USER_ROOT_IN_BOX ? "root" : in->submitter->user},
-        {"LOGNAME", in->spec->user_kind == JB_USER_ROOT_IN_BOX ? "root" : in->submitter->user},
+        {"USER", jb_make_user_kind(in->spec) == JB_USER_ROOT_IN_BOX ? "root" : in->submitter->user},
+        {"LOGNAME", jb_make_user_kind(in->spec) == JB_USER_ROOT_IN_BOX ? "root" : in->submitter->user},
         {"SHELL", "/bin/sh"},
         {"TMPDIR", "/tmp"},
-        {"JOBBOX_ID", plan->id.text},
         {"JOBBOX_NAME", plan->name},
     };
     int r = 0;
     for (size_t i = 0; r == 0 && i < JB_ARRAY_LEN(fixed); i++)
         r = jb_env_set(env, fixed[i].key, fixed[i].value);
+    if (r == 0 && !plan->reproducible) /* another one each time */
+        r = jb_env_set(env, "JOBBOX_ID", plan->id.text);
     for (size_t i = 0; r == 0 && i < in->image->config.env.len; i++)
         if (!jb_starts_with(in->image->config.env.items[i], "JOBBOX_"))
             r = set_text(env, in->image->config.env.items[i]);
@@ -126,6 +136,8 @@ static int make_env(struct jb_plan *plan, const struct jb_plan_input *in)
         r = jb_env_set(env, "TERM", term ? term : "dumb");
     for (size_t i = 0; r == 0 && i < in->site->env.len; i++)
         r = set_text(env, in->site->env.items[i]);
+    for (size_t i = 0; r == 0 && plan->reproducible && i < JB_ARRAY_LEN(same); i++)
+        r = jb_env_set(env, same[i].key, same[i].value);
     if (r == 0)
         r = jb_make_device_env(plan);
     for (size_t i = 0; r == 0 && i < in->submitter->env.len; i++)
@@ -133,6 +145,8 @@ static int make_env(struct jb_plan *plan, const struct jb_plan_input *in)
             r = set_text(env, in->submitter->env.items[i]);
     for (size_t i = 0; r == 0 && i < in->spec->env.len; i++)
         r = set_text(env, in->spec->env.items[i]);
+    if (r == 0 && plan->reproducible && env->len > 0)
+        qsort(env->items, env->len, sizeof(*env->items), by_text);
     return r;
 }
 

@@ -12,12 +12,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/fd.h"
 #include "base/kfile.h"
+
+#define ETC_MAX          65536 /* bytes of such a file */
+#define FUSE_SUPER_MAGIC 0x65735546
 
 /*
  * What of /proc and /sys a job has no business with. Files are covered by /dev/null, directories by an empty one. The
@@ -148,6 +153,8 @@ void jb_host_free(struct jb_host *host)
 {
     jb_mounts_free(&host->mounts);
     jb_cg_layout_free(&host->cgroups);
+    jb_buf_free(&host->etc_hosts);
+    jb_buf_free(&host->etc_resolv);
     jb_strv_free(&host->root_dirs);
     jb_strv_free(&host->root_links);
     jb_strv_free(&host->mask_files);
@@ -155,6 +162,36 @@ void jb_host_free(struct jb_host *host)
     jb_strv_free(&host->root_mask_files);
     jb_strv_free(&host->readonly_paths);
     *host = (struct jb_host){0};
+}
+
+static int read_text(const char *path, struct jb_buf *ret)
+{
+    jb_autofree char *text = NULL;
+    size_t len = 0;
+    int r = jb_read_at(AT_FDCWD, path, ETC_MAX, &text, &len);
+    return r < 0 ? 0 : jb_buf_add(ret, text, len); /* a host without one has none to show */
+}
+
+int jb_host_probe_network(enum jb_network network, struct jb_host *host)
+{
+    int r = 0;
+    if (network == JB_NETWORK_HOST) {
+        r = read_text("/etc/hosts", &host->etc_hosts);
+        return r < 0 ? r : read_text("/etc/resolv.conf", &host->etc_resolv);
+    }
+    if (network != JB_NETWORK_USER)
+        return 0;
+    if (jb_program_find("slirp4netns", host->net_helper) < 0)
+        host->net_helper[0] = '\0';
+    if (access("/dev/net/tun", R_OK | W_OK) < 0)
+        (void)snprintf(host->no_tun, sizeof(host->no_tun), "%s", strerrordesc_np(errno));
+    return 0;
+}
+
+void jb_host_probe_lxcfs(struct jb_host *host)
+{
+    struct statfs fs;
+    host->lxcfs = statfs(JB_LXCFS "/proc", &fs) == 0 && fs.f_type == FUSE_SUPER_MAGIC;
 }
 
 static bool has_capabilities(void)

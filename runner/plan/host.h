@@ -10,11 +10,14 @@
 #include <sys/types.h>
 
 #include "base/error.h"
+#include "base/program.h"
 #include "base/str.h"
 #include "cgroup/layout.h"
 #include "machine/mounts.h"
+#include "spec/spec.h"
 
 #define JB_BOOT_ID_LEN 36
+#define JB_LXCFS       "/var/lib/lxcfs"
 #define JB_SCRATCH_WHY 160
 
 /* How the kernel can be made to hold a cap on scratch that is on disk. */
@@ -30,8 +33,12 @@ struct jb_host {
     char kernel[65]; /* release */
     struct jb_mounts mounts;
     struct jb_cg_layout cgroups;
-    enum jb_scratch_cap scratch_cap;  /* asked only where the site keeps scratch on disk */
-    char scratch_why[JB_SCRATCH_WHY]; /* why there is none */
+    enum jb_scratch_cap scratch_cap;     /* asked only where the site keeps scratch on disk */
+    char scratch_why[JB_SCRATCH_WHY];    /* why there is none */
+    struct jb_buf etc_hosts, etc_resolv; /* the host's files; read only for those who share its network */
+    char net_helper[JB_PROGRAM_PATH];    /* "": none; looked for only where it is needed */
+    char no_tun[64];                     /* why /dev/net/tun is of no use; "": it is */
+    bool lxcfs;                          /* asked only where it would be used */
     int device_program; /* 0: this kernel takes a program that limits devices, from us; -errno: not, or not asked */
     struct jb_strv
         root_dirs; /* names in / that are directories, sorted (for composing a root without privilege) */
@@ -44,6 +51,10 @@ struct jb_host {
 /* `want_mounts`: the mount table is needed (image: host, I/O limits); it is the dearest part. */
 int jb_host_probe(bool privileged, bool want_mounts, struct jb_host *ret, struct jb_error *err);
 void jb_host_free(struct jb_host *host);
+
+/* What a spec with such keys wants to know besides. */
+int jb_host_probe_network(enum jb_network network, struct jb_host *host);
+void jb_host_probe_lxcfs(struct jb_host *host);
 
 struct jb_submitter {
     uid_t uid;

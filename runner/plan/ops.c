@@ -253,17 +253,21 @@ static int system_mounts(struct jb_plan *plan, const struct jb_plan_input *in)
     return r;
 }
 
-/* An image has no idea of the network it will be on. */
-static int network_files(struct jb_plan *plan)
+/* What lxcfs says of CPUs and memory is about whoever asks, as his cgroups have it. */
+static int granted_view(struct jb_plan *plan)
 {
-    static const char *const files[] = {"/etc/resolv.conf", "/etc/hosts"};
+    static const char *const files[] = {"cpuinfo", "meminfo", "stat",     "uptime",
+                                        "loadavg", "swaps",   "diskstats"};
     int r = 0;
-    if (plan->network != JB_NETWORK_HOST || plan->image_kind == JB_IMAGE_HOST)
-        return 0;
-    for (size_t i = 0; r == 0 && i < JB_ARRAY_LEN(files); i++)
-        r = add(plan,
-                (struct jb_op){
-                    .kind = JB_OP_BIND, .flags = JB_OPF_OPTIONAL, .source = files[i], .target = files[i]});
+    for (size_t i = 0; r == 0 && plan->lxcfs && i < JB_ARRAY_LEN(files); i++) {
+        const char *source = jb_arena_printf(&plan->arena, JB_LXCFS "/proc/%s", files[i]);
+        const char *target = jb_arena_printf(&plan->arena, "/proc/%s", files[i]);
+        r = source && target
+                ? add(plan,
+                      (struct jb_op){
+                          .kind = JB_OP_BIND, .flags = JB_OPF_OPTIONAL, .source = source, .target = target})
+                : -ENOMEM;
+    }
     return r;
 }
 
@@ -349,7 +353,9 @@ int jb_make_ops(struct jb_plan *plan, const struct jb_plan_input *in, struct jb_
     if (r == 0)
         r = system_mounts(plan, in);
     if (r == 0)
-        r = network_files(plan);
+        r = granted_view(plan);
+    if (r == 0)
+        r = jb_make_network_files(plan, in, add);
     if (r < 0)
         return jb_fail_errno(err, r, "plan");
     const char *wish = workdir_wish(in);

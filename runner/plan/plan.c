@@ -36,6 +36,7 @@ const char *jb_op_name(enum jb_op_kind kind)
         [JB_OP_TMPFS] = "tmpfs",
         [JB_OP_SYMLINK] = "symlink",
         [JB_OP_DIR] = "dir",
+        [JB_OP_TEXT] = "text",
         [JB_OP_FILE] = "file",
         [JB_OP_PROC] = "proc",
         [JB_OP_SYSFS] = "sysfs",
@@ -216,6 +217,12 @@ static int images_user(struct jb_plan *plan, const struct jb_plan_input *in, str
     return 0;
 }
 
+/* A number that is the same for every submitter, on every host. */
+enum jb_user_kind jb_make_user_kind(const struct jb_spec *spec)
+{
+    return spec->reproducible && spec->pos[JB_KEY_USER].line == 0 ? JB_USER_ROOT_IN_BOX : spec->user_kind;
+}
+
 static int box_user(struct jb_plan *plan, const struct jb_plan_input *in, struct jb_error *err)
 {
     const struct jb_spec *spec = in->spec;
@@ -223,9 +230,10 @@ static int box_user(struct jb_plan *plan, const struct jb_plan_input *in, struct
     char where[512];
     plan->uid = who->uid;
     plan->gid = who->gid;
-    if (in->image->has_user && in->image->uid != who->uid && spec->pos[JB_KEY_USER].line == 0)
+    if (in->image->has_user && in->image->uid != who->uid && spec->pos[JB_KEY_USER].line == 0 &&
+        !spec->reproducible)
         return images_user(plan, in, err);
-    switch (spec->user_kind) {
+    switch (jb_make_user_kind(spec)) {
     case JB_USER_SUBMITTER:
         plan->n_groups = plan->userns ? 0 : plan->n_submitter_groups;
         plan->groups = plan->submitter_groups;
@@ -276,11 +284,6 @@ int jb_make_identity(struct jb_plan *plan, const struct jb_plan_input *in, struc
     plan->seccomp = "default";
     plan->namespaces = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP |
                        (plan->userns ? CLONE_NEWUSER : 0);
-    plan->network = in->spec->network;
-    if (plan->network == JB_NETWORK_HOST && !in->site->policy.host_network)
-        return policy(in->spec, JB_KEY_NETWORK, "the host's network", err);
-    if (plan->network == JB_NETWORK_NONE)
-        plan->namespaces |= CLONE_NEWNET;
     int r = box_user(plan, in, err);
     return r < 0 ? r : jb_make_device_groups(plan, in, err);
 }
@@ -446,7 +449,8 @@ static const char *base_name(struct jb_plan *plan, const struct jb_spec *spec)
 static int fill(struct jb_plan *plan, const struct jb_plan_input *in, struct jb_error *err)
 {
     static int (*const parts[])(struct jb_plan *, const struct jb_plan_input *, struct jb_error *) = {
-        jb_make_identity, jb_make_limits, jb_make_cgroups, jb_make_ops, jb_make_command, jb_make_streams,
+        jb_make_identity, jb_make_network, jb_make_limits,  jb_make_cgroups,
+        jb_make_ops,      jb_make_command, jb_make_streams,
     };
     plan->id = *in->id;
     plan->grant = *in->grant;
@@ -464,6 +468,8 @@ static int fill(struct jb_plan *plan, const struct jb_plan_input *in, struct jb_
     plan->host_name = jb_arena_strdup(&plan->arena, in->host->name);
     plan->boot_id = jb_arena_strdup(&plan->arena, in->host->boot_id);
     plan->tty = in->tty;
+    plan->reproducible = in->spec->reproducible;
+    plan->lxcfs = in->spec->reproducible && in->host->lxcfs;
     plan->attempt = in->queue ? in->queue->attempt : 1;
     plan->array_index = in->queue ? in->queue->array_index : JB_UNSET;
     if (in->queue && !(plan->job = jb_arena_printf(&plan->arena, "%" PRIu64, in->queue->job)))

@@ -13,6 +13,7 @@
 
 #include "base/arena.h"
 #include "base/id.h"
+#include "base/netaddr.h"
 #include "cgroup/cgroup.h"
 #include "devices/devices.h"
 #include "image/image.h"
@@ -37,6 +38,7 @@ enum jb_op_kind {
     JB_OP_TMPFS,        /* fresh tmpfs at target: bytes, mode */
     JB_OP_SYMLINK,      /* target -> source (text) */
     JB_OP_DIR,          /* target made if absent: mode; owned by the job */
+    JB_OP_TEXT,         /* a file with `text` over target, whatever the image has there: mode */
     JB_OP_FILE,         /* target gets `text`: mode; owned by the job */
     JB_OP_PROC,
     JB_OP_SYSFS,
@@ -152,6 +154,17 @@ struct jb_plan {
     bool reserved_memory;               /* memory is promised in the ledger */
 
     enum jb_network network;
+    const char *hostname;
+    struct {                /* JB_NETWORK_USER */
+        const char *helper; /* the program that carries packets out */
+        const struct jb_network_range *allow;
+        size_t n_allow;
+        bool
+            host_loopback; /* what listens on the host's 127.0.0.1 can be reached, at the gateway's address */
+        bool dns;
+    } net;
+    bool reproducible; /* no randomised addresses, and lxcfs where it is there */
+    bool lxcfs;
     unsigned namespaces; /* CLONE_NEW* bits */
 
     struct jb_bind_policy binds; /* for what the binds really lead to */
@@ -230,6 +243,14 @@ struct json_t *jb_plan_to_json(const struct jb_plan *plan);
 int jb_plan_to_text(const struct jb_plan *plan, char **ret, struct jb_error *err);
 
 #define JB_SCRATCH_IMAGE "image"
+
+/* The network that JB_NETWORK_USER is on, as its helper has it. */
+#define JB_NET_DEVICE  "tap0"
+#define JB_NET_ADDRESS "10.0.2.100"
+#define JB_NET_MASK    "255.255.255.0"
+#define JB_NET_GATEWAY "10.0.2.2"
+#define JB_NET_DNS     "10.0.2.3"
+#define JB_NET_MTU     1500
 
 /* Scratch takes room on a disk, in a folder of its own that is to be removed. */
 bool jb_plan_scratch_on_disk(const struct jb_plan *plan);

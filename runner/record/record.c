@@ -189,6 +189,31 @@ static json_t *make_caps(uint64_t caps)
     return list;
 }
 
+/* What the box has routes to; null: it has none at all, or the host's. */
+static json_t *make_ranges(const struct jb_plan *plan)
+{
+    if (plan->network != JB_NETWORK_USER)
+        return json_null();
+    json_t *list = json_array();
+    for (size_t i = 0; i < plan->net.n_allow; i++) {
+        uint32_t a = plan->net.allow[i].address;
+        if (json_array_append_new(list, json_sprintf("%u.%u.%u.%u/%u", a >> 24, a >> 16 & 255, a >> 8 & 255,
+                                                     a & 255, plan->net.allow[i].length)) < 0) {
+            json_decref(list);
+            return NULL;
+        }
+    }
+    return list;
+}
+
+/* null: not asked for. */
+static json_t *make_reproducible(const struct jb_plan *plan, const struct jb_isolation *got)
+{
+    if (!plan->reproducible)
+        return json_null();
+    return json_pack("{s:b, s:b}", "address_randomisation", !got->same_addresses, "lxcfs", plan->lxcfs);
+}
+
 /* Where it lies, and what it can hold; a folder without a cap holds what its file system does. */
 static json_t *make_scratch(const struct jb_plan *plan, const struct jb_isolation *got)
 {
@@ -206,7 +231,12 @@ static bool set_process(json_t *section, const struct jb_plan *plan, const struc
 {
     return jb_json_set(section, "namespaces", make_namespaces(got)) &&
            jb_json_set(section, "root", jb_json_text(got->root_fstype[0] ? got->root_fstype : NULL)) &&
-           jb_json_set(section, "network", json_string(got->net ? "none" : "host")) &&
+           jb_json_set(section, "network",
+                       json_string(!got->net                          ? "host"
+                                   : plan->network == JB_NETWORK_USER ? "user"
+                                                                      : "none")) &&
+           jb_json_set(section, "network_allow", make_ranges(plan)) &&
+           jb_json_set(section, "hostname", jb_json_text(plan->hostname)) &&
            jb_json_set(section, "no_new_privs", json_boolean(got->no_new_privs)) &&
            jb_json_set(section, "seccomp",
                        json_string(got->seccomp_mode == 2   ? "filter"
@@ -220,6 +250,7 @@ static bool set_process(json_t *section, const struct jb_plan *plan, const struc
            jb_json_set(section, "host_uid", json_integer(got->uid)) &&
            jb_json_set(section, "host_gid", json_integer(got->gid)) &&
            jb_json_set(section, "scratch", make_scratch(plan, got)) &&
+           jb_json_set(section, "reproducible", make_reproducible(plan, got)) &&
            jb_json_set(section, "cpus_allowed", jb_json_cpus(&got->cpus)) &&
            jb_json_set(section, "mems_allowed", jb_json_cpus(&got->mems));
 }
@@ -359,14 +390,17 @@ static json_t *make_pressure(const struct jb_cg_usage *u)
                      jb_json_seconds_us(u->psi_io_some_us), "full_s", jb_json_seconds_us(u->psi_io_full_us));
 }
 
-/* A private network has no interface but lo: nothing went in or out. The host's counters are not the job's.
- */
-static json_t *make_net(const json_t *record)
+/* A network with no interface but lo: nothing went in or out. The host's counters are not the job's. */
+static json_t *make_net(const json_t *record, const struct jb_outcome *out)
 {
     const json_t *network = jb_record_get(record, "isolation", "network");
-    if (!json_is_string(network) || strcmp(json_string_value(network), "none") != 0)
+    const char *name = json_is_string(network) ? json_string_value(network) : "";
+    if (strcmp(name, "none") == 0)
+        return json_pack("{s:i, s:i}", "rx_bytes", 0, "tx_bytes", 0);
+    if (strcmp(name, "user") != 0)
         return json_null();
-    return json_pack("{s:i, s:i}", "rx_bytes", 0, "tx_bytes", 0);
+    return json_pack("{s:o, s:o}", "rx_bytes", jb_json_u64(out->net_received), "tx_bytes",
+                     jb_json_u64(out->net_sent));
 }
 
 /* A kernel that does not count for single processes says 0 to all of them. */
@@ -421,7 +455,7 @@ static json_t *make_used(const json_t *record, const struct jb_outcome *out, con
     for (size_t i = 0; ok && i < JB_ARRAY_LEN(numbers); i++)
         ok = jb_json_set(used, numbers[i].key, jb_json_u64(numbers[i].value));
     ok = ok && jb_json_set(used, "pressure", make_pressure(u)) &&
-         jb_json_set(used, "energy_j", json_null()) && jb_json_set(used, "net", make_net(record));
+         jb_json_set(used, "energy_j", json_null()) && jb_json_set(used, "net", make_net(record, out));
     if (ok)
         return used;
     json_decref(used);

@@ -49,9 +49,10 @@ struct jb_outcome {
     /* monotonic durations, ns; JB_UNSET: not known */
     uint64_t setup_ns, wall_ns, paused_ns, teardown_ns; /* wall_ns includes paused_ns */
     bool has_rusage;
-    struct jb_msg rusage;  /* JB_MSG_ENDED */
-    uint64_t scratch_used; /* bytes at the end */
-    uint64_t scratch_peak; /* the most that was seen */
+    struct jb_msg rusage;            /* JB_MSG_ENDED */
+    uint64_t scratch_used;           /* bytes at the end */
+    uint64_t scratch_peak;           /* the most that was seen */
+    uint64_t net_received, net_sent; /* bytes, where the network is the box's own and leads somewhere */
     uint64_t stdout_bytes, stderr_bytes;
     bool output_truncated;
     json_t *artifacts; /* array, borrowed; NULL: none collected */

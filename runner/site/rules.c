@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
+#include "base/netaddr.h"
 #include "site/site.h"
 #include "spec/words.h"
 
@@ -208,6 +209,34 @@ void jb_rule_names(struct jb_reading *rd, const struct jb_at *at, const struct j
         else if (!jb_strv_has(list, item->text))
             jb_note(rd, jb_strv_add(list, item->text));
     }
+}
+
+void jb_rule_networks(struct jb_reading *rd, const struct jb_at *at, const struct jb_node *node,
+                      const struct jb_field *field, void *target)
+{
+    struct jb_strv *list = jb_slot(field, target);
+    char shown[JB_SHOW];
+    size_t i = 0;
+    if (!jb_want(rd, at, node, JB_NODE_LIST, "a list such as [192.168.0.0/16, 203.0.113.7/32]"))
+        return;
+    jb_strv_free(list);
+    for (const struct jb_node *item = node->first; item; item = item->next, i++) {
+        struct jb_at here = {.up = at, .index = i};
+        struct jb_network_range range;
+        if (!jb_plain_line(rd, &here, item, 64))
+            continue;
+        if (jb_network_parse(item->text, &range) < 0)
+            jb_complain(rd, item->pos, &here,
+                        "\"%s\" is not a range of IPv4 addresses; write one such as 192.168.0.0/16, with no "
+                        "bit set behind its length",
+                        jb_show(item->text, shown));
+        else if (!jb_strv_has(list, item->text))
+            jb_note(rd, jb_strv_add(list, item->text));
+    }
+    if (node->n == 0)
+        jb_complain(rd, node->pos, at,
+                    "is an empty list; write policy.user_network: false to allow nothing, or 0.0.0.0/0 for "
+                    "everything");
 }
 
 /* A program is found by its whole path: there is no PATH worth trusting where it runs. */

@@ -98,6 +98,7 @@ static const struct jb_field policy_fields[] = {
     FIELD("root_in_box", jb_read_bool, policy.root_in_box),
     FIELD("any_ids", jb_read_bool, policy.any_ids),
     FIELD("host_network", jb_read_bool, policy.host_network),
+    FIELD("user_network", jb_read_bool, policy.user_network),
 };
 
 static const struct jb_field devices_fields[] = {
@@ -106,6 +107,16 @@ static const struct jb_field devices_fields[] = {
     FIELD("exclusive", jb_rule_nodes, devices.exclusive),
     FIELD("shared", jb_rule_names, devices.shared),
     FIELD("hooks", jb_read_enum, devices.hooks, WORDS(hook_words)),
+};
+
+static const struct jb_field network_user_fields[] = {
+    FIELD("allow", jb_rule_networks, network.allow),
+    FIELD("host_loopback", jb_read_bool, network.host_loopback),
+    FIELD("dns", jb_read_bool, network.dns),
+};
+
+static const struct jb_field network_fields[] = {
+    FIELD("user", jb_read_map, network, NESTED(network_user_fields)),
 };
 
 static const struct jb_field artifacts_fields[] = {
@@ -129,6 +140,7 @@ static const struct jb_field site_fields[] = {
     FIELD("images", jb_read_map, images, NESTED(images_fields)),
     FIELD("policy", jb_read_map, policy, NESTED(policy_fields)),
     FIELD("devices", jb_read_map, devices, NESTED(devices_fields)),
+    FIELD("network", jb_read_map, network, NESTED(network_fields)),
     FIELD("artifacts", jb_read_map, artifacts, NESTED(artifacts_fields)),
     FIELD("allow_degraded", jb_read_degraded, allow_degraded),
     FIELD("env", jb_read_env, env),
@@ -158,6 +170,7 @@ void jb_site_free(struct jb_site *site)
     jb_strv_free(&site->devices.allow);
     jb_strv_free(&site->devices.exclusive);
     jb_strv_free(&site->devices.shared);
+    jb_strv_free(&site->network.allow);
     jb_strv_free(&site->env);
     for (size_t i = 0; i < site->n_sinks; i++) {
         free(site->sinks[i].path);
@@ -210,6 +223,10 @@ int jb_site_default(struct jb_site **ret)
     site->policy.root_in_box = true;
     site->policy.any_ids = true;
     site->policy.host_network = true;
+    site->policy.user_network = true;
+    site->network.dns = true;
+    if (jb_strv_add(&site->network.allow, "0.0.0.0/0") < 0)
+        return -ENOMEM;
     site->artifacts.max_bytes = 64 * GIB;
     site->artifacts.max_files = 100000;
     site->journal_sync = JB_SYNC_ALWAYS;

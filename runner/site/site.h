@@ -104,6 +104,7 @@ struct jb_site {
         bool root_in_box;  /* may ask for `user: root-in-box`; default true */
         bool any_ids;      /* root may ask for `user: uid:gid`; default true */
         bool host_network; /* may ask for `network: host`; default true */
+        bool user_network; /* may ask for `network: user`; default true */
     } policy;
 
     struct {
@@ -113,6 +114,12 @@ struct jb_site {
         struct jb_strv shared; /* patterns of CDI names that several boxes may have at once; default none */
         enum jb_site_hooks hooks; /* of CDI files; default refuse */
     } devices;
+
+    struct {
+        struct jb_strv allow; /* "10.0.0.0/8": where `network: user` leads; default 0.0.0.0/0 */
+        bool host_loopback;   /* and to what listens on the host's 127.0.0.1; default false */
+        bool dns;             /* and to the host's name service; default true */
+    } network;
 
     struct {
         uint64_t max_bytes; /* of one job's artifacts; default 64 GiB */

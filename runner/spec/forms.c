@@ -16,6 +16,7 @@
 #include "base/cleanup.h"
 
 #define NAME_MAX_LEN  64
+#define HOSTNAME_MAX  63
 #define LABEL_MAX_LEN 256
 #define ID_MAX        (UINT32_MAX - 1) /* the last one means "leave as it is" to the kernel */
 
@@ -52,6 +53,21 @@ void jb_form_name(struct jb_reading *rd, const struct jb_at *at, const struct jb
                     "\"%s\" is not a name; use 1 to %d letters, digits, \".\", \"_\" and \"-\", no \".\" or "
                     "\"-\" first",
                     jb_show(node->text, shown), NAME_MAX_LEN);
+    else
+        jb_set_text(rd, jb_slot(field, target), node->text);
+}
+
+void jb_form_hostname(struct jb_reading *rd, const struct jb_at *at, const struct jb_node *node,
+                      const struct jb_field *field, void *target)
+{
+    char shown[JB_SHOW];
+    if (!jb_scalar(rd, at, node, "a host name"))
+        return;
+    if (node->len == 0 || node->len > HOSTNAME_MAX || node->text[0] == '-' ||
+        node->text[node->len - 1] == '-' || !name_chars(node->text, "-"))
+        jb_complain(rd, node->pos, at,
+                    "\"%s\" is not a host name; use 1 to %d letters, digits and \"-\", no \"-\" at the ends",
+                    jb_show(node->text, shown), HOSTNAME_MAX);
     else
         jb_set_text(rd, jb_slot(field, target), node->text);
 }

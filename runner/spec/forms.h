@@ -26,6 +26,7 @@ jb_read_fn jb_form_stderr;
 
 jb_read_fn jb_form_mounts;
 jb_read_fn jb_form_artifacts;
+jb_read_fn jb_form_hostname;
 
 jb_read_fn jb_form_priority;
 jb_read_fn jb_form_depends_on;

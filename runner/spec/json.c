@@ -292,6 +292,7 @@ json_t *jb_spec_to_json(const struct jb_spec *spec)
     put(&out, "deadline", JB_KEY_DEADLINE, jb_json_text(spec->deadline));
     put(&out, "depends_on", JB_KEY_DEPENDS_ON, depends_on(spec));
     put(&out, "env", JB_KEY_ENV, pairs(&spec->env));
+    put(&out, "hostname", JB_KEY_HOSTNAME, jb_json_text(spec->hostname));
     put(&out, "image", JB_KEY_IMAGE, jb_json_text(spec->image));
     put(&out, "keep", JB_KEY_KEEP, jb_json_text(jb_words_keep[spec->keep]));
     put(&out, "labels", JB_KEY_LABELS, pairs(&spec->labels));
@@ -302,6 +303,7 @@ json_t *jb_spec_to_json(const struct jb_spec *spec)
     put(&out, "notify", JB_KEY_NOTIFY, spec->pos[JB_KEY_NOTIFY].line ? notify(spec) : json_null());
     put(&out, "pass_env", JB_KEY_PASS_ENV, texts(&spec->pass_env));
     put(&out, "priority", JB_KEY_PRIORITY, json_integer(spec->priority));
+    put(&out, "reproducible", JB_KEY_REPRODUCIBLE, json_boolean(spec->reproducible));
     put(&out, "resources", JB_KEY_RESOURCES, resources(spec));
     put(&out, "retry", JB_KEY_RETRY, retry(spec));
     put(&out, "script", JB_KEY_SCRIPT, jb_json_text(spec->script));

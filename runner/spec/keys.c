@@ -50,6 +50,8 @@ const char *jb_key_path(enum jb_key key)
         [JB_KEY_WARN] = "limits.warn",
         [JB_KEY_MOUNTS] = "mounts",
         [JB_KEY_NETWORK] = "network",
+        [JB_KEY_HOSTNAME] = "hostname",
+        [JB_KEY_REPRODUCIBLE] = "reproducible",
         [JB_KEY_STDIN] = "stdin",
         [JB_KEY_STDOUT] = "stdout",
         [JB_KEY_STDERR] = "stderr",
@@ -87,6 +89,7 @@ const char *const jb_words_cpu_kind[JB_CPU_KIND_MAX] = {
 const char *const jb_words_network[JB_NETWORK_MAX] = {
     [JB_NETWORK_NONE] = "none",
     [JB_NETWORK_HOST] = "host",
+    [JB_NETWORK_USER] = "user",
 };
 const char *const jb_words_keep[JB_KEEP_MAX] = {
     [JB_KEEP_NEVER] = "never",

@@ -84,6 +84,8 @@ static const struct jb_field spec_fields[] = {
     FIELD("limits", LIMITS, jb_read_map, limits, NESTED(limits_fields)),
     FIELD("mounts", MOUNTS, jb_form_mounts, mounts),
     FIELD("network", NETWORK, jb_read_enum, network, WORDS(jb_words_network)),
+    FIELD("hostname", HOSTNAME, jb_form_hostname, hostname),
+    FIELD("reproducible", REPRODUCIBLE, jb_read_bool, reproducible),
     FIELD("stdin", STDIN, jb_form_stream, stdin_path),
     FIELD("stdout", STDOUT, jb_form_stream, stdout_path),
     FIELD("stderr", STDERR, jb_form_stderr, stderr_path),
@@ -105,6 +107,7 @@ void jb_spec_free(struct jb_spec *spec)
 {
     if (!spec)
         return;
+    free(spec->hostname);
     struct jb_strv *const lists[] = {&spec->command,           &spec->env,      &spec->pass_env,
                                      &spec->resources.devices, &spec->retry_on, &spec->labels,
                                      &spec->notify.program};

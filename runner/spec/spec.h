@@ -69,6 +69,8 @@ enum jb_key {
     JB_KEY_WARN,
     JB_KEY_MOUNTS,
     JB_KEY_NETWORK,
+    JB_KEY_HOSTNAME,
+    JB_KEY_REPRODUCIBLE,
     JB_KEY_STDIN,
     JB_KEY_STDOUT,
     JB_KEY_STDERR,
@@ -98,7 +100,7 @@ struct jb_pos {
 enum jb_cpu_unit { JB_CPU_UNIT_CORE, JB_CPU_UNIT_THREAD, JB_CPU_UNIT_MAX };
 enum jb_locality { JB_LOCALITY_NONE, JB_LOCALITY_L3, JB_LOCALITY_NUMA, JB_LOCALITY_PACKAGE, JB_LOCALITY_MAX };
 enum jb_cpu_kind { JB_CPU_KIND_ANY, JB_CPU_KIND_PERFORMANCE, JB_CPU_KIND_EFFICIENCY, JB_CPU_KIND_MAX };
-enum jb_network { JB_NETWORK_NONE, JB_NETWORK_HOST, JB_NETWORK_MAX };
+enum jb_network { JB_NETWORK_NONE, JB_NETWORK_HOST, JB_NETWORK_USER, JB_NETWORK_MAX };
 enum jb_keep { JB_KEEP_NEVER, JB_KEEP_ON_FAILURE, JB_KEEP_MAX };
 enum jb_mount_mode { JB_MOUNT_RO, JB_MOUNT_RW, JB_MOUNT_MODE_MAX };
 /* Signals that a spec may name: those that a program can be expected to handle. */
@@ -243,6 +245,8 @@ struct jb_spec {
     struct jb_spec_mount *mounts;
     size_t n_mounts;
     enum jb_network network; /* default none */
+    char *hostname;          /* NULL: made of the name */
+    bool reproducible;       /* default false */
     char *stdin_path;        /* NULL: /dev/null */
     char *stdout_path;       /* NULL: jobbox's own; may hold %j %n %a %u %% */
     char *stderr_path;

@@ -145,14 +145,109 @@ static void networks(void **state)
     fixture_spec(f, SPEC "network: host\n");
     jb_autoplan struct jb_plan *plan = fixture_plan(f);
     assert_false(plan->namespaces & CLONE_NEWNET);
-    assert_null(fixture_op(plan, JB_OP_BIND, "/etc/hosts")); /* the host's own files are there already */
+    assert_string_equal(fixture_op(plan, JB_OP_TEXT, "/etc/hosts")->text,
+                        "127.0.0.1\tlocalhost\n::1\tlocalhost\n127.0.1.1\tjob\n");
+    assert_null(fixture_op(plan, JB_OP_TEXT, "/etc/resolv.conf")); /* this host has none */
     f->site->policy.host_network = false;
     fixture_refused(f, -EPERM, "job.yaml:3:1: network: the host's network is not allowed on this site");
     f->site->policy.host_network = true;
     fixture_image_dir(f, "/images/a");
     jb_autoplan struct jb_plan *image = fixture_plan(f);
-    assert_non_null(fixture_op(image, JB_OP_BIND, "/etc/resolv.conf"));
-    assert_non_null(fixture_op(image, JB_OP_BIND, "/etc/hosts"));
+    assert_null(fixture_op(image, JB_OP_TEXT, "/etc/resolv.conf"));
+    assert_int_equal(jb_buf_puts(&f->host.etc_hosts, "127.0.0.1 localhost\n10.1.2.3 node7"), 0);
+    assert_int_equal(jb_buf_puts(&f->host.etc_resolv, "nameserver 10.1.1.1\n"), 0);
+    jb_autoplan struct jb_plan *named = fixture_plan(f);
+    assert_string_equal(fixture_op(named, JB_OP_TEXT, "/etc/hosts")->text,
+                        "127.0.0.1 localhost\n10.1.2.3 node7\n127.0.1.1\tjob\n");
+    assert_string_equal(fixture_op(named, JB_OP_TEXT, "/etc/resolv.conf")->text, "nameserver 10.1.1.1\n");
+}
+
+static void host_names(void **state)
+{
+    struct fixture *f = *state;
+    static const struct {
+        const char *spec, *name;
+    } cases[] = {
+        {"name: a_b.c\n", "a-b-c"},
+        {"name: _x_\n", "x"},
+        {"name: ___\n", "jobbox"},
+        {"name: x\nhostname: Node7\n", "Node7"},
+        {"name: x\nreproducible: true\n", "jobbox"},
+        {"name: a123456789012345678901234567890123456789012345678901234567890xyz\n",
+         "a123456789012345678901234567890123456789012345678901234567890xy"},
+    };
+    for (size_t i = 0; i < JB_ARRAY_LEN(cases); i++) {
+        jb_autofree char *spec = jb_asprintf("%s%s", SPEC, cases[i].spec);
+        fixture_spec(f, spec);
+        jb_autoplan struct jb_plan *plan = fixture_plan(f);
+        assert_string_equal(plan->hostname, cases[i].name);
+    }
+    fixture_spec(f, SPEC "hostname: n7\n");
+    jb_autoplan struct jb_plan *plan = fixture_plan(f);
+    assert_string_equal(fixture_op(plan, JB_OP_TEXT, "/etc/hosts")->text,
+                        "127.0.0.1\tlocalhost\n::1\tlocalhost\n127.0.0.1\tn7\n");
+}
+
+static void a_way_out(void **state)
+{
+    struct fixture *f = *state;
+    fixture_spec(f, SPEC "network: user\n");
+    fixture_refused(f, -ENOTSUP, "job.yaml:3:1: network: user needs the program slirp4netns");
+    (void)snprintf(f->host.net_helper, sizeof(f->host.net_helper), "/usr/bin/slirp4netns");
+    (void)snprintf(f->host.no_tun, sizeof(f->host.no_tun), "Permission denied");
+    fixture_refused(f, -ENOTSUP, "user needs /dev/net/tun: Permission denied");
+    f->host.no_tun[0] = '\0';
+    {
+        jb_autoplan struct jb_plan *plan = fixture_plan(f);
+        assert_true(plan->namespaces & CLONE_NEWNET);
+        assert_int_equal(plan->net.n_allow, 1);
+        assert_true(plan->net.allow[0].address == 0 && plan->net.allow[0].length == 0);
+        assert_true(plan->net.dns && !plan->net.host_loopback);
+        assert_string_equal(fixture_op(plan, JB_OP_TEXT, "/etc/resolv.conf")->text, "nameserver 10.0.2.3\n");
+    }
+    fixture_site(f, "network: { user: { allow: [10.0.0.0/8, 192.0.2.7/32], dns: false } }\n");
+    {
+        jb_autoplan struct jb_plan *plan = fixture_plan(f);
+        assert_int_equal(plan->net.n_allow, 2);
+        assert_int_equal(plan->net.allow[1].address, 0xc0000207);
+        assert_int_equal(plan->net.allow[1].length, 32);
+        assert_null(strstr(fixture_op(plan, JB_OP_TEXT, "/etc/resolv.conf")->text, "nameserver"));
+    }
+    fixture_site(f, "policy: { user_network: false }\n");
+    fixture_refused(f, -EPERM, "is not allowed on this site");
+}
+
+static void reproducible(void **state)
+{
+    struct fixture *f = *state;
+    f->host.lxcfs = true;
+    fixture_spec(f, SPEC "reproducible: true\nenv: { ZZ: 1, AA: 2, TZ: CET }\n");
+    {
+        jb_autoplan struct jb_plan *plan = fixture_plan(f);
+        assert_true(plan->reproducible && plan->lxcfs);
+        assert_true(plan->uid == 0 && plan->gid == 0);
+        assert_null(jb_env_get(&plan->env, "JOBBOX_ID"));
+        assert_null(jb_env_get(&plan->env, "JOBBOX_CPU_LIST"));
+        assert_string_equal(jb_env_get(&plan->env, "LC_ALL"), "C.UTF-8");
+        assert_string_equal(jb_env_get(&plan->env, "TZ"), "CET"); /* the spec has the last word */
+        assert_string_equal(jb_env_get(&plan->env, "USER"), "root");
+        for (size_t i = 1; i < plan->env.len; i++)
+            assert_true(strcmp(plan->env.items[i - 1], plan->env.items[i]) < 0);
+        assert_string_equal(fixture_op(plan, JB_OP_BIND, "/proc/cpuinfo")->source,
+                            "/var/lib/lxcfs/proc/cpuinfo");
+    }
+    f->site->policy.root_in_box = false;
+    fixture_refused(f, -EPERM, "root-in-box is not allowed");
+    fixture_spec(f, SPEC "reproducible: true\nuser: submitter\n");
+    {
+        jb_autoplan struct jb_plan *plan = fixture_plan(f);
+        assert_int_equal(plan->uid, f->who.uid);
+    }
+    fixture_spec(f, SPEC);
+    jb_autoplan struct jb_plan *plan = fixture_plan(f);
+    assert_false(plan->reproducible || plan->lxcfs);
+    assert_non_null(jb_env_get(&plan->env, "JOBBOX_ID"));
+    assert_null(fixture_op(plan, JB_OP_BIND, "/proc/cpuinfo"));
 }
 
 static void defaults_come_from_the_site(void **state)
@@ -365,6 +460,9 @@ int main(void)
         as_user(root_in_the_box),
         as_user(ids_are_for_root_only),
         as_root(networks),
+        as_root(host_names),
+        as_root(a_way_out),
+        as_root(reproducible),
         as_root(defaults_come_from_the_site),
         as_root(maxima_come_from_the_site),
         as_root(requests_for_cores),

@@ -37,7 +37,9 @@ static struct jb_outcome nothing_known(enum jb_end_reason reason)
                                .wall_ns = JB_UNSET,
                                .teardown_ns = JB_UNSET,
                                .scratch_used = JB_UNSET,
-                               .scratch_peak = JB_UNSET};
+                               .scratch_peak = JB_UNSET,
+                               .net_received = JB_UNSET,
+                               .net_sent = JB_UNSET};
 }
 
 static json_t *at(json_t *object, const char *path)

@@ -83,6 +83,11 @@ static void same_site(const struct jb_site *a, const struct jb_site *b)
     assert_int_equal(a->images.max_ratio, b->images.max_ratio);
     assert_int_equal(a->images.unpack_ns, b->images.unpack_ns);
     assert_memory_equal(a->allow_degraded, b->allow_degraded, sizeof(a->allow_degraded));
+    same_list(&a->network.allow, &b->network.allow);
+    assert_int_equal(a->network.dns, b->network.dns);
+    assert_int_equal(a->network.host_loopback, b->network.host_loopback);
+    assert_int_equal(a->artifacts.max_bytes, b->artifacts.max_bytes);
+    assert_int_equal(a->artifacts.max_files, b->artifacts.max_files);
     same_list(&a->env, &b->env);
     assert_int_equal(a->n_sinks, b->n_sinks);
     assert_int_equal(a->journal_sync, b->journal_sync);
@@ -115,6 +120,8 @@ static void test_documented_defaults(void **state)
                                          "cgroups: { x: 1 }\n",
                                          "host_image: { x: 1 }\n",
                                          "devices: { x: 1 }\n",
+                                         "artifacts: { x: 1 }\n",
+                                         "network: { x: 1 }\n",
                                          "journal: { x: 1 }\n"};
     size_t len = 0;
     size_t keys = 0;

@@ -70,6 +70,8 @@ static const char full[] =
     "  - { source: /srv, target: /srv/ }\n"
     "  - { tmpfs: 1GiB, target: /tmp }\n"
     "network: host\n"
+    "hostname: build-7\n"
+    "reproducible: true\n"
     "stdin: in.txt\n"
     "stdout: logs/%j.out\n"
     "stderr: merge\n"
@@ -377,7 +379,7 @@ static void test_messages_are_harmless(void **state)
     for (const char *p = said; *p; p++)
         assert_true((unsigned char)*p >= 0x20 || *p == '\n');
     assert_contains(said, "\"\\x1b[2J\\x9b\\x0d\\n\" is not a version");
-    assert_contains(said, "ä...\" is not one of none or host");
+    assert_contains(said, "ä...\" is not one of none, host or user");
     assert_null(strstr(said, "\xc2\x9b"));
 }
 

@@ -1,0 +1,124 @@
+/*
+ * net.c - interfaces and routes of a box.
+ *
+ * Owns: nothing. Runs in: see net.h. Privilege: see net.h.
+ */
+#include "box/net.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <net/if.h>
+#include <net/route.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/kfile.h"
+#include "base/str.h"
+
+static int open_socket(struct jb_error *err)
+{
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    return fd < 0 ? jb_fail_errno(err, errno, "a socket in the box's network") : fd;
+}
+
+int jb_net_loopback(const struct jb_plan *plan, struct jb_error *err)
+{
+    if (!(plan->namespaces & CLONE_NEWNET))
+        return 0;
+    jb_autoclose int fd = open_socket(err);
+    struct ifreq request = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
+    if (fd < 0)
+        return fd;
+    if (ioctl(fd, SIOCSIFFLAGS, &request) < 0)
+        return jb_fail_errno(err, errno, "bringing up the box's loopback interface");
+    return 0;
+}
+
+static struct sockaddr_in address(uint32_t host_order)
+{
+    return (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(host_order)};
+}
+
+static struct sockaddr_in address_text(const char *text)
+{
+    struct sockaddr_in sa = {.sin_family = AF_INET};
+    (void)inet_pton(AF_INET, text, &sa.sin_addr); /* our own constants */
+    return sa;
+}
+
+static int add_route(int fd, const struct jb_network_range *range, struct jb_error *err)
+{
+    char device[] = JB_NET_DEVICE;
+    char shown[INET_ADDRSTRLEN] = "";
+    uint32_t mask = range->length ? UINT32_MAX << (32 - range->length) : 0;
+    struct sockaddr_in to = address(range->address);
+    struct sockaddr_in bits = address(mask);
+    struct sockaddr_in gateway = address_text(JB_NET_GATEWAY);
+    struct rtentry route = {.rt_flags = RTF_UP | RTF_GATEWAY, .rt_dev = device};
+    memcpy(&route.rt_dst, &to, sizeof(to));
+    memcpy(&route.rt_genmask, &bits, sizeof(bits));
+    memcpy(&route.rt_gateway, &gateway, sizeof(gateway));
+    if (range->length == 32)
+        route.rt_flags |= RTF_HOST;
+    if (ioctl(fd, SIOCADDRT, &route) == 0 || errno == EEXIST)
+        return 0;
+    int saved = errno;
+    (void)inet_ntop(AF_INET, &to.sin_addr, shown, sizeof(shown));
+    return jb_fail_errno(err, saved, "a route to %s/%u in the box", shown, range->length);
+}
+
+static int set_address(int fd, unsigned long what, const char *text)
+{
+    struct ifreq request = {.ifr_name = JB_NET_DEVICE};
+    struct sockaddr_in sa = address_text(text);
+    memcpy(&request.ifr_addr, &sa, sizeof(sa));
+    return ioctl(fd, what, &request) < 0 ? -errno : 0;
+}
+
+int jb_net_configure(const struct jb_plan *plan, struct jb_error *err)
+{
+    if (plan->network != JB_NETWORK_USER)
+        return 0;
+    jb_autoclose int fd = open_socket(err);
+    if (fd < 0)
+        return fd;
+    struct ifreq mtu = {.ifr_name = JB_NET_DEVICE, .ifr_mtu = JB_NET_MTU};
+    struct ifreq up = {.ifr_name = JB_NET_DEVICE, .ifr_flags = IFF_UP | IFF_RUNNING};
+    int r = set_address(fd, SIOCSIFADDR, JB_NET_ADDRESS);
+    if (r == 0)
+        r = set_address(fd, SIOCSIFNETMASK, JB_NET_MASK);
+    if (r == 0 && (ioctl(fd, SIOCSIFMTU, &mtu) < 0 || ioctl(fd, SIOCSIFFLAGS, &up) < 0))
+        r = -errno;
+    if (r < 0)
+        return jb_fail_errno(err, r, "bringing up " JB_NET_DEVICE " in the box");
+    for (size_t i = 0; r == 0 && i < plan->net.n_allow; i++)
+        r = add_route(fd, &plan->net.allow[i], err);
+    return r;
+}
+
+int jb_net_counters(pid_t pid, uint64_t *ret_received, uint64_t *ret_sent)
+{
+    char path[48];
+    jb_autofree char *text = NULL;
+    struct jb_kdir dir = {.fd = -1};
+    (void)snprintf(path, sizeof(path), "/proc/%d/net", (int)pid);
+    int r = jb_kdir_open(path, &dir);
+    if (r < 0)
+        return r;
+    r = jb_kread_all(&dir, "dev", &text);
+    jb_kdir_close(&dir);
+    if (r < 0)
+        return r;
+    const char *line = strstr(text, JB_NET_DEVICE ":");
+    /* bytes packets errs drop fifo frame compressed multicast, and the same for what was sent */
+    if (!line || sscanf(line + sizeof(JB_NET_DEVICE), "%" SCNu64 " %*u %*u %*u %*u %*u %*u %*u %" SCNu64,
+                        ret_received, ret_sent) != 2) /* NOLINT(cert-err34-c): a kernel file */
+        return -ENODEV;
+    return 0;
+}

@@ -1,0 +1,172 @@
+/*
+ * nethelper.c - slirp4netns, from its start to its end.
+ *
+ * Owns: see nethelper.h. Runs in: the supervisor. Privilege: the supervisor's.
+ */
+#include "job/nethelper.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/crashpoint.h"
+#include "base/fd.h"
+#include "base/str.h"
+
+#define START_TIME (20 * JB_NS_PER_S)
+#define END_TIME   (2 * JB_NS_PER_S)
+#define SAID_MAX   300
+#define ABOVE      16 /* our own copies are out of the way of its numbers */
+
+/* Its descriptors, from 3 on. */
+enum { F_READY = 3, F_LIFE, F_NETNS, F_USERNS, F_MAX };
+
+static int spawn(const struct jb_plan *plan, const int fds[F_MAX], pid_t *ret)
+{
+    char mtu[16];
+    const char *argv[20] = {plan->net.helper,   "--enable-sandbox", "--enable-seccomp", "-r", "3", "-e", "4",
+                            "--netns-type=path"};
+    size_t n = 8;
+    char *env[] = {NULL};
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attr;
+    sigset_t none;
+    sigset_t all;
+    (void)snprintf(mtu, sizeof(mtu), "--mtu=%d", JB_NET_MTU);
+    argv[n++] = mtu;
+    if (!plan->net.host_loopback)
+        argv[n++] = "--disable-host-loopback";
+    if (!plan->net.dns)
+        argv[n++] = "--disable-dns";
+    if (fds[F_USERNS] >= 0)
+        argv[n++] = "--userns-path=/proc/self/fd/6";
+    argv[n++] = "/proc/self/fd/5";
+    argv[n++] = JB_NET_DEVICE;
+    sigemptyset(&none);
+    sigfillset(&all);
+    (void)posix_spawn_file_actions_init(&actions);
+    (void)posix_spawnattr_init(&attr);
+    (void)posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+    for (int i = 1; i < F_MAX; i++)
+        if (fds[i] >= 0)
+            (void)posix_spawn_file_actions_adddup2(&actions, fds[i], i);
+    (void)posix_spawnattr_setsigmask(&attr, &none);
+    (void)posix_spawnattr_setsigdefault(&attr, &all);
+    (void)posix_spawnattr_setpgroup(&attr, 0); /* what is typed at a terminal is not for it */
+    (void)posix_spawnattr_setflags(&attr,
+                                   POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
+    int r = -posix_spawn(ret, argv[0], &actions, &attr, (char *const *)argv, env);
+    (void)posix_spawn_file_actions_destroy(&actions);
+    (void)posix_spawnattr_destroy(&attr);
+    return r;
+}
+
+/* 0: its interface is there; else it has ended, or takes too long. */
+static int await_ready(int ready, pid_t pid)
+{
+    jb_autoclose int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+    struct pollfd fds[] = {{.fd = ready, .events = POLLIN}, {.fd = pidfd, .events = POLLIN}};
+    uint64_t deadline = jb_mono_ns(NULL) + START_TIME;
+    for (;;) {
+        char byte;
+        uint64_t now = jb_mono_ns(NULL);
+        if (now >= deadline)
+            return -ETIMEDOUT;
+        if (poll(fds, pidfd < 0 ? 1 : 2, (int)((deadline - now) / JB_NS_PER_MS) + 1) <= 0)
+            continue;
+        if (fds[0].revents)
+            return read(ready, &byte, 1) == 1 ? 0 : -EIO;
+        return -EIO;
+    }
+}
+
+static int failed(const struct jb_plan *plan, int said, int r, struct jb_error *err)
+{
+    char text[SAID_MAX];
+    ssize_t n = pread(said, text, sizeof(text) - 1, 0);
+    text[n < 0 ? 0 : n] = '\0';
+    for (char *c = text; *c; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7f)
+            *c = ' ';
+    return jb_fail(err, -r, "network: user: %s did not make an interface in the box's network%s%s",
+                   plan->net.helper, *text ? ": " : "", text);
+}
+
+/* The same descriptors, above the numbers that the program is to get them at. */
+static int lift(int *fd)
+{
+    int up = fcntl(*fd, F_DUPFD_CLOEXEC, ABOVE);
+    if (up < 0)
+        return -errno;
+    jb_close(fd);
+    *fd = up;
+    return 0;
+}
+
+int jb_nethelper_start(const struct jb_plan *plan, struct jb_box *box, struct jb_nethelper *ret,
+                       struct jb_error *err)
+{
+    int ready[2];
+    int life[2];
+    struct jb_nethelper helper = JB_NETHELPER_INIT;
+    if (plan->network != JB_NETWORK_USER)
+        return 0;
+    int r = jb_box_await_namespaces(box, err);
+    if (r < 0)
+        return r;
+    if (pipe2(ready, O_CLOEXEC) < 0)
+        return jb_fail_errno(err, errno, "network: user");
+    jb_autoclose int ready_in = ready[0];
+    jb_autoclose int ready_out = ready[1];
+    if (pipe2(life, O_CLOEXEC) < 0)
+        return jb_fail_errno(err, errno, "network: user");
+    jb_autoclose int life_in = life[0];
+    helper.life_fd = life[1];
+    jb_autoclose int said = memfd_create("said", MFD_CLOEXEC);
+    int *const lifted[] = {&ready_out, &life_in, &said, &box->netns_fd, &box->userns_fd};
+    r = said < 0 ? -errno : 0;
+    for (size_t i = 0; r == 0 && i < JB_ARRAY_LEN(lifted); i++)
+        r = *lifted[i] < 0 ? 0 : lift(lifted[i]);
+    const int fds[F_MAX] = {-1, said, said, ready_out, life_in, box->netns_fd, box->userns_fd};
+    if (r == 0)
+        r = spawn(plan, fds, &helper.pid);
+    if (r < 0) {
+        jb_close(&helper.life_fd);
+        return jb_fail_errno(err, r, "starting %s", plan->net.helper);
+    }
+    jb_close(&ready_out);
+    r = await_ready(ready_in, helper.pid);
+    jb_close(&box->netns_fd);
+    jb_close(&box->userns_fd);
+    if (r < 0) {
+        jb_nethelper_end(&helper);
+        return failed(plan, said, r, err);
+    }
+    *ret = helper;
+    JB_CRASH_POINT(helper_started);
+    return 0;
+}
+
+void jb_nethelper_end(struct jb_nethelper *helper)
+{
+    if (helper->pid <= 0)
+        return;
+    jb_close(&helper->life_fd);
+    jb_autoclose int pidfd = (int)syscall(SYS_pidfd_open, helper->pid, 0);
+    struct pollfd p = {.fd = pidfd, .events = POLLIN};
+    if (pidfd < 0 || poll(&p, 1, (int)(END_TIME / JB_NS_PER_MS)) <= 0)
+        (void)kill(helper->pid, SIGKILL); /* our own unreaped child: the number cannot be another's */
+    while (waitpid(helper->pid, NULL, 0) < 0 && errno == EINTR) {
+    }
+    *helper = JB_NETHELPER_INIT;
+    JB_CRASH_POINT(helper_ended);
+}
