@@ -204,7 +204,7 @@ static int run(const struct run_options *o, struct jb_cli_job *job)
     json_t *record = NULL;
     if (jb_state_open(&job->state, &job->submitter, &err) < 0)
         return jb_cli_fail(JB_EXIT_NO_BOX, &err);
-    (void)jb_sweep(&job->state, job->site, &warning);
+    (void)jb_sweep_some(&job->state, job->site, &warning);
     if (warning.errnum)
         (void)jb_cli_fail(0, &warning);
     jb_error_clear(&warning);

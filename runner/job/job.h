@@ -70,5 +70,7 @@ int jb_job_plan(const struct jb_job_options *options, struct jb_host *host, stru
  * set.
  */
 int jb_sweep(struct jb_state *state, const struct jb_site *site, struct jb_error *err);
+/* What a start does: where many boxes live only some are looked at, others each time. */
+int jb_sweep_some(struct jb_state *state, const struct jb_site *site, struct jb_error *err);
 
 #endif

@@ -145,6 +145,39 @@ static void note_wait(struct jb_job_attempt *a, uint64_t waited_ns)
     a->begun_ns = jb_mono_ns(NULL);
 }
 
+/* No, or further apart than on an empty machine: dead boxes that were counted as live could be why. */
+static bool disappoints(const struct jb_job_attempt *a, int r)
+{
+    if (r < 0)
+        return r == -EBUSY;
+    const struct jb_grant *g = &a->plan->grant;
+    return g->straddles_l3 || g->straddles_numa || g->straddles_package ||
+           jb_cpus_count(&g->mems) > g->numa_nodes;
+}
+
+/* From the ledger to a plan. alloc.lock is held afterwards, unless it is the lock that cannot be had. */
+static int choose(struct jb_job_attempt *a, const struct jb_machine *machine, const struct jb_image *image,
+                  struct jb_ledger *ret_ledger, enum jb_job_failure *ret_failure, struct jb_error *err)
+{
+    for (;;) {
+        struct jb_ledger ledger = {0};
+        int r = jb_wait_lock(&a->wait, &ledger, err);
+        if (r < 0)
+            return r;
+        JB_CRASH_POINT(alloc_locked);
+        r = make_plan(a->o, machine, &ledger, &a->host, image, &a->id, &a->plan, ret_failure, err);
+        if (!ledger.untested || !disappoints(a, r)) {
+            *ret_ledger = ledger;
+            return r;
+        }
+        a->wait.whole = true;
+        jb_wait_unlock(&a->wait);
+        jb_ledger_free(&ledger);
+        if (r == 0)
+            jb_plan_free(jb_take_ptr(a->plan));
+    }
+}
+
 /* Grant, plan and claim are one step for every other jobbox: alloc.lock is held from the look at the ledger
  * on. */
 static int claim(struct jb_job_attempt *a, const struct jb_machine *machine, const struct jb_image *image,
@@ -153,11 +186,7 @@ static int claim(struct jb_job_attempt *a, const struct jb_machine *machine, con
     struct jb_ledger ledger = {0};
     struct jb_holding holding;
     jb_autofree char *devices = NULL;
-    int r = jb_wait_lock(&a->wait, &ledger, err);
-    if (r < 0)
-        return r;
-    JB_CRASH_POINT(alloc_locked);
-    r = make_plan(a->o, machine, &ledger, &a->host, image, &a->id, &a->plan, ret_failure, err);
+    int r = choose(a, machine, image, &ledger, ret_failure, err);
     if (r == 0 || r == -EBUSY)
         r = jb_wait_turn(&a->wait, r, err);
     if (r == 0 && a->plan->devices && jb_held_format(&a->plan->devices->held, &devices) < 0)

@@ -227,11 +227,11 @@ static int finish_box(const struct sweep *s, const struct jb_id *id, int box_fd,
     return r < 0 ? r : jb_ledger_release(&s->state->ledger, id, err);
 }
 
-static int sweep_ledger(struct sweep *s, struct jb_error *err)
+static int sweep_ledger(struct sweep *s, size_t tests, struct jb_error *err)
 {
     jb_autofree struct jb_id *ids = NULL;
     size_t n = 0;
-    int r = jb_ledger_dead(&s->state->ledger, &ids, &n, err);
+    int r = jb_ledger_dead(&s->state->ledger, tests, &ids, &n, err);
     if (r == 0 && n > 0)
         JB_CRASH_POINT(dead_found);
     for (size_t i = 0; r == 0 && i < n; i++) {
@@ -315,7 +315,7 @@ static int sweep_attempts(struct sweep *s, struct jb_error *err)
     return 0;
 }
 
-int jb_sweep(struct jb_state *state, const struct jb_site *site, struct jb_error *err)
+static int sweep(struct jb_state *state, const struct jb_site *site, size_t tests, struct jb_error *err)
 {
     struct sweep s = {.state = state, .site = site};
     jb_autofree char *boot_id = NULL;
@@ -323,10 +323,20 @@ int jb_sweep(struct jb_state *state, const struct jb_site *site, struct jb_error
         boot_id[strcspn(boot_id, "\n")] = '\0';
         s.boot_id = boot_id;
     }
-    int r = sweep_ledger(&s, err);
+    int r = sweep_ledger(&s, tests, err);
     if (r == 0)
         r = sweep_attempts(&s, err);
     if (r == 0 && err && s.first.errnum)
         *err = s.first;
     return r < 0 ? r : s.done;
+}
+
+int jb_sweep(struct jb_state *state, const struct jb_site *site, struct jb_error *err)
+{
+    return sweep(state, site, JB_LEDGER_ALL, err);
+}
+
+int jb_sweep_some(struct jb_state *state, const struct jb_site *site, struct jb_error *err)
+{
+    return sweep(state, site, JB_LEDGER_TESTS, err);
 }

@@ -70,7 +70,7 @@ int jb_wait_lock(struct jb_wait *w, struct jb_ledger *ret, struct jb_error *err)
         int r = jb_ledger_lock(dir, err);
         if (r < 0)
             return r;
-        r = jb_ledger_read(dir, &ledger, err);
+        r = w->whole ? jb_ledger_read(dir, &ledger, err) : jb_ledger_glance(dir, &ledger, err);
         if (r < 0) {
             jb_ledger_unlock(dir);
             return r;

@@ -10,7 +10,8 @@
  *
  * A look at the ledger goes like this, and is repeated by a waiter whenever jb_wait_next says so:
  *
- *   jb_wait_lock      alloc.lock, and the ledger without boxes whose supervisor is dead
+ *   jb_wait_lock      alloc.lock, and the ledger without boxes whose supervisor is dead (of many boxes: without those
+ *                     found to be; see jb_ledger_glance. With `whole` without any)
  *   (place, plan)
  *   jb_wait_turn      is it ours to take, or others' first? Gets in line if need be
  *   (claim)
@@ -30,6 +31,7 @@ struct jb_wait {
     struct jb_id id;
     bool waits;           /* --wait, and not of no time */
     bool last;            /* time is up: one more look */
+    bool whole;           /* every box of the ledger is to be tested */
     uint64_t deadline_ns; /* monotonic; JB_UNSET: none */
     struct jb_waitline_place place;
     uint64_t ahead;        /* number of the waiter before us; 0: we are the first */

@@ -69,6 +69,7 @@ struct jb_ledger {
     struct jb_cpus held; /* union of what the exclusive holdings hold */
     struct jb_cpus used; /* union of all holdings, held and run on */
     size_t dead;         /* slots whose box died: when not 0, jb_ledger_dead() names them */
+    size_t untested;     /* boxes counted as live without a test of their lock; see jb_ledger_glance */
     /* owned; sets of holdings too scattered for a slot */
     struct jb_holding *wide;
     size_t n_wide;
@@ -111,6 +112,16 @@ void jb_ledger_unlock(const struct jb_ledger_dir *dir);
 int jb_ledger_read(const struct jb_ledger_dir *dir, struct jb_ledger *ret, struct jb_error *err);
 
 /*
+ * The same for a start, which may err on one side: of at most JB_LEDGER_TESTS boxes the lock is tested, of others each
+ * time, and the rest (`untested`) count as live. So what looks free is free, and what looks taken may be a dead box's.
+ * A test is a system call; this bounds what many live boxes cost each new one. Whoever is not content with what comes
+ * of it reads the ledger whole.
+ */
+#define JB_LEDGER_TESTS 32
+#define JB_LEDGER_ALL   SIZE_MAX
+int jb_ledger_glance(const struct jb_ledger_dir *dir, struct jb_ledger *ret, struct jb_error *err);
+
+/*
  * Takes a free slot, fills it, makes boxes/<id>/ (mode 0700) and puts the devices into it, so that the box is in the
  * ledger when this returns. Call under alloc.lock. *ret_box_fd: the directory; *ret_lock_fd: keep open as long as the box
  * lives, and in no child that may outlive the supervisor (CLOEXEC is set; a fork that does not exec must
@@ -131,8 +142,8 @@ int jb_ledger_release(const struct jb_ledger_dir *dir, const struct jb_id *id, s
  */
 int jb_ledger_update(const struct jb_ledger_dir *dir, const struct jb_holding *holding, struct jb_error *err);
 
-/* Boxes whose lock is free: dead ones, to be recovered. Caller frees *ret_ids. Cheap when there is none. */
-int jb_ledger_dead(const struct jb_ledger_dir *dir, struct jb_id **ret_ids, size_t *ret_n,
+/* Boxes whose lock is free: dead ones, to be recovered, among `tests` of them or JB_LEDGER_ALL. Caller frees *ret_ids. */
+int jb_ledger_dead(const struct jb_ledger_dir *dir, size_t tests, struct jb_id **ret_ids, size_t *ret_n,
                    struct jb_error *err);
 
 /*

@@ -264,6 +264,30 @@ nobody_in_line()
     [ "$(grep -c supervisor_lost "$(last_journal)")" = 5 ]
 }
 
+@test "among two hundred live boxes a dead one is found when it is in the way" {
+    local round
+    holder
+    mkfifo held
+    env "$MARK" "$JOBBOX_BUILD/tests/functional/hold_boxes" "$T/run" 200 4000 <held >boxes.out 2>boxes.err 3>&- &
+    pid[boxes]=$!
+    started+=($!)
+    exec 5>held
+    until_true 20 grep -q ready boxes.out || fail "$(cat boxes.err)"
+    for round in 1 2 3 4 5; do # which locks a start tests is by chance
+        script 'echo ran' "$ONE"
+        kill -9 "${pid[holder]}"
+        ended holder
+        run_job
+        exits 0
+      [ "$(cat out)" = ran ]
+        [ "$(records)" = $((round * 2)) ]
+        [ "$round" = 5 ] || holder
+    done
+    exec 5>&-
+    ended boxes
+    exits 0
+}
+
 @test "who waits sleeps: hardly a context switch in three seconds, first in line or behind" {
     holder
     local name before=() i

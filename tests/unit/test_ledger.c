@@ -92,7 +92,7 @@ static size_t dead(struct fixture *f, struct jb_id *ret_first)
     struct jb_error err = {0};
     struct jb_id *ids = NULL;
     size_t n = 0;
-    assert_ok(jb_ledger_dead(&f->dir, &ids, &n, &err), &err);
+    assert_ok(jb_ledger_dead(&f->dir, JB_LEDGER_ALL, &ids, &n, &err), &err);
     if (n && ret_first)
         *ret_first = ids[0];
     free(ids);
@@ -431,7 +431,7 @@ static void recover_all(struct fixture *f)
     struct jb_error err = {0};
     struct jb_id *ids = NULL;
     size_t n = 0;
-    assert_ok(jb_ledger_dead(&f->dir, &ids, &n, &err), &err);
+    assert_ok(jb_ledger_dead(&f->dir, JB_LEDGER_ALL, &ids, &n, &err), &err);
     for (size_t i = 0; i < n; i++) {
         int fd = -1;
         int lock = -1;
@@ -501,7 +501,8 @@ static void adopt_what_you_can(const char *path, int go, int end, int done, stru
     size_t n = 0;
     char c;
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (jb_ledger_dir_open(fd, &dir, &err) < 0 || jb_ledger_dead(&dir, &ids, &n, &err) < 0 || n != ORPHANS)
+    if (jb_ledger_dir_open(fd, &dir, &err) < 0 || jb_ledger_dead(&dir, JB_LEDGER_ALL, &ids, &n, &err) < 0 ||
+        n != ORPHANS)
         _exit(1);
     if (write(done, "r", 1) != 1 || read(go, &c, 1) != 1) /* all have looked; all start at the same moment */
         _exit(1);
@@ -585,6 +586,46 @@ static void test_slots_are_reused(void **state)
     }
 }
 
+/* A glance tests a few locks, of others each time; it errs on the side of boxes that are dead, never of those that live. */
+static void test_a_glance_bounds_the_tests(void **state)
+{
+    struct fixture *f = *state;
+    struct jb_error err = {0};
+    static struct box boxes[3 * JB_LEDGER_TESTS];
+    const size_t n = JB_ARRAY_LEN(boxes);
+    struct jb_ledger l;
+    for (size_t i = 0; i < n; i++) {
+        char cpu[16];
+        (void)snprintf(cpu, sizeof(cpu), "%zu", i);
+        boxes[i] = (struct box){.holding = holding_of(cpu, true)};
+        claim(f, &boxes[i]);
+        assert_ok(jb_ledger_glance(&f->dir, &l, &err), &err);
+        assert_int_equal(l.len, i + 1);
+        assert_int_equal(l.untested, i < JB_LEDGER_TESTS ? 0 : i + 1 - JB_LEDGER_TESTS);
+        jb_ledger_free(&l);
+    }
+    const size_t gone = 40;
+    jb_close(&boxes[gone].lock); /* as if its supervisor had been killed */
+    assert_int_equal(live(f), n - 1);
+    bool missed = false;
+    bool found = false;
+    for (unsigned i = 0; !(missed && found) && i < 100000; i++) {
+        assert_ok(jb_ledger_glance(&f->dir, &l, &err), &err);
+        assert_int_equal(l.len + l.dead, n);
+        assert_int_equal(jb_cpus_has(&l.held, (unsigned)gone), l.dead == 0);
+        missed |= l.dead == 0;
+        found |= l.dead == 1;
+        jb_ledger_free(&l);
+    }
+    assert_true(missed && found);
+    recover_all(f);
+    for (size_t i = 0; i < n; i++)
+        if (i != gone)
+            release(f, &boxes[i]);
+    jb_close(&boxes[gone].fd);
+    assert_int_equal(live(f), 0);
+}
+
 static size_t devices_held(struct fixture *f)
 {
     struct jb_error err = {0};
@@ -644,6 +685,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_many_claimers_some_killed, setup, teardown),
         cmocka_unit_test_setup_teardown(test_orphans_are_adopted_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_slots_are_reused, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_glance_bounds_the_tests, setup, teardown),
         cmocka_unit_test_setup_teardown(test_devices_are_held, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
