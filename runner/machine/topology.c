@@ -1,7 +1,8 @@
 /*
  * topology.c - hwloc, kept in a child process.
  *
- * Owns: the child while it lives. Runs in: the client and a child of it. Privilege: none.
+ * Owns: the child while it lives. Runs in: the client and a child of it. Privilege: none; what it is given to read, the
+ * child reads without any, also when root asks.
  *
  * hwloc prints to stderr, asserts on some malformed input and believes what it is given; a child with no
  * stderr and bounded memory and time makes all of that one error text. The child hands its result over in a
@@ -13,11 +14,8 @@
 #include <fcntl.h>
 #include <hwloc.h>
 #include <hwloc/cpukinds.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -25,9 +23,8 @@
 #include "base/fd.h"
 #include "base/str.h"
 #include "machine/cache.h"
+#include "machine/confine.h"
 
-#define CHILD_MEMORY  (UINT64_C(2) << 30)
-#define CHILD_SECONDS 20
 #define XML_DEPTH_MAX 64
 #define NODE_MEMORY   (UINT64_C(1) << 50) /* at most, so that sums over all nodes stay numbers */
 #define RESULT_MAX    (64U << 20)
@@ -267,26 +264,16 @@ static int read_with_hwloc(const struct jb_topology_source *source, struct jb_ma
     return 0;                                     /* the topology goes with the child */
 }
 
-static void bound_child(pid_t parent)
+/* What others wrote is read without privilege. This host itself is read with all there is: some of it is root's. */
+static int read_confined(const struct jb_topology_source *source, pid_t parent, int fd, struct jb_machine *m,
+                         char **ret_xml, size_t *ret_xml_len, struct jb_error *err)
 {
-    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent)
-        _exit(1);
-    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-    if (null >= 0) {
-        (void)dup2(null, STDOUT_FILENO);
-        (void)dup2(null, STDERR_FILENO);
-    }
-    for (int sig = 1; sig < NSIG; sig++) /* the parent's handlers are not the child's business */
-        (void)signal(sig, SIG_DFL);
-    (void)setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
-    (void)setrlimit(RLIMIT_CPU, &(struct rlimit){CHILD_SECONDS, CHILD_SECONDS});
-#if !defined(__SANITIZE_ADDRESS__) /* its shadow memory alone is larger than any bound */
-    (void)setrlimit(RLIMIT_AS, &(struct rlimit){CHILD_MEMORY, CHILD_MEMORY});
-#endif
+    int r = jb_confine(parent, fd, source->xml || source->synthetic);
+    return r < 0 ? jb_fail_errno(err, r, "giving up privilege to read it")
+                 : read_with_hwloc(source, m, ret_xml, ret_xml_len, err);
 }
 
-static void child_main(const struct jb_topology_source *source, bool want_xml, int fd)
+static void child_main(const struct jb_topology_source *source, bool want_xml, pid_t parent, int fd)
 {
     struct result result = {0};
     struct jb_machine m = {0};
@@ -294,7 +281,7 @@ static void child_main(const struct jb_topology_source *source, bool want_xml, i
     struct jb_buf packed = {0};
     char *xml = NULL;
     size_t xml_len = 0;
-    result.status = read_with_hwloc(source, &m, want_xml ? &xml : NULL, &xml_len, &err);
+    result.status = read_confined(source, parent, fd, &m, want_xml ? &xml : NULL, &xml_len, &err);
     if (result.status == 0)
         result.status = jb_machine_pack(&m, "", &packed);
     (void)snprintf(result.text, sizeof(result.text), "%s", err.text);
@@ -451,10 +438,8 @@ int jb_topology_probe(const struct jb_topology_source *source, struct jb_machine
     pid_t pid = fork();
     if (pid < 0)
         return jb_fail_errno(err, errno, "%s: starting the process that reads it", source->name);
-    if (pid == 0) {
-        bound_child(self);
-        child_main(source, ret_xml != NULL, fd);
-    }
+    if (pid == 0)
+        child_main(source, ret_xml != NULL, self, fd);
     int wstatus = 0;
     while (waitpid(pid, &wstatus, 0) < 0 && errno == EINTR)
         ;
