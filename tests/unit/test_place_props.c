@@ -27,29 +27,61 @@ static unsigned effort(void)
     return n ? (unsigned)n : 1;
 }
 
-static void show(const char *name, uint64_t seed, const struct jb_request *q)
-{
-    print_message("%s seed %#llx: cpus %llu unit %d locality %d strict %d kind %d exclusive %d memory %lld\n",
-                  name, (unsigned long long)seed, (unsigned long long)q->cpus, q->unit, q->locality,
-                  q->strict, q->kind, q->exclusive, (long long)q->memory);
-}
+/* What placement promises; P1 to P12 of docs/placement.md. */
+enum promise {
+    P1_FREE,
+    P2_COUNT,
+    P3_SIBLINGS,
+    P4_KIND,
+    P5_SAME_ANSWER,
+    P6_BEST,
+    P7_NO_FALSE_NO,
+    P8_RELEASE,
+    P9_MEMORY_NEAR,
+    P10_MONOTONE,
+    P11_TRUE_ADVICE,
+    P12_DAY, /* over many jobs: not of one case */
+    N_PROMISES,
+};
 
-static void check_that(bool ok, const char *what, int line, const char *name, uint64_t seed,
-                       const struct jb_request *q)
+/* All cases are gone through once; then each promise has a test of its own that looks here. */
+struct tally {
+    unsigned long checked[N_PROMISES];
+    unsigned long broken[N_PROMISES];
+    char first[N_PROMISES][500]; /* the first case that broke it */
+};
+
+/* One machine, ledger and request, and where to note what comes of it. */
+struct one {
+    struct tally *tally;
+    const char *name;
+    uint64_t seed;
+    const struct jb_machine *m;
+    struct jb_ledger *l;
+    const struct jb_request *q;
+};
+
+static void check_that(const struct one *o, enum promise p, bool ok, const char *what, int line)
 {
-    if (ok)
+    o->tally->checked[p]++;
+    if (ok || o->tally->broken[p]++)
         return;
-    show(name, seed, q);
-    fail_msg("line %d: not so: %s", line, what);
+    (void)snprintf(
+        o->tally->first[p], sizeof(o->tally->first[p]),
+        "line %d: not so: %s; %s seed %#llx: cpus %llu unit %d locality %d strict %d kind %d exclusive %d "
+        "memory %lld",
+        line, what, o->name, (unsigned long long)o->seed, (unsigned long long)o->q->cpus, o->q->unit,
+        o->q->locality, o->q->strict, o->q->kind, o->q->exclusive, (long long)o->q->memory);
 }
-#define CHECK(what) check_that((what), #what, __LINE__, name, seed, q)
+#define CHECK(promise, what) check_that(o, promise, (what), #what, __LINE__)
 
 /* What a grant should look like, worked out from its PUs. */
 struct facts {
     unsigned cores;
     bool fast, slow;
-    bool broken;         /* a core in part ours, a sibling that somebody holds, a node that may not be used */
-    struct jb_cpus held; /* PUs and all siblings */
+    bool broken;          /* a core in part ours, a sibling that somebody holds */
+    bool off_limits;      /* a node that may not be used */
+    struct jb_cpus held;  /* PUs and all siblings */
     struct jb_cpus local; /* nodes */
 };
 
@@ -72,18 +104,19 @@ static void add_core_facts(const struct jb_machine *m, const struct jb_ledger *l
         }
 }
 
-static void find_facts(const struct jb_machine *m, const struct jb_ledger *l, const struct jb_request *q,
-                       const struct jb_grant *g, struct facts *f)
+static void find_facts(const struct one *o, const struct jb_grant *g, struct facts *f)
 {
+    const struct jb_machine *m = o->m;
+    const struct jb_request *q = o->q;
     for (size_t i = 0; i < m->n_pus; i++) {
         const struct jb_pu *pu = &m->pus[i];
         if (i == 0 || m->pus[i - 1].core != pu->core)
-            add_core_facts(m, l, g, q->unit == JB_CPU_UNIT_CORE, pu, f);
+            add_core_facts(m, o->l, g, q->unit == JB_CPU_UNIT_CORE, pu, f);
         if (!jb_cpus_has(&g->cpus, pu->os))
             continue;
         jb_cpus_add(&f->held, pu->os);
         jb_cpus_add(&f->local, m->nodes[pu->numa].os);
-        f->broken |= !m->nodes[pu->numa].usable;
+        f->off_limits |= !m->nodes[pu->numa].usable;
         f->fast |= pu->kind == (int)m->n_kinds - 1;
         f->slow |= pu->kind < (int)m->n_kinds - 1;
     }
@@ -91,37 +124,29 @@ static void find_facts(const struct jb_machine *m, const struct jb_ledger *l, co
         f->held = (struct jb_cpus){0};
 }
 
-/* P1 to P4 of one grant. */
-static void check_grant(const char *name, uint64_t seed, const struct jb_machine *m,
-                        const struct jb_ledger *l, const struct jb_request *q, const struct jb_grant *g)
+static void check_grant(const struct one *o, const struct jb_grant *g)
 {
+    const struct jb_request *q = o->q;
     struct facts f = {0};
-    find_facts(m, l, q, g, &f);
-    CHECK(jb_cpus_subset(&g->cpus, &m->allowed));
-    CHECK(!jb_cpus_intersects(&g->cpus, &m->reserved));
-    CHECK(!jb_cpus_intersects(&g->cpus, q->exclusive ? &l->used : &l->held));
-    CHECK(!jb_cpus_intersects(&g->held, &l->used));
-    CHECK(!f.broken);
-    CHECK(f.cores == g->cores);
-    CHECK(q->unit == JB_CPU_UNIT_CORE ? f.cores == q->cpus : jb_cpus_count(&g->cpus) == q->cpus);
-    CHECK(jb_cpus_equal(&f.held, &g->held));
-    CHECK(q->kind != JB_CPU_KIND_PERFORMANCE || (f.fast && !f.slow));
-    CHECK(q->kind != JB_CPU_KIND_EFFICIENCY || (f.slow && !f.fast));
-    CHECK(g->explain[0] != '\0');
-}
-
-/* P9, and what strict means. */
-static void check_closeness(const char *name, uint64_t seed, const struct jb_machine *m,
-                            const struct jb_ledger *l, const struct jb_request *q, const struct jb_grant *g)
-{
-    struct facts f = {0};
-    find_facts(m, l, q, g, &f);
-    CHECK(jb_cpus_subset(&f.local, &g->mems));
+    find_facts(o, g, &f);
+    CHECK(P1_FREE, jb_cpus_subset(&g->cpus, &o->m->allowed));
+    CHECK(P1_FREE, !jb_cpus_intersects(&g->cpus, &o->m->reserved));
+    CHECK(P1_FREE, !jb_cpus_intersects(&g->cpus, q->exclusive ? &o->l->used : &o->l->held));
+    CHECK(P1_FREE, !jb_cpus_intersects(&g->held, &o->l->used));
+    CHECK(P1_FREE, !f.off_limits);
+    CHECK(P2_COUNT, q->unit == JB_CPU_UNIT_CORE ? f.cores == q->cpus : jb_cpus_count(&g->cpus) == q->cpus);
+    CHECK(P2_COUNT, f.cores == g->cores);
+    CHECK(P3_SIBLINGS, !f.broken);
+    CHECK(P3_SIBLINGS, jb_cpus_equal(&f.held, &g->held));
+    CHECK(P4_KIND, q->kind != JB_CPU_KIND_PERFORMANCE || (f.fast && !f.slow));
+    CHECK(P4_KIND, q->kind != JB_CPU_KIND_EFFICIENCY || (f.slow && !f.fast));
+    CHECK(P11_TRUE_ADVICE, g->explain[0] != '\0');
+    CHECK(P9_MEMORY_NEAR, jb_cpus_subset(&f.local, &g->mems));
     bool strict = q->strict && q->locality != JB_LOCALITY_NONE;
-    CHECK((q->memory != JB_UNSET && !strict) || jb_cpus_equal(&f.local, &g->mems));
-    CHECK(!strict || q->locality != JB_LOCALITY_L3 || !g->straddles_l3);
-    CHECK(!strict || q->locality != JB_LOCALITY_NUMA || !g->straddles_numa);
-    CHECK(!strict || q->locality != JB_LOCALITY_PACKAGE || !g->straddles_package);
+    CHECK(P9_MEMORY_NEAR, (q->memory != JB_UNSET && !strict) || jb_cpus_equal(&f.local, &g->mems));
+    CHECK(P6_BEST, !strict || q->locality != JB_LOCALITY_L3 || !g->straddles_l3);
+    CHECK(P6_BEST, !strict || q->locality != JB_LOCALITY_NUMA || !g->straddles_numa);
+    CHECK(P6_BEST, !strict || q->locality != JB_LOCALITY_PACKAGE || !g->straddles_package);
 }
 
 static void shuffle(uint64_t *seed, struct jb_ledger *l)
@@ -141,28 +166,26 @@ static long number_after(const char *text, const char *words)
     return at ? strtol(at + strlen(words), NULL, 10) : -1;
 }
 
-/* P11: what a refusal advises is true. */
-static void check_refusal(const char *name, uint64_t seed, const struct jb_machine *m,
-                          const struct jb_request *q, int r, const char *text)
+static void check_refusal(const struct one *o, int r, const char *text)
 {
     struct jb_error err = {0};
     struct jb_ledger nobody = {0};
     struct jb_grant g;
-    CHECK(r == -EBUSY || r == -ERANGE);
-    CHECK(!strchr(text, '\n') && text[0]);
-    CHECK((r == -EBUSY) == (jb_place(m, &nobody, q, &g, &err) == 0));
-    CHECK(r != -EBUSY || strstr(text, "uid 100") != NULL);
+    CHECK(P11_TRUE_ADVICE, r == -EBUSY || r == -ERANGE);
+    CHECK(P11_TRUE_ADVICE, !strchr(text, '\n') && text[0]);
+    CHECK(P11_TRUE_ADVICE, (r == -EBUSY) == (jb_place(o->m, &nobody, o->q, &g, &err) == 0));
+    CHECK(P11_TRUE_ADVICE, r != -EBUSY || strstr(text, "uid 100") != NULL);
     long n = number_after(text, "ask for cpus: ");
     if (n > 0) {
-        struct jb_request less = *q;
+        struct jb_request less = *o->q;
         less.memory = JB_UNSET;
         less.cpus = (uint64_t)n;
-        CHECK(jb_place(m, &nobody, &less, &g, &err) == 0);
+        CHECK(P11_TRUE_ADVICE, jb_place(o->m, &nobody, &less, &g, &err) == 0);
         less.cpus++;
-        CHECK(jb_place(m, &nobody, &less, &g, &err) == -ERANGE);
+        CHECK(P11_TRUE_ADVICE, jb_place(o->m, &nobody, &less, &g, &err) == -ERANGE);
     }
-    CHECK(r != -ERANGE || n > 0 || strstr(text, "memory: ") || strstr(text, "use cpu_") ||
-          strstr(text, "drop strict"));
+    CHECK(P11_TRUE_ADVICE, r != -ERANGE || n > 0 || strstr(text, "memory: ") || strstr(text, "use cpu_") ||
+                               strstr(text, "drop strict"));
 }
 
 static bool same_grant(const struct jb_grant *a, const struct jb_grant *b)
@@ -175,113 +198,146 @@ static bool same_grant(const struct jb_grant *a, const struct jb_grant *b)
            jb_streq(a->explain, b->explain);
 }
 
-static void one_case(const char *name, const struct jb_machine *m, uint64_t seed)
+/* What is there once the first box has gone is what was there without it: for the sums, and for the answer. */
+static void check_release(const struct one *o, int r, const struct jb_grant *g)
+{
+    struct jb_ledger fewer = {0};
+    struct jb_error err = {0};
+    struct jb_grant again;
+    struct jb_holding h;
+    for (size_t i = 1; i < o->l->len; i++) {
+        jb_ledger_get(o->l, i, &h);
+        assert_int_equal(jb_ledger_add(&fewer, &h), 0);
+    }
+    int r2 = jb_place(o->m, &fewer, o->q, &again, &err);
+    CHECK(P10_MONOTONE, r < 0 || r2 == 0);
+    jb_ledger_get(o->l, 0, &h);
+    assert_int_equal(jb_ledger_add(&fewer, &h), 0);
+    CHECK(P8_RELEASE, jb_cpus_equal(&fewer.used, &o->l->used) && jb_cpus_equal(&fewer.held, &o->l->held));
+    CHECK(P8_RELEASE, jb_place(o->m, &fewer, o->q, &again, &err) == r && (r < 0 || same_grant(g, &again)));
+    jb_ledger_free(&fewer);
+}
+
+static void one_case(struct tally *tally, const char *name, const struct jb_machine *m, uint64_t seed)
 {
     struct jb_ledger l;
-    struct jb_request request;
-    const struct jb_request *q = &request;
-    struct jb_grant g;
-    struct jb_grant again;
+    struct jb_request q;
+    struct jb_grant g = {0};
+    struct jb_grant again = {0};
     struct jb_error err = {0};
     struct jb_error err2 = {0};
+    const struct one one = {tally, name, seed, m, &l, &q};
+    const struct one *o = &one;
     uint64_t s = seed;
     case_ledger(&s, m, (unsigned)case_random(&s, 12), &l);
-    case_request(&s, m, &request);
-    int r = jb_place(m, &l, q, &g, &err);
-    if (r == 0) {
-        check_grant(name, seed, m, &l, q, &g);
-        check_closeness(name, seed, m, &l, q, &g);
-    } else {
-        check_refusal(name, seed, m, q, r, err.text);
-    }
-    shuffle(&s, &l); /* P5 */
-    CHECK(jb_place(m, &l, q, &again, &err2) == r);
-    CHECK(r < 0 ? jb_streq(err.text, err2.text) : same_grant(&g, &again));
-    if (l.len > 0) { /* P10, and P8: what is left after one goes is what was there without it */
-        struct jb_ledger fewer = {0};
-        for (size_t i = 1; i < l.len; i++) {
-            struct jb_holding h;
-            jb_ledger_get(&l, i, &h);
-            assert_int_equal(jb_ledger_add(&fewer, &h), 0);
-        }
-        int r2 = jb_place(m, &fewer, q, &again, &err2);
-        CHECK(r < 0 || r2 == 0);
-        struct jb_holding h;
-        jb_ledger_get(&l, 0, &h);
-        assert_int_equal(jb_ledger_add(&fewer, &h), 0);
-        CHECK(jb_cpus_equal(&fewer.used, &l.used) && jb_cpus_equal(&fewer.held, &l.held));
-        CHECK(jb_place(m, &fewer, q, &again, &err2) == r && (r < 0 || same_grant(&g, &again)));
-        jb_ledger_free(&fewer);
-    }
+    case_request(&s, m, &q);
+    int r = jb_place(m, &l, &q, &g, &err);
+    if (r == 0)
+        check_grant(o, &g);
+    else
+        check_refusal(o, r, err.text);
+    shuffle(&s, &l);
+    int r2 = jb_place(m, &l, &q, &again, &err2);
+    CHECK(P5_SAME_ANSWER, r2 == r);
+    CHECK(P5_SAME_ANSWER, r < 0 ? jb_streq(err.text, err2.text) : same_grant(&g, &again));
+    if (l.len > 0)
+        check_release(o, r, &g);
     jb_ledger_free(&l);
 }
 
-static void run_family(const struct place_case *cases, unsigned rounds)
+static void run_family(struct tally *tally, const struct place_case *cases, unsigned rounds)
 {
     for (const struct place_case *c = cases; c->synthetic; c++) {
         struct jb_machine m;
         case_load(c, &m);
         for (unsigned i = 0; i < rounds; i++)
-            one_case(c->synthetic, &m, (uint64_t)(c - cases) << 32 | i);
+            one_case(tally, c->synthetic, &m, (uint64_t)(c - cases) << 32 | i);
         jb_cpus_add(&m.reserved, m.pus[m.n_pus / 2].os); /* and with a reserved PU */
         for (unsigned i = 0; m.n_pus > 1 && i < rounds / 4; i++)
-            one_case(c->synthetic, &m, (uint64_t)(c - cases) << 32 | i);
+            one_case(tally, c->synthetic, &m, (uint64_t)(c - cases) << 32 | i);
         jb_machine_free(&m);
     }
 }
 
-static void test_promises_small(void **state)
-{
-    (void)state;
-    run_family(small_cases, 4000 * effort());
-}
-
-static void test_promises_large(void **state)
-{
-    (void)state;
-    run_family(large_cases, 150 * effort());
-}
-
-static void compare_with_oracle(const char *name, const struct jb_machine *m, uint64_t seed)
+/* Beside the answer that trying everything gives. */
+static void compare_with_oracle(struct tally *tally, const char *name, const struct jb_machine *m,
+                                uint64_t seed)
 {
     struct jb_ledger l;
-    struct jb_request request;
-    const struct jb_request *q = &request;
+    struct jb_request q;
     struct jb_grant g;
     struct jb_error err = {0};
-    struct oracle o;
+    struct oracle best;
+    const struct one one = {tally, name, seed, m, &l, &q};
+    const struct one *o = &one;
     uint64_t s = seed;
     case_ledger(&s, m, (unsigned)case_random(&s, 6), &l);
-    case_request(&s, m, &request);
-    int r = jb_place(m, &l, q, &g, &err);
-    oracle_answer(m, &l, q, &o);
-    if ((r == 0) != o.feasible)
-        print_message("we say %d: %s\n", r, err.text);
-    CHECK((r == 0) == o.feasible);         /* P7 */
-    if (r == 0 && q->memory == JB_UNSET) { /* P6; memory may ask for more than the closest cores */
+    case_request(&s, m, &q);
+    int r = jb_place(m, &l, &q, &g, &err);
+    oracle_answer(m, &l, &q, &best);
+    CHECK(P7_NO_FALSE_NO, (r == 0) == best.feasible);
+    if (r == 0 && q.memory == JB_UNSET) { /* memory may ask for more than the closest cores */
         unsigned cost[8];
-        oracle_cost(m, &l, q, &g, cost);
-        for (int i = 0; i < 8; i++) {
-            if (cost[i] != o.cost[i])
-                print_message("criterion %d: %u, best %u; %s\n", i, cost[i], o.cost[i], g.explain);
-            CHECK(cost[i] == o.cost[i]);
-        }
-        CHECK(o.mixed || m->n_kinds == 1 || g.kind != JB_CPU_KIND_ANY);
+        oracle_cost(m, &l, &q, &g, cost);
+        for (int i = 0; i < 8; i++)
+            CHECK(P6_BEST, cost[i] == best.cost[i]);
+        CHECK(P4_KIND, best.mixed || m->n_kinds == 1 || g.kind != JB_CPU_KIND_ANY);
     }
     jb_ledger_free(&l);
 }
 
-static void test_oracle(void **state)
+static void run_oracle(struct tally *tally)
 {
-    (void)state;
     for (const struct place_case *c = small_cases; c->synthetic; c++) {
         struct jb_machine m;
         case_load(c, &m);
         for (unsigned i = 0; i < 250 * effort(); i++)
-            compare_with_oracle(c->synthetic, &m, (uint64_t)(c - small_cases) << 32 | i | 1U << 30);
+            compare_with_oracle(tally, c->synthetic, &m, (uint64_t)(c - small_cases) << 32 | i | 1U << 30);
         jb_machine_free(&m);
     }
 }
+
+static int go_through_all(void **state)
+{
+    struct tally *tally = calloc(1, sizeof(*tally));
+    if (!tally)
+        return -1;
+    run_family(tally, small_cases, 4000 * effort());
+    run_family(tally, large_cases, 150 * effort());
+    run_oracle(tally);
+    *state = tally;
+    return 0;
+}
+
+static int free_tally(void **state)
+{
+    free(*state);
+    return 0;
+}
+
+static void kept(const struct tally *t, enum promise p)
+{
+    if (t->broken[p])
+        fail_msg("%lu of %lu checks: %s", t->broken[p], t->checked[p], t->first[p]);
+    assert_true(t->checked[p] > 100);
+}
+
+#define PROMISE(test, promise)     \
+    static void test(void **state) \
+    {                              \
+        kept(*state, promise);     \
+    }
+PROMISE(p1_only_what_is_allowed_and_free, P1_FREE)
+PROMISE(p2_as_many_as_were_asked_for, P2_COUNT)
+PROMISE(p3_no_sibling_of_a_whole_core_is_left_to_others, P3_SIBLINGS)
+PROMISE(p4_one_kind_of_core_unless_none_has_enough, P4_KIND)
+PROMISE(p5_the_same_answer_whatever_the_order_of_the_ledger, P5_SAME_ANSWER)
+PROMISE(p6_no_answer_is_closer_together_or_fits_tighter, P6_BEST)
+PROMISE(p7_no_only_where_there_is_no_answer, P7_NO_FALSE_NO)
+PROMISE(p8_a_release_restores_what_was, P8_RELEASE)
+PROMISE(p9_memory_is_that_of_the_nodes_near_the_cores, P9_MEMORY_NEAR)
+PROMISE(p10_what_fits_still_fits_when_others_have_gone, P10_MONOTONE)
+PROMISE(p11_a_refusal_names_what_binds_and_its_advice_holds, P11_TRUE_ADVICE)
 
 /* Where BenchExec's rules answer so do we, and never do more of our runs lie in more L3 groups than they need. */
 static void check_batches(const char *name, const struct jb_machine *m)
@@ -306,8 +362,7 @@ static void test_beside_benchexec(void **state)
         }
 }
 
-/* P12 */
-static void test_a_day(void **state)
+static void p12_a_day_of_jobs_straddles_no_more_than_under_other_rules(void **state)
 {
     (void)state;
     struct place_case day = {"pack:2 [numa] l3:8 core:8 pu:2", TWIST_NONE};
@@ -342,6 +397,8 @@ static void test_promises_on_real_topologies(void **state)
         skip();
     }
     unsigned machines = 0;
+    struct tally *tally = calloc(1, sizeof(*tally));
+    assert_non_null(tally);
     for (int i = 0; i < n; i++) {
         jb_autofree struct dirent *e = names[i];
         const char *dot = strrchr(e->d_name, '.');
@@ -357,21 +414,36 @@ static void test_promises_on_real_topologies(void **state)
         struct jb_grant g;
         assert_ok(jb_place(&m, &nobody, &one, &g, &err), &err); /* no machine is refused outright */
         for (unsigned k = 0; k < 60 * effort(); k++)
-            one_case(e->d_name, &m, (uint64_t)i << 32 | k);
+            one_case(tally, e->d_name, &m, (uint64_t)i << 32 | k);
         check_batches(e->d_name, &m);
         jb_machine_free(&m);
         machines++;
     }
     free(names);
     assert_true(machines > 0);
+    for (int p = 0; p < N_PROMISES; p++)
+        if (p != P7_NO_FALSE_NO && p != P12_DAY) /* which have tests of their own */
+            kept(tally, (enum promise)p);
+    free(tally);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_promises_small), cmocka_unit_test(test_promises_large),
-        cmocka_unit_test(test_oracle),         cmocka_unit_test(test_beside_benchexec),
-        cmocka_unit_test(test_a_day),          cmocka_unit_test(test_promises_on_real_topologies),
+        cmocka_unit_test(p1_only_what_is_allowed_and_free),
+        cmocka_unit_test(p2_as_many_as_were_asked_for),
+        cmocka_unit_test(p3_no_sibling_of_a_whole_core_is_left_to_others),
+        cmocka_unit_test(p4_one_kind_of_core_unless_none_has_enough),
+        cmocka_unit_test(p5_the_same_answer_whatever_the_order_of_the_ledger),
+        cmocka_unit_test(p6_no_answer_is_closer_together_or_fits_tighter),
+        cmocka_unit_test(p7_no_only_where_there_is_no_answer),
+        cmocka_unit_test(p8_a_release_restores_what_was),
+        cmocka_unit_test(p9_memory_is_that_of_the_nodes_near_the_cores),
+        cmocka_unit_test(p10_what_fits_still_fits_when_others_have_gone),
+        cmocka_unit_test(p11_a_refusal_names_what_binds_and_its_advice_holds),
+        cmocka_unit_test(p12_a_day_of_jobs_straddles_no_more_than_under_other_rules),
+        cmocka_unit_test(test_beside_benchexec),
+        cmocka_unit_test(test_promises_on_real_topologies),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, go_through_all, free_tally);
 }
