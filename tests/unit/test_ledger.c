@@ -1,111 +1,15 @@
 /*
- * test_ledger.c - the ledger: round trips, every point of death, and many processes at once.
+ * test_ledger.c - the ledger: round trips, every point of death, what is planted or damaged, devices.
  */
-#include "support.h"
+#include "ledger_fixture.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include "base/cleanup.h"
-#include "base/clock.h"
 #include "base/fd.h"
 #include "base/str.h"
-#include "base/units.h"
 #include "machine/held.h"
-#include "machine/ledger.h"
 #include "machine/slots.h"
-
-struct fixture {
-    char *path;
-    int fd;
-    struct jb_ledger_dir dir;
-};
-
-static int setup(void **state)
-{
-    struct fixture *f = calloc(1, sizeof(*f));
-    struct jb_error err = {0};
-    assert_non_null(f);
-    f->path = test_tmpdir();
-    f->fd = open(f->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    assert_true(f->fd >= 0);
-    assert_ok(jb_ledger_dir_open(f->fd, &f->dir, &err), &err);
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-    jb_ledger_dir_close(&f->dir);
-    (void)close(f->fd);
-    test_tmpdir_remove(f->path);
-    free(f);
-    return 0;
-}
-
-static struct jb_holding holding_of(const char *cpus, bool exclusive)
-{
-    struct jb_holding h = {.uid = 1000, .exclusive = exclusive, .memory = JB_UNSET};
-    assert_int_equal(jb_id_new(jb_wall_us(NULL), &h.id), 0);
-    (void)snprintf(h.name, sizeof(h.name), "job");
-    assert_int_equal(jb_cpus_parse(cpus, &h.cpus), 0);
-    if (exclusive)
-        h.held = h.cpus;
-    jb_cpus_add(&h.mems, 0);
-    return h;
-}
-
-struct box {
-    struct jb_holding holding;
-    int fd, lock;
-};
-
-static void claim(struct fixture *f, struct box *b)
-{
-    struct jb_error err = {0};
-    assert_ok(jb_ledger_lock(&f->dir, &err), &err);
-    assert_ok(jb_ledger_claim(&f->dir, &b->holding, &b->fd, &b->lock, &err), &err);
-    jb_ledger_unlock(&f->dir);
-}
-
-static size_t live(struct fixture *f)
-{
-    struct jb_error err = {0};
-    struct jb_ledger l;
-    assert_ok(jb_ledger_read(&f->dir, &l, &err), &err);
-    size_t n = l.len;
-    jb_ledger_free(&l);
-    return n;
-}
-
-static size_t dead(struct fixture *f, struct jb_id *ret_first)
-{
-    struct jb_error err = {0};
-    struct jb_id *ids = NULL;
-    size_t n = 0;
-    assert_ok(jb_ledger_dead(&f->dir, JB_LEDGER_ALL, &ids, &n, &err), &err);
-    if (n && ret_first)
-        *ret_first = ids[0];
-    free(ids);
-    return n;
-}
-
-static void release(struct fixture *f, struct box *b)
-{
-    struct jb_error err = {0};
-    assert_ok(jb_ledger_release(&f->dir, &b->holding.id, &err), &err);
-    jb_close(&b->lock);
-    jb_close(&b->fd);
-}
 
 static void test_round_trip(void **state)
 {
@@ -340,236 +244,6 @@ static void test_planted_files_are_refused(void **state)
     test_tmpdir_remove(path);
 }
 
-/*
- * Many processes grab the lowest free CPU of a few, lock a file that stands for it, and let go. A third is killed at
- * a random moment. Two owners of one CPU at once would meet at its file. Only an owner that was killed may be met
- * there: the kernel drops the locks of a dying process in no particular order, so it may leave the ledger a moment
- * before it leaves the file.
- */
-#define CPUS    4
-#define WORKERS 12
-#define ROUNDS  60
-
-struct shared {
-    int owner[CPUS]; /* worker that last locked the file */
-    bool doomed[WORKERS];
-    unsigned grants, clashes, failures;
-};
-
-static int lowest_free(const struct jb_ledger *l)
-{
-    for (unsigned cpu = 0; cpu < CPUS; cpu++)
-        if (!jb_cpus_has(&l->held, cpu))
-            return (int)cpu;
-    return -1;
-}
-
-static void hold(struct jb_ledger_dir *dir, struct shared *s, int self, unsigned cpu, int file)
-{
-    struct jb_holding h = {.exclusive = true, .memory = JB_UNSET};
-    struct jb_error err = {0};
-    int fd = -1;
-    int lock = -1;
-    (void)jb_id_new(jb_wall_us(NULL), &h.id);
-    jb_cpus_add(&h.cpus, cpu);
-    h.held = h.cpus;
-    if (jb_ledger_claim(dir, &h, &fd, &lock, &err) < 0) {
-        (void)__atomic_add_fetch(&s->failures, 1, __ATOMIC_SEQ_CST);
-        jb_ledger_unlock(dir);
-        return;
-    }
-    if (flock(file, LOCK_EX | LOCK_NB) < 0) {
-        int met = __atomic_load_n(&s->owner[cpu], __ATOMIC_SEQ_CST);
-        if (!__atomic_load_n(&s->doomed[met], __ATOMIC_SEQ_CST))
-            (void)__atomic_add_fetch(&s->clashes, 1, __ATOMIC_SEQ_CST);
-        (void)flock(file, LOCK_EX);
-    }
-    __atomic_store_n(&s->owner[cpu], self, __ATOMIC_SEQ_CST);
-    jb_ledger_unlock(dir);
-    (void)__atomic_add_fetch(&s->grants, 1, __ATOMIC_SEQ_CST);
-    (void)usleep(200);
-    (void)flock(file, LOCK_UN);
-    if (jb_ledger_release(dir, &h.id, &err) < 0)
-        (void)__atomic_add_fetch(&s->failures, 1, __ATOMIC_SEQ_CST);
-    jb_close(&lock);
-    jb_close(&fd);
-}
-
-static void worker(const char *path, struct shared *s, int self)
-{
-    struct jb_error err = {0};
-    struct jb_ledger_dir dir;
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (jb_ledger_dir_open(fd, &dir, &err) < 0)
-        _exit(1);
-    int files[CPUS];
-    for (int i = 0; i < CPUS; i++) {
-        char name[16];
-        (void)snprintf(name, sizeof(name), "cpu%d", i);
-        files[i] = openat(fd, name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-        if (files[i] < 0)
-            _exit(1);
-    }
-    for (int i = 0; i < ROUNDS; i++) {
-        struct jb_ledger l;
-        if (jb_ledger_lock(&dir, &err) < 0 || jb_ledger_read(&dir, &l, &err) < 0)
-            _exit(1);
-        int cpu = lowest_free(&l);
-        jb_ledger_free(&l);
-        if (cpu >= 0) {
-            hold(&dir, s, self, (unsigned)cpu, files[cpu]);
-        } else {
-            jb_ledger_unlock(&dir);
-            (void)usleep(100);
-        }
-    }
-    _exit(0);
-}
-
-static void recover_all(struct fixture *f)
-{
-    struct jb_error err = {0};
-    struct jb_id *ids = NULL;
-    size_t n = 0;
-    assert_ok(jb_ledger_dead(&f->dir, JB_LEDGER_ALL, &ids, &n, &err), &err);
-    for (size_t i = 0; i < n; i++) {
-        int fd = -1;
-        int lock = -1;
-        int r = jb_ledger_adopt(&f->dir, &ids[i], &fd, &lock, &err);
-        if (r == -ENOENT || r == -EAGAIN)
-            continue;
-        assert_ok(r, &err);
-        assert_ok(jb_ledger_release(&f->dir, &ids[i], &err), &err);
-        jb_close(&lock);
-        jb_close(&fd);
-    }
-    free(ids);
-}
-
-static void test_many_claimers_some_killed(void **state)
-{
-    struct fixture *f = *state;
-    struct shared *s = mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    assert_ptr_not_equal(s, MAP_FAILED);
-    pid_t pids[WORKERS];
-    for (int i = 0; i < WORKERS; i++) {
-        pids[i] = fork();
-        assert_true(pids[i] >= 0);
-        if (pids[i] == 0)
-            worker(f->path, s, i);
-    }
-    for (int i = 0; i < WORKERS;
-         i += 3) { /* one in three, while the others work; recovery runs beside them */
-        (void)usleep(2000 + 700 * (useconds_t)i);
-        __atomic_store_n(&s->doomed[i], true, __ATOMIC_SEQ_CST);
-        (void)kill(pids[i], SIGKILL);
-        recover_all(f);
-    }
-    for (int i = 0; i < WORKERS; i++) {
-        int status = 0;
-        assert_int_equal(waitpid(pids[i], &status, 0), pids[i]);
-        assert_true(i % 3 == 0 || (WIFEXITED(status) && WEXITSTATUS(status) == 0));
-    }
-    assert_int_equal(s->clashes, 0);
-    assert_int_equal(s->failures, 0);
-    assert_true(s->grants > WORKERS);
-    (void)munmap(s, sizeof(*s));
-    recover_all(f);
-    assert_int_equal(live(f), 0);
-    assert_int_equal(dead(f, NULL), 0);
-    int boxes = openat(f->fd, "boxes", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    jb_autodir DIR *left = fdopendir(boxes);
-    assert_non_null(left);
-    unsigned entries = 0;
-    while (readdir(left))
-        entries++;
-    assert_int_equal(entries, 2); /* "." and ".." */
-}
-
-/*
- * After a power loss many recover at once, without alloc.lock: each box goes to one of them. Every process keeps what
- * it adopted until all are done, so each box must be counted exactly once.
- */
-#define ORPHANS    60
-#define RECOVERERS 4
-
-static void adopt_what_you_can(const char *path, int go, int end, int done, struct shared *s)
-{
-    struct jb_error err = {0};
-    struct jb_ledger_dir dir;
-    struct jb_id *ids = NULL;
-    size_t n = 0;
-    char c;
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (jb_ledger_dir_open(fd, &dir, &err) < 0 || jb_ledger_dead(&dir, JB_LEDGER_ALL, &ids, &n, &err) < 0 ||
-        n != ORPHANS)
-        _exit(1);
-    if (write(done, "r", 1) != 1 || read(go, &c, 1) != 1) /* all have looked; all start at the same moment */
-        _exit(1);
-    for (size_t i = 0; i < n; i++) {
-        int box = -1;
-        int lock = -1;
-        int r = jb_ledger_adopt(&dir, &ids[i], &box, &lock, &err);
-        if (r == 0)
-            (void)__atomic_add_fetch(&s->grants, 1, __ATOMIC_SEQ_CST);
-        else if (r != -EAGAIN)
-            _exit(1);
-    }
-    if (write(done, "x", 1) != 1)
-        _exit(1);
-    _exit(read(end, &c, 1) != 0); /* ends when the others are done too */
-}
-
-static void test_orphans_are_adopted_once(void **state)
-{
-    struct fixture *f = *state;
-    struct shared *s = mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    int go[2];
-    int end[2];
-    int done[2];
-    pid_t pids[RECOVERERS];
-    assert_ptr_not_equal(s, MAP_FAILED);
-    assert_int_equal(pipe2(go, O_CLOEXEC), 0);
-    assert_int_equal(pipe2(end, O_CLOEXEC), 0);
-    assert_int_equal(pipe2(done, O_CLOEXEC), 0);
-    for (int i = 0; i < ORPHANS; i++) {
-        struct jb_id id;
-        assert_int_equal(jb_id_new(jb_wall_us(NULL), &id), 0);
-        assert_int_equal(mkdirat(f->dir.boxes_fd, id.text, 0700), 0);
-    }
-    for (int i = 0; i < RECOVERERS; i++) {
-        pids[i] = fork();
-        assert_true(pids[i] >= 0);
-        if (pids[i] == 0) {
-            jb_close(&end[1]); /* else its own copy would keep the pipe from ending */
-            adopt_what_you_can(f->path, go[0], end[0], done[1], s);
-        }
-    }
-    jb_close(&done[1]);
-    char c;
-    for (int i = 0; i < RECOVERERS; i++)
-        assert_int_equal(read(done[0], &c, 1), 1);
-    assert_int_equal(write(go[1], "1234", RECOVERERS), RECOVERERS);
-    for (int i = 0; i < RECOVERERS; i++)
-        assert_int_equal(read(done[0], &c, 1), 1);
-    assert_int_equal(s->grants, ORPHANS);
-    assert_int_equal(live(f), ORPHANS);
-    jb_close(&end[1]);
-    for (int i = 0; i < RECOVERERS; i++) {
-        int status = 0;
-        assert_int_equal(waitpid(pids[i], &status, 0), pids[i]);
-        assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-    }
-    jb_close(&go[0]);
-    jb_close(&go[1]);
-    jb_close(&end[0]);
-    jb_close(&done[0]);
-    (void)munmap(s, sizeof(*s));
-    recover_all(f);
-    assert_int_equal(live(f), 0);
-    assert_int_equal(dead(f, NULL), 0);
-}
-
 /* Slots are taken again: a thousand boxes one after another do not grow the ledger. */
 static void test_slots_are_reused(void **state)
 {
@@ -675,18 +349,16 @@ static void test_devices_are_held(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_round_trip, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_wide_sets, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_dead_box_frees_its_cpus_and_is_adopted_once, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_half_made_boxes, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_damaged_slots, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_claim_failure_leaves_nothing, setup, teardown),
+        with_ledger(test_round_trip),
+        with_ledger(test_wide_sets),
+        with_ledger(test_dead_box_frees_its_cpus_and_is_adopted_once),
+        with_ledger(test_half_made_boxes),
+        with_ledger(test_damaged_slots),
+        with_ledger(test_claim_failure_leaves_nothing),
         cmocka_unit_test(test_planted_files_are_refused),
-        cmocka_unit_test_setup_teardown(test_many_claimers_some_killed, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_orphans_are_adopted_once, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_slots_are_reused, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_a_glance_bounds_the_tests, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_devices_are_held, setup, teardown),
+        with_ledger(test_slots_are_reused),
+        with_ledger(test_a_glance_bounds_the_tests),
+        with_ledger(test_devices_are_held),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
