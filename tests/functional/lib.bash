@@ -2,7 +2,10 @@
 # What the functional tests share. Each test gets a folder of its own, $T, with a site config whose runtime and state
 # directories are in it; at its end nothing of jobbox may be left: no process, mount, cgroup, box or scratch.
 # JOBBOX is the program under test, JOBBOX_BUILD the build directory, SOURCE_DIR the source tree. JBT_SLOWER is how many
-# times longer things may take than on a machine of its own: limits on waiting are scaled by it.
+# times longer things may take than on a machine of its own: limits on waiting are scaled by it. In a guest of scripts/vm
+# JBT_GUEST is 1 and JBT_WHO says who runs the tests: root; delegated: an ordinary user whose manager passes every controller
+# on; user: one whose manager passes on what systemd gives it, which is no cpuset and no io. Below a user's manager the tests
+# sit in a delegated unit of it. What cannot hold there is in tests/vm/exceptions, with the reason.
 
 bats_require_minimum_version 1.5.0
 
@@ -53,13 +56,20 @@ own_cgroup()
 
 needs_root()
 {
-    [ "$(id -u)" -eq 0 ] || skip "needs root"
+    [ "$EUID" -eq 0 ] || skip "needs root"
 }
 
-# Root, and a cgroup that can be written: the ordinary case on a cluster node. Looked at once for a file of tests.
+# Below a user's manager, in a unit that it has delegated.
+below_user_manager()
+{
+    [[ ${JBT_WHO-} == user || ${JBT_WHO-} == delegated ]]
+}
+
+# A cgroup that can be written, by root or by the user whose it is: the ordinary case on a cluster node. Looked at once for
+# a file of tests.
 needs_cgroups()
 {
-    needs_root
+    below_user_manager || needs_root
     [ -e "$FILE_DIR/cgroups.why" ] || cgroups_missing >"$FILE_DIR/cgroups.why"
     [ ! -s "$FILE_DIR/cgroups.why" ] || skip "$(<"$FILE_DIR/cgroups.why")"
 }
@@ -69,6 +79,7 @@ cgroups_missing()
 {
     local dir controller
     for controller in cpuset memory pids; do
+        [ "$controller.${JBT_WHO-}" != cpuset.user ] || continue # the site config lets jobs do without
         dir=$(own_cgroup $controller)
         if [ -z "$dir" ]; then
             dir=$(own_cgroup unified)
@@ -112,15 +123,31 @@ site_config()
 {
     {
         printf 'paths: { runtime: %s/run, state: %s/state, cgroup_parent: %s }\n' "$T" "$T" "${JBT_CGROUP_PARENT:-auto}"
+        [ "${JBT_WHO-}" != user ] || echo "allow_degraded: [cpuset, io]"
         printf '%s\n' "$@"
     } >"$CONF"
     chmod 644 "$CONF"
+}
+
+# Skips what cannot hold where these tests run: lines "WHO... | FILE | TEST | REASON" of tests/vm/exceptions. TEST is a
+# pattern; of WHO one must be JBT_WHO.
+exceptions()
+{
+    local who file name reason
+    [ -n "${JBT_WHO-}" ] || return 0
+    while IFS='|' read -r who file name reason; do
+        [[ $who != \#* && " $who" == *" $JBT_WHO "* && ${BATS_TEST_FILENAME##*/} == "${file// /}.bats" ]] || continue
+        name=${name# } reason=${reason# }
+        # shellcheck disable=SC2053 # a pattern
+        [[ $BATS_TEST_DESCRIPTION != ${name% } ]] || skip "$reason"
+    done <"$SOURCE_DIR/tests/vm/exceptions"
 }
 
 # The mark in the environment of jobbox and of the job is how processes of this test are told from others.
 test_setup()
 {
     unset JOBBOX_CONFIG
+    exceptions
     T=$FILE_DIR/t$BATS_TEST_NUMBER
     CONF=$T/site.yaml
     IMAGE=$FILE_DIR/image
@@ -390,6 +417,7 @@ as_user()
 
 user_setup()
 {
+    needs_root # to become another one
     mkdir -p "$T/home/run" "$T/home/state"
     chown -R $ORDINARY:$ORDINARY "$T/home"
     install -m 755 "$JOBBOX" "$T/jobbox"

@@ -56,8 +56,8 @@ box_group()
     until_true 20 says ready
     local group
     group=$(box_group)
-    [ ! -s "$group/cgroup.procs" ] || fail "processes beside the limits"
-    [ -s "$group/job/cgroup.procs" ] || fail "nobody in the inner group"
+    ! grep -q . "$group/cgroup.procs" || fail "processes beside the limits"
+    grep -q . "$group/job/cgroup.procs" || fail "nobody in the inner group"
     [ "$(cat "$group/memory.max") $(cat "$group/memory.swap.max") $(cat "$group/memory.oom.group")" = "67108864 0 1" ]
     [ "$(cat "$group/pids.max")" = 20 ]
     [ ! -e "$group/job/memory.max" ] || fail "limits that the job could write are beside it"
@@ -92,12 +92,15 @@ box_group()
     script 'echo ready; sleep 1000' "resources: { memory: 64MiB }"
     start_job
     until_true 20 says ready
-    sleep 1
-    local before after
-    before=$(awk '/^voluntary_ctxt/ { print $2 }' "/proc/$supervisor/status")
-    sleep 3
-    after=$(awk '/^voluntary_ctxt/ { print $2 }' "/proc/$supervisor/status")
-    [ $((after - before)) -le 1 ] || fail "it woke up $((after - before)) times in 3 s"
+    # what it has to do when a job starts may take its time; who polls wakes up in every one of these
+    local before after quiet=no
+    for _ in 1 2 3 4; do
+        before=$(awk '/^voluntary_ctxt/ { print $2 }' "/proc/$supervisor/status")
+        sleep 3
+        after=$(awk '/^voluntary_ctxt/ { print $2 }' "/proc/$supervisor/status")
+        [ $((after - before)) -gt 1 ] || { quiet=yes && break; }
+    done
+    [ $quiet = yes ] || fail "it woke up $((after - before)) times in 3 s"
     kill "$supervisor"
     end_job
 }
