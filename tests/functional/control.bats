@@ -153,7 +153,7 @@ trap "echo main" USR2; while :; do sleep 0.05 || true; done'
     ask cancel "$id"
     end_job
     jobbox show --events --json --config "$CONF" "${id:0:24}" >after
-    grep -q '"event":"state","from":"running","to":"grace","cause":"cancel","by":{"uid":0,"pid":[0-9]*,"how":"socket"}' after
+    grep -q '"event":"state","from":"running","to":"grace","cause":"cancel","by":{"uid":'"$EUID"',"pid":[0-9]*,"how":"socket"}' after
     grep -q '"event":"end","reason":"cancelled"' after
     ask show --events 01ZZZZ
     exits 124
