@@ -159,11 +159,14 @@ int jb_box_listen(struct jb_box *box, struct jb_msg *ret)
     int fds[JB_MSG_FDS];
     size_t n_fds = 0;
     int r = jb_msg_receive(box->control, ret, fds, &n_fds);
+    if (r == 1 && ret->type == JB_MSG_ENTERED)
+        box->pid = ret->value;
     for (size_t i = 0; i < n_fds; i++) {
-        int *slot = ret->type == JB_MSG_SCRATCH ? &box->scratch_fd
-                    : ret->type != JB_MSG_NETNS ? &box->master_fd
-                    : i == 0                    ? &box->netns_fd
-                                                : &box->userns_fd;
+        int *slot = ret->type == JB_MSG_SCRATCH   ? &box->scratch_fd
+                    : ret->type == JB_MSG_ENTERED ? &box->pidfd
+                    : ret->type != JB_MSG_NETNS   ? &box->master_fd
+                    : i == 0                      ? &box->netns_fd
+                                                  : &box->userns_fd;
         jb_close(slot);
         *slot = fds[i];
     }

@@ -74,8 +74,8 @@ int jb_box_await(struct jb_box *box, struct jb_error *err);
 /* Sends a message (head only). -EPIPE when the box is gone. */
 int jb_box_tell(const struct jb_box *box, const struct jb_msg *msg);
 
-/* Receives one message; a descriptor that came along is put into box->scratch_fd or box->master_fd. 0: end of
- * file. */
+/* Receives one message; a descriptor that came along is put where it belongs in `box`, and so is the
+ * process id of a member. 0: end of file. */
 int jb_box_listen(struct jb_box *box, struct jb_msg *ret);
 
 /* Kills jobbox-init, and with it every process of the PID namespace; waits for it. */

@@ -1,8 +1,8 @@
 /*
- * init.c - jobbox-init: PID 1 of a box.
+ * init.c - jobbox-init: PID 1 of a box, and the reaper of each command that enters a box later.
  *
  * Owns: the job's processes, as their reaper of last resort; the control socket. Runs in: the box, as its
- * first process, with the job's identity, no capability beyond the job's, and the job's seccomp filter.
+ * first process or as a member, with the job's identity, no capability beyond the job's, and the job's seccomp filter.
  *
  * Theory of operation. The supervisor executes this program as the last step of building a box. It says
  * READY, waits for GO, starts the job in a session of its own and says STARTED. From then on it reaps
@@ -10,6 +10,12 @@
  * kills everything else in the PID namespace, reaps it all, says ENDED with the resource usage of the lot,
  * and leaves: at once, or when told QUIT if somebody wants to look into the box. If the supervisor is gone it
  * leaves too, and the kernel kills the namespace.
+ *
+ * A box that stands has no job of its own: its PID 1 reaps orphans until it is told END and nothing else is left.
+ *
+ * A member is the same program beside others in the same PID namespace. It is the reaper of whatever its command leaves
+ * without a parent, kills these and no other process, and reports likewise. Should it be killed, by a command that runs as
+ * the same user, PID 1 has the orphans, and the supervisor finds them by their cgroup.
  *
  * A separate static program without libjobbox: what a job can reach through /proc/1 is this and nothing else.
  */
@@ -39,13 +45,22 @@
 #define TIOCGPTPEER 0x5441
 #endif
 
+#define KILL_TIME 2000 /* ms that a member gives its orphans to die; the supervisor has stronger means */
+#define LOOK_TIME 10   /* ms between two looks whether a box that is to end is empty */
+
 struct init {
+    const char *options;
     int signals; /* signalfd */
     int master;  /* the job's terminal, -1: none */
-    pid_t job;
-    int status; /* wait status of the job's main process */
+    pid_t job;   /* 0: none */
+    int status;  /* wait status of the job's main process */
     bool ended;
 };
+
+static bool asked(const char *options, enum jb_init_option option)
+{
+    return strlen(options) > (size_t)option && options[option] == JB_INIT_LETTERS[option];
+}
 
 static uint64_t now_ns(void)
 {
@@ -97,11 +112,6 @@ static int open_terminal(void)
     return master;
 }
 
-static bool asked(const char *options, enum jb_init_option option)
-{
-    return strlen(options) > (size_t)option && options[option] == JB_INIT_LETTERS[option];
-}
-
 /* Runs in the vforked child: what it leaves in *ret_errnum the parent sees. */
 static _Noreturn void become_job(const struct init *in, char **argv, volatile int32_t *ret_errnum)
 {
@@ -148,12 +158,22 @@ static void reap(struct init *in)
     }
 }
 
+/* A member must not touch what others run in the same box. */
+static void send_signal(const struct init *in, int sig, bool main_only)
+{
+    bool member = asked(in->options, JB_INIT_MEMBER);
+    bool all = in->job <= 0 || (!main_only && !member);
+    pid_t to = all ? -1 : main_only ? in->job : -in->job;
+    if (kill(to, sig) < 0 && to == -in->job) /* it has not made its group yet */
+        (void)kill(in->job, sig);
+}
+
 static void obey(const struct init *in, const struct jb_msg *msg)
 {
     struct winsize size = {.ws_row = (unsigned short)msg->value, .ws_col = (unsigned short)msg->value2};
     switch (msg->type) {
     case JB_MSG_SIGNAL:
-        (void)kill(msg->value2 ? in->job : -1, msg->value);
+        send_signal(in, msg->value, msg->value2 != 0);
         break;
     case JB_MSG_WINCH:
         if (in->master >= 0)
@@ -164,14 +184,20 @@ static void obey(const struct init *in, const struct jb_msg *msg)
     }
 }
 
-/* Until the job's main process has ended. */
+static bool is_alone(void)
+{
+    return kill(-1, 0) < 0 && errno == ESRCH;
+}
+
+/* Until the job's main process has ended; where there is none, until END was told and nobody else is left. */
 static void watch(struct init *in)
 {
     struct pollfd fds[2] = {{.fd = JB_CONTROL_FD, .events = POLLIN}, {.fd = in->signals, .events = POLLIN}};
     struct signalfd_siginfo info;
     struct jb_msg msg;
+    bool ending = false;
     while (!in->ended) {
-        if (poll(fds, 2, -1) < 0)
+        if (poll(fds, 2, ending ? LOOK_TIME : -1) < 0)
             continue;
         if (fds[1].revents)
             (void)!read(in->signals, &info, sizeof(info));
@@ -180,7 +206,10 @@ static void watch(struct init *in)
             if (listen_one(&msg) == 0)
                 _exit(1);
             obey(in, &msg);
+            ending = ending || msg.type == JB_MSG_END;
         }
+        if (ending && in->job == 0 && is_alone())
+            in->ended = true;
     }
 }
 
@@ -194,13 +223,64 @@ static void kill_rest(void)
     while (pid > 0 || (pid < 0 && errno == EINTR));
 }
 
-static void tell_end(const struct init *in, uint64_t ended_ns)
+/* What the kernel says are the children of this process: its command's, and those that it inherited. */
+static void kill_children(void)
+{
+    char text[4096];
+    int fd = open("/proc/thread-self/children", O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+    if (fd >= 0)
+        close(fd);
+    text[n < 0 ? 0 : n] = '\0';
+    for (char *p = text, *end; *p; p = end) {
+        long pid = strtol(p, &end, 10);
+        if (end == p)
+            break;
+        if (*end == ' ') /* else it was cut: the next look has it */
+            (void)kill((pid_t)pid, SIGKILL);
+        end += *end == ' ';
+    }
+}
+
+/* A member's: whatever dies leaves its own children to us, until there are none. False: some are left. */
+static bool kill_orphans(const struct init *in)
+{
+    uint64_t give_up = now_ns() + KILL_TIME * UINT64_C(1000000);
+    struct pollfd fd = {.fd = in->signals, .events = POLLIN};
+    struct signalfd_siginfo info;
+    for (;;) {
+        pid_t pid;
+        kill_children();
+        do
+            pid = waitpid(-1, NULL, WNOHANG);
+        while (pid > 0);
+        if (pid < 0 && errno == ECHILD)
+            return true;
+        if (now_ns() > give_up)
+            return false;
+        if (poll(&fd, 1, LOOK_TIME) > 0)
+            (void)!read(in->signals, &info, sizeof(info));
+    }
+}
+
+/* True when nothing of the job is left. */
+static bool end_rest(const struct init *in)
+{
+    if (!asked(in->options, JB_INIT_MEMBER)) {
+        kill_rest();
+        return true;
+    }
+    return asked(in->options, JB_INIT_KEEPS) || kill_orphans(in);
+}
+
+static void tell_end(const struct init *in, uint64_t ended_ns, bool clean)
 {
     struct rusage used;
     (void)getrusage(RUSAGE_CHILDREN, &used);
     struct jb_msg msg = {
         .type = JB_MSG_ENDED,
         .value = in->status,
+        .value2 = !clean,
         .mono_ns = ended_ns,
         .user_us = (uint64_t)used.ru_utime.tv_sec * 1000000U + (uint64_t)used.ru_utime.tv_usec,
         .system_us = (uint64_t)used.ru_stime.tv_sec * 1000000U + (uint64_t)used.ru_stime.tv_usec,
@@ -216,15 +296,19 @@ static void tell_end(const struct init *in, uint64_t ended_ns)
 
 int main(int argc, char **argv)
 {
-    struct init in = {.master = -1};
+    struct init in = {.master = -1, .options = argc > 1 ? argv[1] : ""};
     struct jb_msg msg = {.type = JB_MSG_READY};
     sigset_t all;
-    if (argc < 3)
+    bool member = asked(in.options, JB_INIT_MEMBER);
+    bool stands = asked(in.options, JB_INIT_STANDS);
+    if (argc < (stands ? 2 : 3) || (member && stands))
         return 125;
     JB_CRASH_POINT(init_begun);
     /* the job must not trace the process that reaps it */
     (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-    (void)prctl(PR_SET_NAME, "jobbox-init", 0, 0, 0);
+    (void)prctl(PR_SET_NAME, member ? "jobbox-exec" : "jobbox-init", 0, 0, 0);
+    if (member && prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
+        return 1;
     (void)fcntl(JB_CONTROL_FD, F_SETFD, FD_CLOEXEC);
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, NULL);
@@ -247,7 +331,7 @@ int main(int argc, char **argv)
     if (listen_one(&msg) != JB_MSG_GO)
         return 1;
     JB_CRASH_POINT(go_heard);
-    int32_t errnum = start(&in, argv + 2);
+    int32_t errnum = stands ? 0 : start(&in, argv + 2);
     JB_CRASH_POINT(job_started);
     msg = (struct jb_msg){
         .type = errnum ? JB_MSG_EXEC_FAILED : JB_MSG_STARTED, .errnum = errnum, .mono_ns = now_ns()};
@@ -256,15 +340,15 @@ int main(int argc, char **argv)
     for (int fd = 0; fd < 3;
          fd++) /* the supervisor sees end of file when the last of the job's own copies goes */
         close(fd);
-    if (in.job > 0)
+    if (in.job > 0 || stands)
         watch(&in);
     else /* not even a fork */
         in.status = 126 << 8;
     uint64_t ended_ns = now_ns();
     JB_CRASH_POINT(job_ended);
-    kill_rest();
+    bool clean = end_rest(&in);
     JB_CRASH_POINT(rest_killed);
-    tell_end(&in, ended_ns);
+    tell_end(&in, ended_ns, clean);
     JB_CRASH_POINT(end_told);
     while (asked(argv[1], JB_INIT_WAITS) && listen_one(&msg) != 0 && msg.type != JB_MSG_QUIT) {
     }

@@ -4,6 +4,8 @@
  * Owns: nothing. Runs in: the supervisor, the first process while it builds the box, and jobbox-init (which
  * shares no code with libjobbox: this header includes only the C library). Privilege: none.
  *
+ * The same is said to the reaper of each command that is executed in a box (a "member"): it is jobbox-init too.
+ *
  * One SOCK_SEQPACKET pair; each packet is one struct jb_msg. The box side is descriptor JB_CONTROL_FD in
  * jobbox-init. The job never holds it. End of file on either side means that the other is gone.
  */
@@ -24,14 +26,18 @@ enum jb_msg_type {
     JB_MSG_READY, /* jobbox-init waits for GO; carries the terminal's master when there is one */
     JB_MSG_STARTED,     /* the job runs: mono_ns */
     JB_MSG_EXEC_FAILED, /* the command could not be started: errnum */
-    JB_MSG_ENDED,       /* the job's main process ended and everything else was killed: status, rusage */
+    JB_MSG_ENDED, /* the job's main process ended and everything else was killed: status, rusage; value2 in a
+                           member: not 0 when something of it may be left */
+    JB_MSG_ENTERED, /* a member is in the box: value is its process id, its pidfd comes along */
     /* to the box */
     JB_MSG_GO = 64,
     JB_MSG_JOIN, /* while it is built: carries `value` descriptors to write "0" to (text: their controllers, a byte
                     each), and behind them jobbox-init itself */
-    JB_MSG_SIGNAL, /* value: signal number; value2: 0 for every process of the job, 1 for its main one alone */
-    JB_MSG_WINCH,  /* rows and columns for the job's terminal */
-    JB_MSG_QUIT,   /* jobbox-init may leave, where it was told to wait for this; the box falls apart */
+    JB_MSG_SIGNAL, /* value: signal number; value2: 0 for every process of the job (a member: of its process group), 1
+                      for its main one alone */
+    JB_MSG_WINCH, /* rows and columns for the job's terminal */
+    JB_MSG_END,   /* a box without a job of its own ends as soon as nothing runs in it */
+    JB_MSG_QUIT,  /* jobbox-init may leave, where it was told to wait for this; the box falls apart */
 };
 
 struct jb_msg {
@@ -52,10 +58,13 @@ struct jb_msg {
 
 /* argv[1] of jobbox-init: one letter for each of these, in this order. */
 enum jb_init_option {
-    JB_INIT_TTY,   /* 't': give the job a terminal */
-    JB_INIT_WAITS, /* 'w': stay after ENDED until QUIT: somebody wants to look into the box */
+    JB_INIT_TTY,    /* 't': give the job a terminal */
+    JB_INIT_WAITS,  /* 'w': stay after ENDED until QUIT: somebody wants to look into the box */
+    JB_INIT_STANDS, /* 's': no job of its own, the box stands for those who enter it, until END */
+    JB_INIT_MEMBER, /* 'm': not PID 1, but the reaper of one command in a box that stands */
+    JB_INIT_KEEPS,  /* 'k': a member that leaves to the box what its command left behind */
     JB_INIT_OPTIONS,
 };
-#define JB_INIT_LETTERS "tw" /* '-' in a place: no */
+#define JB_INIT_LETTERS "twsmk" /* '-' in a place: no */
 
 #endif

@@ -107,6 +107,15 @@ static int strike(void *ctx, const struct jb_kdir *parent, const char *name)
     return 0;
 }
 
+int jb_cg_strike(const struct jb_kdir *parent, const char *name)
+{
+    struct strike found = {0};
+    int r = jb_cg_walk(parent, name, strike, &found);
+    if (r < 0 && r != -ENOENT && r != -ENODEV)
+        return r;
+    return found.seen > INT32_MAX ? INT32_MAX : (int)found.seen;
+}
+
 static uint64_t left(uint64_t deadline)
 {
     uint64_t now = jb_mono_ns(NULL);

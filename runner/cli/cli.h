@@ -22,6 +22,9 @@ int jb_cmd_validate(int argc, char **argv);
 int jb_cmd_sweep(int argc, char **argv);
 int jb_cmd_explain(int argc, char **argv);
 int jb_cmd_topo(int argc, char **argv);
+int jb_cmd_create(int argc, char **argv);
+int jb_cmd_exec(int argc, char **argv);
+int jb_cmd_destroy(int argc, char **argv);
 int jb_cmd_ps(int argc, char **argv);
 int jb_cmd_show(int argc, char **argv);
 int jb_cmd_pause(int argc, char **argv);
@@ -49,6 +52,8 @@ struct jb_cli_job {
 
 /* Loads all of it, `spec_path` NULL: without a spec. Prints what is wrong; returns 0 or the exit code. */
 int jb_cli_load(const char *config, const char *spec_path, struct jb_cli_job *ret);
+/* The same for a box that stands: the spec need not say what to run. */
+int jb_cli_load_box(const char *config, const char *spec_path, struct jb_cli_job *ret);
 void jb_cli_job_free(struct jb_cli_job *job);
 #define jb_autojob __attribute__((cleanup(jb_cli_job_free)))
 
@@ -87,6 +92,9 @@ void jb_cli_user_name(uid_t uid, char *buf, size_t len);
 
 /* Site and state, and the live boxes by id (jb_ledger_free); none when nobody ever started one. 0 or the exit code. */
 int jb_cli_live(const char *config, struct jb_cli_job *job, struct jb_ledger *ret);
+
+/* The same with the one box whose id begins so. 0 or the exit code. */
+int jb_cli_one_box(const char *config, const char *text, struct jb_cli_job *job, struct jb_id *ret);
 
 /* The live box whose id begins so, in either case of letters. -ENOENT, -ENOTUNIQ. */
 int jb_cli_find_box(const struct jb_ledger *ledger, const char *text, struct jb_id *ret,

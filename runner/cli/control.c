@@ -66,6 +66,17 @@ int jb_cli_live(const char *config, struct jb_cli_job *job, struct jb_ledger *re
     return 0;
 }
 
+int jb_cli_one_box(const char *config, const char *text, struct jb_cli_job *job, struct jb_id *ret)
+{
+    struct jb_ledger ledger = {0};
+    struct jb_error err = {0};
+    int code = jb_cli_live(config, job, &ledger);
+    if (code == 0 && jb_cli_find_box(&ledger, text, ret, &err) < 0)
+        code = jb_cli_fail(JB_EXIT_NO_BOX, &err);
+    jb_ledger_free(&ledger);
+    return code;
+}
+
 static int ask_one(const struct jb_cli_job *job, const struct jb_ledger *ledger, const char *text,
                    const json_t *request, json_t *answers)
 {

@@ -40,7 +40,8 @@ static int print_diags(struct jb_diags *diags)
     return JB_EXIT_USAGE;
 }
 
-int jb_cli_load(const char *config, const char *spec_path, struct jb_cli_job *ret)
+static int load(const char *config, const char *spec_path,
+                int (*load_spec)(const char *, struct jb_spec **, struct jb_diags *), struct jb_cli_job *ret)
 {
     jb_autojob struct jb_cli_job job = JB_CLI_JOB_INIT;
     struct jb_diags diags = {0};
@@ -51,11 +52,21 @@ int jb_cli_load(const char *config, const char *spec_path, struct jb_cli_job *re
         return jb_cli_fail(JB_EXIT_NO_BOX, &err);
     if (jb_state_paths(job.site, &job.submitter, &job.state, &err) < 0)
         return jb_cli_fail(JB_EXIT_NO_BOX, &err);
-    if (spec_path && jb_spec_load(spec_path, &job.spec, &diags) < 0)
+    if (spec_path && load_spec(spec_path, &job.spec, &diags) < 0)
         return print_diags(&diags);
     *ret = job;
     job = JB_CLI_JOB_INIT; /* NOLINT(clang-analyzer-deadcode.DeadStores): its cleanup reads it */
     return 0;
+}
+
+int jb_cli_load(const char *config, const char *spec_path, struct jb_cli_job *ret)
+{
+    return load(config, spec_path, jb_spec_load, ret);
+}
+
+int jb_cli_load_box(const char *config, const char *spec_path, struct jb_cli_job *ret)
+{
+    return load(config, spec_path, jb_spec_load_box, ret);
 }
 
 int jb_cli_peek(struct jb_state *state, struct jb_error *err)

@@ -64,6 +64,14 @@ static void freeze(struct jb_loop *l)
         send_signal(l, SIGSTOP, false);
 }
 
+/* A box that stands ends when nothing runs in it any more. */
+static void tell_end(const struct jb_loop *l)
+{
+    struct jb_msg msg = {.type = JB_MSG_END};
+    if (l->s->plan->stands)
+        (void)jb_box_tell(l->s->box, &msg);
+}
+
 static void ask_to_end(struct jb_loop *l)
 {
     bool paused = l->paused_at != JB_UNSET;
@@ -72,6 +80,7 @@ static void ask_to_end(struct jb_loop *l)
     if (!stopped)
         send_signal(l, SIGCONT, false); /* a stopped process acts on nothing else */
     thaw(l);
+    tell_end(l);
     l->phase_deadline = jb_after(jb_loop_now(l), l->s->plan->grace_ns);
 }
 
@@ -79,6 +88,7 @@ static void kill_all(struct jb_loop *l)
 {
     send_signal(l, SIGKILL, false);
     thaw(l);
+    tell_end(l);
     l->phase_deadline = jb_after(jb_loop_now(l), KILL_TIME);
 }
 

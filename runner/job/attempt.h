@@ -45,7 +45,8 @@ struct jb_job_attempt {
     struct jb_events events;
     struct jb_wait wait;
     struct jb_cg_usage before; /* CPU time that building the box took */
-    struct jb_scope scope;     /* where this process went to make room for the box */
+    struct jb_mourners mourners;
+    struct jb_scope scope; /* where this process went to make room for the box */
     bool has_host, claimed, streams_open, box_up, has_before;
 };
 

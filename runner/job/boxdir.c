@@ -21,7 +21,9 @@
 #include "record/record.h"
 
 #define BOX_FILE     JB_BOX_FILE
-#define BOX_FILE_MAX (8U << 20)
+#define BOX_FILE_MAX (32U << 20)
+
+#define JB_BOX_EXECS_MAX 1000
 
 static json_t *make_recovery(const struct jb_plan *plan)
 {
@@ -127,6 +129,11 @@ int jb_boxdir_save_record(int fd, const char *line, size_t len, struct jb_error 
     return save(fd, "record", line, len, err);
 }
 
+int jb_boxdir_save_exec(int fd, const char *line, size_t len, struct jb_error *err)
+{
+    return save(fd, "exec", line, len, err);
+}
+
 int jb_boxdir_save_finished(int fd, const char *line, size_t len, struct jb_error *err)
 {
     return save(fd, "finished", line, len, err);
@@ -179,6 +186,25 @@ static int read_plan(const json_t *recovery, struct jb_boxdir_found *found)
     return 0;
 }
 
+/* What is said later of a command stands in the place of what was said before. */
+static void read_exec(struct jb_boxdir_found *found, json_t *exec)
+{
+    size_t i;
+    json_t *other;
+    json_int_t seq = json_integer_value(json_object_get(exec, "exec"));
+    if (!found->execs)
+        found->execs = json_array();
+    json_array_foreach(found->execs, i, other)
+    {
+        if (json_integer_value(json_object_get(other, "exec")) == seq) {
+            (void)json_array_set(found->execs, i, exec);
+            return;
+        }
+    }
+    if (json_array_size(found->execs) < JB_BOX_EXECS_MAX)
+        (void)json_array_append(found->execs, exec);
+}
+
 /* Why the line counts for nothing; NULL: it counts. */
 static const char *read_line(const char *line, size_t len, struct jb_boxdir_found *found, json_error_t *bad)
 {
@@ -188,6 +214,7 @@ static const char *read_line(const char *line, size_t len, struct jb_boxdir_foun
     const json_t *plan = json_object_get(object, "plan");
     json_t *record = json_object_get(object, "record");
     json_t *finished = json_object_get(object, "finished");
+    json_t *exec = json_object_get(object, "exec");
     const char *why = NULL;
     if (plan && read_plan(plan, found) < 0)
         why = "its plan makes no sense";
@@ -195,7 +222,9 @@ static const char *read_line(const char *line, size_t len, struct jb_boxdir_foun
         record = finished;
     if (record && !json_is_object(record))
         why = "its record is none";
-    if (!plan && !record)
+    if (json_is_object(exec))
+        read_exec(found, exec);
+    else if (!plan && !record)
         why = "it is neither plan nor record";
     if (!why && record) {
         found->finished |= finished != NULL;
@@ -290,6 +319,7 @@ void jb_boxdir_found_free(struct jb_boxdir_found *found)
 {
     jb_close(&found->fd);
     json_decref(found->record);
+    json_decref(found->execs);
     jb_cg_layout_free(&found->cgroups);
     jb_cg_plan_free(&found->cgroup);
     *found = (struct jb_boxdir_found){.fd = -1};

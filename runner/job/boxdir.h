@@ -7,6 +7,7 @@
  *   {"plan": {...}}      how to find what the box made outside of its directory; before any of it is made
  *   {"record": {...}}    the record as far as it is known: while the box is built, and again when the isolation has been
  *                        read back and the job is about to start
+ *   {"exec": {...}}      a command executed in the box, as it is known when it starts, and again when it has ended
  *   {"finished": {...}}  the finished record: before teardown, and before the journal has it
  * Nothing of a job runs before its first record is here: a box that died without one has things to remove, and no
  * record to leave.
@@ -31,12 +32,16 @@ int jb_boxdir_record_line(const char *line, size_t len, struct jb_buf *ret);
 int jb_boxdir_save_record(int fd, const char *line, size_t len, struct jb_error *err);
 int jb_boxdir_save_finished(int fd, const char *line, size_t len, struct jb_error *err);
 
+/* `line`: the entry of the record for one command, as JSON. */
+int jb_boxdir_save_exec(int fd, const char *line, size_t len, struct jb_error *err);
+
 /* What recovery needs. Release with jb_boxdir_found_free. */
 struct jb_boxdir_found {
-    int fd;                      /* box.jsonl, to go on with; -1: not there */
-    bool planned;                /* there may be groups and scratch to remove */
-    json_t *record;              /* NULL: nothing of the job has run */
-    bool finished;               /* the record is */
+    int fd;         /* box.jsonl, to go on with; -1: not there */
+    bool planned;   /* there may be groups and scratch to remove */
+    json_t *record; /* NULL: nothing of the job has run */
+    json_t *execs;  /* array of the commands executed in it, as far as they are known; NULL: none */
+    bool finished;  /* the record is */
     struct jb_cg_layout cgroups; /* as they were for the supervisor: the finder may sit elsewhere */
     struct jb_cg_plan cgroup;
     bool scratch_on_disk;

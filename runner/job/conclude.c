@@ -141,6 +141,7 @@ void jb_job_attempt_free(struct jb_job_attempt *a)
     jb_close(&a->lock_fd);
     jb_events_free(&a->events);
     free(a->box_dir);
+    json_decref(a->outcome.execs);
     free(a->outcome.limit);
     free(a->outcome.killed_by);
     jb_plan_free(a->plan);

@@ -93,8 +93,9 @@ void jb_control_accept(struct jb_control *control, uid_t owner)
 /* --- requests --- */
 
 static const char *const verbs[JB_VERB_MAX] = {
-    [JB_VERB_STATUS] = "status", [JB_VERB_PAUSE] = "pause",   [JB_VERB_RESUME] = "resume",
-    [JB_VERB_CANCEL] = "cancel", [JB_VERB_SIGNAL] = "signal", [JB_VERB_UPDATE] = "update",
+    [JB_VERB_STATUS] = "status", [JB_VERB_PAUSE] = "pause",     [JB_VERB_RESUME] = "resume",
+    [JB_VERB_CANCEL] = "cancel", [JB_VERB_SIGNAL] = "signal",   [JB_VERB_UPDATE] = "update",
+    [JB_VERB_EXEC] = "exec",     [JB_VERB_DESTROY] = "destroy",
 };
 
 const char *jb_verb_name(enum jb_verb verb)
@@ -143,9 +144,11 @@ int jb_ask_parse(const char *text, size_t len, struct jb_ask *ret, struct jb_err
     json_t *object = json_loadb(text, len, JSON_REJECT_DUPLICATES, &bad);
     struct jb_ask ask = {.wish = {JB_UNSET, JB_UNSET, JB_UNSET, JB_UNSET, JB_UNSET}};
     uint64_t sig = 0;
+    uint64_t code = 0;
     const uint64_t most = INT64_MAX;
     const struct member members[] = {
         {"signal", JB_VERB_SIGNAL, 1, SIGNAL_MAX, &sig},
+        {"exit_code", JB_VERB_DESTROY, 0, 255, &code},
         {"memory_bytes", JB_VERB_UPDATE, 1U << 20, UINT64_C(1) << 62, &ask.wish.memory},
         {"cpus", JB_VERB_UPDATE, 1, JB_CPUS_MAX, &ask.wish.cpus},
         {"pids", JB_VERB_UPDATE, 2, 4194304, &ask.wish.pids},
@@ -171,6 +174,7 @@ int jb_ask_parse(const char *text, size_t len, struct jb_ask *ret, struct jb_err
     if (r < 0)
         return r;
     ask.signal = (int)sig;
+    ask.exit_code = (int)code;
     *ret = ask;
     return 0;
 }
@@ -243,6 +247,20 @@ static int exchange(int fd, const json_t *request, unsigned timeout_ms, json_t *
     return json_is_object(*ret) ? 0 : -EBADMSG;
 }
 
+static int nobody(const struct jb_id *id, struct jb_error *err)
+{
+    return jb_fail(err, ENOENT, "box %s: nobody answers for it: it is just starting, or has just ended",
+                   id->text);
+}
+
+int jb_control_connect(int boxes_fd, const struct jb_id *id, int *ret_fd, struct jb_error *err)
+{
+    int r = open_socket(boxes_fd, id, ret_fd);
+    return r == -ENOENT ? nobody(id, err)
+           : r < 0      ? jb_fail_errno(err, r, "box %s: asking its supervisor", id->text)
+                        : 0;
+}
+
 int jb_control_ask(int boxes_fd, const struct jb_id *id, const json_t *request, unsigned timeout_ms,
                    json_t **ret_answer, struct jb_error *err)
 {
@@ -252,8 +270,7 @@ int jb_control_ask(int boxes_fd, const struct jb_id *id, const json_t *request, 
     if (r == 0)
         r = exchange(fd, request, timeout_ms, &answer);
     if (r == -ENOENT || r == -ECONNRESET || r == -EPIPE)
-        return jb_fail(err, ENOENT, "box %s: nobody answers for it: it is just starting, or has just ended",
-                       id->text);
+        return nobody(id, err);
     if (r == -ETIMEDOUT)
         return jb_fail(
             err, r,

@@ -12,6 +12,8 @@
  *   {"verb": "signal", "signal": 10, "main": true}   {"ok": true}
  *   {"verb": "update", "memory_bytes": n, "cpus": n, "pids": n, "wall_time_ns": n, "cpu_time_ns": n}
  *                                                    {"ok": true, "changes": {"memory_bytes": {"old": n, "new": n}}}
+ *   {"verb": "exec"} with descriptors                see execs.h: the connection stays
+ *   {"verb": "destroy", "exit_code": n}              {"ok": true}, and when there is a record, a packet with it as a file
  *   anything that cannot be                          {"error": "..."}
  *
  * The supervisor carries it out in its own loop, so that a box has one owner.
@@ -60,6 +62,8 @@ enum jb_verb {
     JB_VERB_CANCEL,
     JB_VERB_SIGNAL,
     JB_VERB_UPDATE,
+    JB_VERB_EXEC,
+    JB_VERB_DESTROY,
     JB_VERB_MAX,
 };
 const char *jb_verb_name(enum jb_verb verb);
@@ -73,6 +77,7 @@ struct jb_ask {
     enum jb_verb verb;
     int signal; /* 1 to 64 */
     bool main_only;
+    int exit_code; /* that the box's record is to have: 0 to 255 */
     struct jb_wish wish;
 };
 
@@ -81,6 +86,9 @@ int jb_ask_parse(const char *text, size_t len, struct jb_ask *ret, struct jb_err
 
 /* Sends an answer, if the peer can take it at once. */
 void jb_control_answer(const struct jb_peer *peer, const json_t *answer);
+
+/* A connection to the supervisor of a box. -ENOENT: no such box, or it has no socket (yet). */
+int jb_control_connect(int boxes_fd, const struct jb_id *id, int *ret_fd, struct jb_error *err);
 
 /*
  * Asks the supervisor of a box; *ret_answer is the caller's. -ENOENT: no such box, or it has no socket (yet); -ETIMEDOUT:

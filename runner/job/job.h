@@ -40,6 +40,10 @@ struct jb_job_options {
      * NULL. */
     void (*notice)(void *ctx, const char *text);
     void *notice_ctx;
+    bool stands; /* a box without a command of its own, until somebody destroys it: boxes.h */
+    /* Called once it can be asked for something; < 0: nobody wants it any more, and it is cancelled. May be NULL. */
+    int (*standing)(void *ctx, const struct jb_id *id);
+    void *standing_ctx;
 };
 
 /* What went wrong before the job could start decides the exit code. */

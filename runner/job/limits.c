@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "job/execs.h"
 #include "job/loop.h"
 
 #define LOOKS_AHEAD UINT64_C(7)
@@ -201,6 +202,7 @@ void jb_limits_shift(struct jb_loop *l, uint64_t ns)
     for (size_t i = 0; i < JB_ARRAY_LEN(all); i++)
         if (*all[i] != JB_UNSET)
             *all[i] = jb_after(*all[i], ns);
+    jb_execs_shift(l, ns);
 }
 
 void jb_limits_changed(struct jb_loop *l)

@@ -42,6 +42,8 @@ struct jb_loop {
     } signal; /* that JB_CAUSE_SIGNAL and JB_CAUSE_WARN send */
     uint64_t settle_at; /* when the job has lived for a moment; JB_UNSET: it has */
     struct jb_control control;
+    struct jb_execs *execs; /* owned; NULL: nobody ever asked for a command */
+    bool stood; /* whoever waits for that was told */
     bool reason_set;
     bool flush; /* events are to be written at once */
     char limit[96], killed_by[64];
@@ -76,6 +78,9 @@ void jb_loop_because(struct jb_loop *l, enum jb_end_reason reason, const char *l
 /* ,"by":{...} for the log, or "". Returns buf. */
 #define JB_ASKER_TEXT 128
 const char *jb_asker_text(const struct jb_asker *by, char buf[JB_ASKER_TEXT]);
+
+/* Output had to be cut off: that is the end of the job. */
+void jb_loop_output_cut(struct jb_loop *l);
 
 /* --- limits.c --- */
 

@@ -124,6 +124,7 @@ static int make_plan(const struct jb_job_options *o, const struct jb_machine *ma
         .state_dir = o->state->state_dir,
         .queue = o->queued ? &o->queued->plan : NULL,
         .tty = o->tty,
+        .stands = o->stands,
     };
     r = jb_plan_make(&input, ret, err);
     if (r < 0) {

@@ -10,8 +10,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/json.h"
 #include "base/units.h"
+#include "job/execs.h"
 #include "job/loop.h"
 
 static json_t *failed(const char *text)
@@ -27,8 +29,9 @@ static json_t *status(const struct jb_loop *l)
     uint64_t cpu_us = l->s->cgroup ? jb_cgroup_cpu_us(l->s->cgroup) : JB_UNSET;
     if (cpu_us != JB_UNSET)
         cpu_us -= l->s->cpu_before_us < cpu_us ? l->s->cpu_before_us : cpu_us;
-    return json_pack("{s:b, s:s, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "ok", 1, "phase",
-                     jb_phase_name(l->phase), "pid", (int)getpid(), "started",
+    return json_pack("{s:b, s:s, s:b, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "ok", 1, "phase",
+                     jb_phase_name(l->phase), "stands", plan->stands, "execs",
+                     l->execs ? (int)l->execs->n : 0, "pid", (int)getpid(), "started",
                      jb_json_time(l->out->started_us), "wall_s", jb_json_seconds_ns(at - l->started),
                      "paused_s", jb_json_seconds_ns(paused), "cpu_s", jb_json_seconds_us(cpu_us),
                      "wall_time_s", jb_json_seconds_ns(plan->wall_ns), "cpu_time_s",
@@ -93,7 +96,35 @@ static json_t *update(struct jb_loop *l, const struct jb_ask *ask, const struct 
     return json_pack("{s:b, s:o}", "ok", 1, "changes", changes);
 }
 
-static json_t *serve(struct jb_loop *l, const struct jb_peer *peer, const char *text, size_t len)
+/* The connection stays until there is a record: see jb_mourners. */
+static json_t *destroy(struct jb_loop *l, const struct jb_ask *ask, struct jb_peer *peer,
+                       const struct jb_asker *by)
+{
+    struct jb_mourners *m = l->s->mourners;
+    char who[64];
+    if (!l->s->plan->stands)
+        return failed(
+            "it was not made by jobbox create and ends with its own command; to end it, use jobbox cancel");
+    if (m && m->n == JB_MOURNERS)
+        return failed("others have asked for that already");
+    (void)snprintf(who, sizeof(who), "destroy from pid %d uid %u", (int)by->pid, (unsigned)by->uid);
+    if (!l->reason_set) {
+        l->out->exit_code = ask->exit_code;
+        jb_loop_because(l, ask->exit_code ? JB_END_FAILED : JB_END_COMPLETED, NULL, NULL);
+        (void)jb_loop_handle(l, JB_CAUSE_CANCEL, by, JB_UNSET);
+    }
+    json_t *answer = json_pack("{s:b}", "ok", 1);
+    if (!m)
+        return answer;
+    jb_control_answer(peer, answer);
+    json_decref(answer);
+    m->fds[m->n++] = peer->fd;
+    peer->fd = -1;
+    return NULL;
+}
+
+static json_t *serve(struct jb_loop *l, struct jb_peer *peer, const char *text, size_t len, int *fds,
+                     size_t *n_fds)
 {
     struct jb_error err = {0};
     struct jb_ask ask;
@@ -111,19 +142,53 @@ static json_t *serve(struct jb_loop *l, const struct jb_peer *peer, const char *
         return cancel(l, &by);
     case JB_VERB_SIGNAL:
         return send_signal(l, &ask, &by);
+    case JB_VERB_DESTROY:
+        return destroy(l, &ask, peer, &by);
+    case JB_VERB_EXEC: {
+        size_t n = *n_fds;
+        *n_fds = 0;
+        return jb_execs_begin(l, peer, fds, n);
+    }
     default:
         return update(l, &ask, &by);
     }
 }
 
+/* Every descriptor that came along, however many were sent: the kernel cuts off what has no room. */
+/* NOLINTNEXTLINE(readability-non-const-parameter): the kernel writes to text */
+static ssize_t receive(int fd, char *text, size_t len, int fds[JB_MSG_FDS], size_t *ret_n)
+{
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(JB_MSG_FDS * sizeof(int))];
+    } control;
+    struct iovec iov = {.iov_base = text, .iov_len = len};
+    struct msghdr header = {.msg_iov = &iov,
+                            .msg_iovlen = 1,
+                            .msg_control = control.bytes,
+                            .msg_controllen = sizeof(control.bytes)};
+    ssize_t n = recvmsg(fd, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    *ret_n = 0;
+    for (struct cmsghdr *c = n < 0 ? NULL : CMSG_FIRSTHDR(&header); c; c = CMSG_NXTHDR(&header, c)) {
+        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+            continue;
+        *ret_n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        memcpy(fds, CMSG_DATA(c), *ret_n * sizeof(int));
+    }
+    return n;
+}
+
 void jb_requests_serve(struct jb_loop *l, struct jb_peer *peer)
 {
     char text[JB_CONTROL_PACKET];
-    ssize_t n = recv(peer->fd, text, sizeof(text), MSG_DONTWAIT);
-    if (n <= 0)
-        return;
-    json_t *answer = serve(l, peer, text, (size_t)n);
-    jb_control_answer(peer, answer);
+    int fds[JB_MSG_FDS];
+    size_t n_fds = 0;
+    ssize_t n = receive(peer->fd, text, sizeof(text), fds, &n_fds);
+    json_t *answer = n > 0 ? serve(l, peer, text, (size_t)n, fds, &n_fds) : NULL;
+    for (size_t i = 0; i < n_fds; i++)
+        (void)close(fds[i]);
+    if (answer)
+        jb_control_answer(peer, answer);
     json_decref(answer);
 }
 

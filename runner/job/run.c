@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -14,6 +15,8 @@
 #include "base/clock.h"
 #include "base/crashpoint.h"
 #include "box/net.h"
+#include "base/fd.h"
+#include "box/message.h"
 #include "job/artifacts.h"
 #include "job/attempt.h"
 #include "job/update.h"
@@ -72,6 +75,31 @@ static int settled(void *ctx, struct jb_error *err)
     return r;
 }
 
+static int standing(void *ctx)
+{
+    struct jb_job_attempt *a = ctx;
+    return a->o->standing ? a->o->standing(a->o->standing_ctx, &a->id) : 0;
+}
+
+/* Those who asked for the end get the record as a file, or why there is none. */
+static void answer_mourners(struct jb_job_attempt *a, int r, const struct jb_error *err)
+{
+    struct jb_msg ended = {.type = JB_MSG_ENDED, .errnum = r < 0 ? -r : 0};
+    jb_autofree char *line = NULL;
+    jb_autoclose int fd = -1;
+    size_t len = 0;
+    if (a->mourners.n == 0)
+        return;
+    if (r == 0 && jb_record_line(a->record, &line, &len, NULL) == 0)
+        (void)jb_sealed_memfd("jobbox-record", line, len, false, &fd);
+    (void)snprintf(ended.text, sizeof(ended.text), "%s", r < 0 ? err->text : "");
+    for (size_t i = 0; i < a->mourners.n; i++) {
+        (void)jb_msg_send(a->mourners.fds[i], &ended, strlen(ended.text) + 1, &fd, fd >= 0);
+        jb_close(&a->mourners.fds[i]);
+    }
+    a->mourners.n = 0;
+}
+
 /* Runs the built box to its end, and takes out what was asked for. */
 static void run_box(struct jb_job_attempt *a, int signal_fd, json_t **ret_artifacts, struct jb_error *err)
 {
@@ -98,6 +126,11 @@ static void run_box(struct jb_job_attempt *a, int signal_fd, json_t **ret_artifa
         .box_fd = a->box_fd,
         .settled = settled,
         .settled_ctx = a,
+        .file_fd = a->file_fd,
+        .lock_fd = a->lock_fd,
+        .standing = standing,
+        .standing_ctx = a,
+        .mourners = &a->mourners,
     };
     uint64_t setup_ns = jb_mono_ns(NULL) - a->begun_ns;
     int r = jb_supervise_go(&s, err);
@@ -168,6 +201,7 @@ int jb_job_run(const struct jb_job_options *options, json_t **ret_record, enum j
         r = jb_job_conclude(&a, warning, err);
         if (r < 0)
             *ret_failure = JB_JOB_NO_BOX;
+        answer_mourners(&a, r, err);
     }
     if (r == 0)
         *ret_record = json_incref(a.record);

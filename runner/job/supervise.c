@@ -27,6 +27,7 @@
 #include "base/cleanup.h"
 #include "base/crashpoint.h"
 #include "base/str.h"
+#include "job/execs.h"
 #include "job/loop.h"
 
 /* How long output may take to drain to a slow reader once the job is dead. */
@@ -97,13 +98,25 @@ static void on_ended(struct jb_loop *l, const struct jb_msg *msg)
     out->wall_ns = msg->mono_ns > l->started ? msg->mono_ns - l->started : 0;
     if (WIFSIGNALED(msg->value))
         out->signal = WTERMSIG(msg->value);
-    else
+    else if (!l->s->plan->stands) /* whoever ends a box that stands says what it is to have ended with */
         out->exit_code = WEXITSTATUS(msg->value);
     struct jb_stamp ended =
         out->signal ? jb_events_add(l->s->events, msg->mono_ns, "ended", ",\"signal\":%d", out->signal)
                     : jb_events_add(l->s->events, msg->mono_ns, "ended", ",\"exit_code\":%d", out->exit_code);
     out->ended_us = ended.wall_us;
     (void)jb_loop_handle(l, JB_CAUSE_INIT_ENDED, NULL, msg->mono_ns);
+}
+
+/* Once it can be asked for something. Whoever had it made and is gone by now knows of no box, and will not end it. */
+static void tell_standing(struct jb_loop *l)
+{
+    if (l->stood || l->phase != JB_PHASE_RUNNING || l->settle_at != JB_UNSET)
+        return;
+    l->stood = true;
+    const struct jb_asker by = {.uid = geteuid(), .pid = getpid(), .how = "creator gone"};
+    if (l->s->plan->stands && l->s->standing && l->s->standing(l->s->standing_ctx) < 0)
+        cancel(l, &by);
+    JB_CRASH_POINT(standing_told);
 }
 
 static void on_message(struct jb_loop *l)
@@ -136,24 +149,27 @@ static void on_message(struct jb_loop *l)
     }
 }
 
+void jb_loop_output_cut(struct jb_loop *l)
+{
+    char limit[96];
+    char size[48];
+    (void)snprintf(limit, sizeof(limit), "output %s",
+                   jb_format_size(l->s->plan->output_bytes, size, sizeof(size)));
+    l->out->output_truncated = true;
+    jb_loop_because(l, JB_END_OUTPUT_LIMIT, limit, "jobbox");
+    (void)jb_events_add(l->s->events, JB_UNSET, "limit", ",\"limit\":\"%s\"", limit);
+    (void)jb_loop_handle(l, JB_CAUSE_HARD_LIMIT, NULL, JB_UNSET);
+}
+
 /* `typed`: there is input for the job's terminal; ours is a blocking descriptor and must not be read without. */
 static void move_output(struct jb_loop *l, bool typed)
 {
     struct jb_streams *st = l->s->streams;
     struct jb_pump *const pumps[] = {&st->out, &st->err};
     uint64_t before = st->out.bytes + st->err.bytes;
-    for (size_t i = 0; i < JB_ARRAY_LEN(pumps); i++) {
-        if (!jb_pump_active(pumps[i]) || jb_pump_move(pumps[i], &st->budget) == 0)
-            continue;
-        char limit[96];
-        char size[48];
-        (void)snprintf(limit, sizeof(limit), "output %s",
-                       jb_format_size(l->s->plan->output_bytes, size, sizeof(size)));
-        l->out->output_truncated = true;
-        jb_loop_because(l, JB_END_OUTPUT_LIMIT, limit, "jobbox");
-        (void)jb_events_add(l->s->events, JB_UNSET, "limit", ",\"limit\":\"%s\"", limit);
-        (void)jb_loop_handle(l, JB_CAUSE_HARD_LIMIT, NULL, JB_UNSET);
-    }
+    for (size_t i = 0; i < JB_ARRAY_LEN(pumps); i++)
+        if (jb_pump_active(pumps[i]) && jb_pump_move(pumps[i], &st->budget))
+            jb_loop_output_cut(l);
     if (st->out.bytes + st->err.bytes != before)
         jb_limits_output(l);
     uint64_t any = JB_UNSET;
@@ -173,7 +189,8 @@ enum {
     P_IN_FROM,
     P_IN_TO,
     P_PEERS,
-    P_MAX = P_PEERS + JB_CONTROL_PEERS
+    P_EXECS = P_PEERS + JB_CONTROL_PEERS, /* where commands are executed in the box */
+    P_MAX = P_EXECS + JB_EXECS_MAX * JB_EXEC_P_MAX
 };
 
 static void wait_for(struct jb_loop *l, struct pollfd fds[P_MAX], uint64_t deadline)
@@ -190,6 +207,11 @@ static void wait_for(struct jb_loop *l, struct pollfd fds[P_MAX], uint64_t deadl
     jb_pump_poll(&st->err, &fds[P_ERR_FROM], &fds[P_ERR_TO]);
     jb_pump_poll(&st->in, &fds[P_IN_FROM], &fds[P_IN_TO]);
     nfds_t n = P_PEERS + l->control.n;
+    if (l->execs && l->execs->n) {
+        for (; n < P_EXECS; n++)
+            fds[n] = (struct pollfd){.fd = -1};
+        n += jb_execs_poll(l, fds + P_EXECS);
+    }
     uint64_t at = jb_loop_now(l);
     uint64_t left = deadline > at ? deadline - at : 0;
     struct timespec ts = {.tv_sec = (time_t)(left / JB_NS_PER_S), .tv_nsec = (long)(left % JB_NS_PER_S)};
@@ -239,6 +261,37 @@ static void drain_output(struct jb_loop *l)
     l->out->output_truncated |= st->out.lost || st->err.lost;
 }
 
+/* The reason is not set yet when the box's own job has just ended. */
+static void finish_execs(struct jb_loop *l)
+{
+    jb_limits_oom_last(l);
+    jb_execs_finish(l, l->reason_set ? l->out->reason : JB_END_CANCELLED);
+}
+
+/* What the commands executed in the box wrote and used is the box's. */
+static void add_execs(struct jb_loop *l)
+{
+    struct jb_execs *x = l->execs;
+    struct jb_msg *sum = &l->out->rusage;
+    if (!x)
+        return;
+    l->out->stdout_bytes += x->out_bytes;
+    l->out->stderr_bytes += x->err_bytes;
+    l->out->output_truncated |= x->truncated;
+    sum->user_us += x->sum.user_us;
+    sum->system_us += x->sum.system_us;
+    sum->minor_faults += x->sum.minor_faults;
+    sum->major_faults += x->sum.major_faults;
+    sum->voluntary_switches += x->sum.voluntary_switches;
+    sum->involuntary_switches += x->sum.involuntary_switches;
+    sum->read_blocks += x->sum.read_blocks;
+    sum->written_blocks += x->sum.written_blocks;
+    l->out->execs = x->ended;
+    l->out->execs_unlisted = x->unlisted;
+    free(x);
+    l->execs = NULL;
+}
+
 static void conclude(struct jb_loop *l)
 {
     struct jb_outcome *out = l->out;
@@ -272,6 +325,7 @@ static void conclude(struct jb_loop *l)
     out->stdout_bytes = l->s->streams->out.bytes;
     out->stderr_bytes =
         l->s->plan->stderr_.kind == JB_STREAM_MERGE || l->s->plan->tty ? 0 : l->s->streams->err.bytes;
+    add_execs(l);
     (void)jb_events_add(l->s->events, JB_UNSET, "end", ",\"reason\":\"%s\"", jb_end_reason_name(out->reason));
 }
 
@@ -301,7 +355,7 @@ static void start_watching(struct jb_loop *l, struct jb_error *err)
     if (l->oom_fd < 0) /* no memory group: nothing to watch */
         jb_error_clear(err);
     l->oom_events = events & EPOLLPRI ? POLLPRI : POLLIN;
-    l->settle_at = jb_after(jb_loop_now(l), SETTLE_TIME);
+    l->settle_at = jb_after(jb_loop_now(l), l->s->plan->stands ? 0 : SETTLE_TIME);
     jb_limits_start(l);
 }
 
@@ -317,6 +371,11 @@ int jb_supervise_go(const struct jb_supervise *s, struct jb_error *err)
     struct jb_msg go = {.type = JB_MSG_GO};
     int r = jb_box_tell(s->box, &go);
     return r < 0 ? jb_fail_errno(err, r, "starting the job") : 0;
+}
+
+static uint64_t earliest(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
 }
 
 int jb_supervise(struct jb_supervise *s, struct jb_outcome *ret, struct jb_error *err)
@@ -350,14 +409,16 @@ int jb_supervise(struct jb_supervise *s, struct jb_outcome *ret, struct jb_error
     start_watching(&l, err);
     while (r == 0 && l.phase != JB_PHASE_ENDED) {
         struct pollfd fds[P_MAX];
-        uint64_t next = jb_limits_next(&l);
-        wait_for(&l, fds, next < l.settle_at ? next : l.settle_at);
+        uint64_t next = earliest(jb_limits_next(&l), jb_execs_next(&l));
+        wait_for(&l, fds, earliest(next, l.settle_at));
         if (fds[P_OOM].revents)
             jb_limits_oom_event(&l);
         if (fds[P_CONTROL].revents)
             on_message(&l);
         if (fds[P_SIGNAL].revents)
             on_signal(&l);
+        if (l.execs) /* before new ones come in, whose entries are not filled */
+            jb_execs_turn(&l, fds + P_EXECS);
         serve_peers(&l, fds);
         if (output_ready(fds))
             move_output(&l, fds[P_IN_FROM].revents || fds[P_IN_TO].revents);
@@ -366,19 +427,25 @@ int jb_supervise(struct jb_supervise *s, struct jb_outcome *ret, struct jb_error
         jb_limits_check(&l);
         if (jb_loop_now(&l) >= l.settle_at)
             r = settle(&l, err);
+        if (r == 0)
+            tell_standing(&l);
         if (l.flush && l.settle_at == JB_UNSET && s->events) /* losing them must not end the job */
             (void)jb_events_flush(s->events, NULL);
         l.flush = l.flush && l.settle_at != JB_UNSET;
     }
     jb_control_close(&l.control);
+    finish_execs(&l);
     if (r == 0) {
         drain_output(&l);
         JB_CRASH_POINT(output_drained);
         conclude(&l);
     }
     jb_close(&l.oom_fd);
-    if (r < 0)
+    if (r < 0) {
+        json_decref(l.execs ? l.execs->ended : NULL);
+        free(l.execs);
         return r;
+    }
     keep_texts(&l, &out);
     *ret = out;
     return 0;

@@ -15,6 +15,13 @@
 #include "job/streams.h"
 #include "record/record.h"
 
+/* Connections of those who asked for a box's end, to be answered when there is a record. */
+#define JB_MOURNERS 4
+struct jb_mourners {
+    int fds[JB_MOURNERS];
+    size_t n;
+};
+
 struct jb_supervise {
     const struct jb_plan *plan;
     struct jb_box *box;
@@ -26,6 +33,12 @@ struct jb_supervise {
     int winch_fd;                 /* terminal whose size the job's follows; -1: none */
     struct jb_events *events;     /* NULL: none are kept */
     int box_fd;                   /* where the control socket is made; -1: none, nobody can ask */
+    int file_fd; /* box.jsonl, for the commands that are executed in the box; -1: none is kept */
+    int lock_fd; /* closed in every child at once; -1: none */
+    /* With plan->stands, called once when the box can be asked for something; < 0 cancels it. NULL: nobody waits. */
+    int (*standing)(void *ctx);
+    void *standing_ctx;
+    struct jb_mourners *mourners; /* who asked for the end and wants to know of it; NULL: nobody can */
     /*
      * Changes limits of the running job, and the plan with them; *ret_changes: an object of {"old", "new"} by what was
      * changed, the caller's. All or nothing. NULL: they cannot be changed.

@@ -119,6 +119,7 @@ static int finish_record(const struct sweep *s, struct jb_boxdir_found *found,
         .net_sent = JB_UNSET,
         .stdout_bytes = JB_UNSET,
         .stderr_bytes = JB_UNSET,
+        .execs = found->execs,
     };
     int r = jb_record_finish(found->record, &out, usage, err);
     if (r == 0 && found->damage[0])

@@ -17,6 +17,8 @@
 /* The spec's, else what the image starts. */
 static int make_argv(struct jb_plan *plan, const struct jb_plan_input *in)
 {
+    if (plan->stands)
+        return 0;
     const struct jb_spec *spec = in->spec;
     if (!spec->script && spec->command.len)
         return jb_strv_copy(&plan->argv, &spec->command);
@@ -197,7 +199,7 @@ int jb_make_command(struct jb_plan *plan, const struct jb_plan_input *in, struct
         r = make_env(plan, in);
     if (r < 0)
         return jb_fail_errno(err, r, "plan");
-    if (plan->argv.len == 0) {
+    if (plan->argv.len == 0 && !plan->stands) {
         char where[512];
         return jb_fail(
             err, EINVAL,
@@ -261,6 +263,10 @@ int jb_make_streams(struct jb_plan *plan, const struct jb_plan_input *in, struct
     plan->stdin_.kind = JB_STREAM_NULL;
     plan->stdout_.kind = JB_STREAM_INHERIT;
     plan->stderr_.kind = spec->stderr_merge ? JB_STREAM_MERGE : JB_STREAM_INHERIT;
+    if (plan->stands) { /* each command brings its own */
+        plan->stdout_.kind = plan->stderr_.kind = JB_STREAM_NULL;
+        return 0;
+    }
     if (in->tty && (spec->stdin_path || spec->stdout_path || spec->stderr_path))
         return jb_fail(err, EINVAL,
                        "--tty: the spec names files for stdin, stdout or stderr; use one or the other");

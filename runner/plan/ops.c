@@ -373,8 +373,9 @@ int jb_make_ops(struct jb_plan *plan, const struct jb_plan_input *in, struct jb_
     r = user_mounts(plan, in, err);
     if (r < 0)
         return r;
-    plan->script = jb_arena_strdup(&plan->arena, in->spec->script);
-    if (!plan->workdir || (in->spec->script && !plan->script))
+    const char *script = plan->stands ? NULL : in->spec->script;
+    plan->script = jb_arena_strdup(&plan->arena, script);
+    if (!plan->workdir || (script && !plan->script))
         return jb_fail_errno(err, ENOMEM, "plan");
     if (wish)
         r = add(plan, (struct jb_op){.kind = JB_OP_DIR, .target = plan->workdir, .mode = 0755});

@@ -474,6 +474,7 @@ static int fill(struct jb_plan *plan, const struct jb_plan_input *in, struct jb_
     plan->array_index = in->queue ? in->queue->array_index : JB_UNSET;
     if (in->queue && !(plan->job = jb_arena_printf(&plan->arena, "%" PRIu64, in->queue->job)))
         return jb_fail_errno(err, ENOMEM, "plan");
+    plan->stands = in->stands;
     plan->requested = requested(in->spec);
     plan->labels = json_object();
     if (!plan->image_path || !plan->name || !plan->boot_id || !plan->requested || !plan->labels)

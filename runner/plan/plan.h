@@ -171,7 +171,8 @@ struct jb_plan {
     struct jb_op *ops;
     size_t n_ops;
     const char *workdir;
-    struct jb_strv argv; /* owned */
+    bool stands;         /* without a command: for those that are executed in it later */
+    struct jb_strv argv; /* owned; empty when it stands */
     struct jb_strv env;  /* owned */
     const char *script;  /* NULL: none */
 
@@ -219,6 +220,7 @@ struct jb_plan_input {
     const struct jb_plan_queue *queue; /* NULL: the job comes from no queue */
     bool tty;                          /* the job gets a terminal of its own */
     bool json;                         /* stdout is wanted for the record: the job's goes to stderr */
+    bool stands; /* the box has no command of its own; what the spec says of one is not looked at */
 };
 
 /* The wish for cores that a spec and a site make together. Fails when the site's maximum is passed (-EPERM).

@@ -142,7 +142,8 @@ int jb_record_draft(const struct jb_plan *plan, const struct jb_origin *origin, 
               jb_json_set(record, "granted", make_granted(plan)) &&
               jb_json_set(record, "used", json_null()) && jb_json_set(record, "end", json_null()) &&
               jb_json_set(record, "isolation", json_null()) && jb_json_set(record, "output", json_null()) &&
-              jb_json_set(record, "artifacts", json_array()) && jb_json_set(record, "warnings", json_array());
+              jb_json_set(record, "artifacts", json_array()) && jb_json_set(record, "execs", json_array()) &&
+              jb_json_set(record, "warnings", json_array());
     if (!ok) {
         json_decref(record);
         return out_of_memory(err);
@@ -516,6 +517,12 @@ int jb_record_finish(json_t *record, const struct jb_outcome *outcome, const str
               jb_json_set(times, "ended", jb_json_time(outcome->ended_us));
     if (ok && outcome->artifacts)
         ok = jb_json_set(record, "artifacts", json_incref(outcome->artifacts));
+    if (ok && outcome->execs)
+        ok = jb_json_set(record, "execs", json_incref(outcome->execs));
+    if (ok && outcome->execs_unlisted &&
+        jb_record_warn(record, err, "execs: %u more commands were executed in the box than are listed",
+                       outcome->execs_unlisted) < 0)
+        return -ENOMEM;
     return ok ? cross_check(record, outcome, usage, err) : out_of_memory(err);
 }
 

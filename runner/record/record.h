@@ -56,6 +56,9 @@ struct jb_outcome {
     uint64_t stdout_bytes, stderr_bytes;
     bool output_truncated;
     json_t *artifacts; /* array, borrowed; NULL: none collected */
+    json_t
+        *execs; /* array of entries, owned by whoever fills it in; NULL: no command was executed in the box */
+    unsigned execs_unlisted; /* that are not in it, for they are too many */
 };
 
 struct jb_origin {

@@ -71,12 +71,24 @@ int jb_load_text(const char *path, bool allow_stdin, char **ret_text, size_t *re
     return 0;
 }
 
-int jb_spec_load(const char *path, struct jb_spec **ret_spec, struct jb_diags *diags)
+static int load(const char *path,
+                int (*parse)(const char *, const char *, size_t, struct jb_spec **, struct jb_diags *),
+                struct jb_spec **ret_spec, struct jb_diags *diags)
 {
     jb_autofree char *text = NULL;
     size_t len = 0;
     int r = jb_load_text(path, true, &text, &len, NULL, diags);
     if (r < 0)
         return r;
-    return jb_spec_parse(jb_streq(path, "-") ? "(standard input)" : path, text, len, ret_spec, diags);
+    return parse(jb_streq(path, "-") ? "(standard input)" : path, text, len, ret_spec, diags);
+}
+
+int jb_spec_load(const char *path, struct jb_spec **ret_spec, struct jb_diags *diags)
+{
+    return load(path, jb_spec_parse, ret_spec, diags);
+}
+
+int jb_spec_load_box(const char *path, struct jb_spec **ret_spec, struct jb_diags *diags)
+{
+    return load(path, jb_spec_parse_box, ret_spec, diags);
 }

@@ -175,12 +175,12 @@ static void complain_key(struct jb_reading *rd, struct jb_pos pos, enum jb_key k
 }
 
 /* What is wrong with keys taken together, each of them being right. */
-static void check_whole(struct jb_reading *rd, const struct jb_spec *spec, struct jb_pos start)
+static void check_whole(struct jb_reading *rd, const struct jb_spec *spec, struct jb_pos start, bool runs)
 {
     const struct jb_pos *pos = spec->pos;
     if (!said(spec, JB_KEY_VERSION))
         complain_key(rd, start, JB_KEY_VERSION, "is missing; write \"version: 1\"");
-    if (!said(spec, JB_KEY_COMMAND) && !said(spec, JB_KEY_SCRIPT) && jb_streq(spec->image, "host"))
+    if (runs && !said(spec, JB_KEY_COMMAND) && !said(spec, JB_KEY_SCRIPT) && jb_streq(spec->image, "host"))
         complain_key(rd, start, JB_KEY_SCRIPT,
                      "is missing; say what to run with \"script:\" or \"command:\"");
     if (said(spec, JB_KEY_COMMAND) && said(spec, JB_KEY_SCRIPT))
@@ -206,7 +206,7 @@ static void check_whole(struct jb_reading *rd, const struct jb_spec *spec, struc
                      "memory_factor needs resources.memory; say how much it begins with");
 }
 
-static void read_spec(struct jb_reading *rd, struct jb_spec *spec, const char *text, size_t len)
+static void read_spec(struct jb_reading *rd, struct jb_spec *spec, const char *text, size_t len, bool runs)
 {
     const struct jb_node *root = jb_read_yaml(rd, text, len);
     if (!root || root->kind == JB_NODE_BAD) {
@@ -224,11 +224,11 @@ static void read_spec(struct jb_reading *rd, struct jb_spec *spec, const char *t
     spec->resources.locality_said = said(spec, JB_KEY_LOCALITY);
     spec->resources.cpu_set_said = said(spec, JB_KEY_CPU_SET);
     spec->resources.exclusive_said = said(spec, JB_KEY_EXCLUSIVE);
-    check_whole(rd, spec, root->pos);
+    check_whole(rd, spec, root->pos, runs);
 }
 
-int jb_spec_parse(const char *file, const char *text, size_t len, struct jb_spec **ret_spec,
-                  struct jb_diags *diags)
+static int parse(const char *file, const char *text, size_t len, bool runs, struct jb_spec **ret_spec,
+                 struct jb_diags *diags)
 {
     struct jb_reading rd;
     jb_reading_begin(&rd, file, diags);
@@ -236,13 +236,25 @@ int jb_spec_parse(const char *file, const char *text, size_t len, struct jb_spec
     if (len > JB_SPEC_FILE_MAX)
         jb_complain(&rd, (struct jb_pos){0}, NULL, "is larger than 1 MiB; a job spec is not");
     else if (spec)
-        read_spec(&rd, spec, text, len);
+        read_spec(&rd, spec, text, len, runs);
     int r = jb_reading_end(&rd);
     if (r < 0)
         return r;
     (void)SHA256Data((const uint8_t *)text, len, spec->sha256);
     *ret_spec = jb_take_ptr(spec);
     return 0;
+}
+
+int jb_spec_parse(const char *file, const char *text, size_t len, struct jb_spec **ret_spec,
+                  struct jb_diags *diags)
+{
+    return parse(file, text, len, true, ret_spec, diags);
+}
+
+int jb_spec_parse_box(const char *file, const char *text, size_t len, struct jb_spec **ret_spec,
+                      struct jb_diags *diags)
+{
+    return parse(file, text, len, false, ret_spec, diags);
 }
 
 const char *jb_spec_where(const struct jb_spec *spec, enum jb_key key, char *buf, size_t len)

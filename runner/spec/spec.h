@@ -301,6 +301,11 @@ char *jb_diags_format(const struct jb_diags *diags);
 int jb_spec_parse(const char *file, const char *text, size_t len, struct jb_spec **ret_spec,
                   struct jb_diags *diags);
 
+/* The same for a box that stands (jobbox create): it need not say what to run. */
+int jb_spec_parse_box(const char *file, const char *text, size_t len, struct jb_spec **ret_spec,
+                      struct jb_diags *diags);
+int jb_spec_load_box(const char *path, struct jb_spec **ret_spec, struct jb_diags *diags);
+
 /* Reads and parses a file ("-": standard input). A file that cannot be read is a diagnostic at line 0. */
 int jb_spec_load(const char *path, struct jb_spec **ret_spec, struct jb_diags *diags);
 

@@ -29,10 +29,13 @@ class Scenario:
     prepare   called with the world before the command
     records   how many records the command leaves when it comes to its end
     begun     the step from which on there is a record although the supervisor was killed
+    of        only steps whose names begin so
+    beside    called with the world once the command was started
     """
 
     def __init__(self, name, site=(), job=JOB, arguments=("run", "--quiet", "job.yaml"), kill=EVERYONE, luck=(),
-                 prepare=None, records=1, begun="record_saved"):
+                 prepare=None, records=1, begun="record_saved", of="", beside=None):
+        self.of, self.beside = of, beside
         self.name, self.site, self.job, self.arguments = name, list(site), list(job), list(arguments)
         self.kill, self.luck, self.prepare, self.records, self.begun = kill, luck, prepare, records, begun
 
@@ -53,12 +56,21 @@ def lose_all(world):
     shutil.rmtree(world.run_dir + "/jobbox")
 
 
+WAITING = ["resources: { cpus: 1, cpu_unit: thread, memory: 64MiB }", "script: |",
+           "  while [ ! -e /work/go ]; do sleep 0.01; done"]
+
+
+def execute(world):
+    world.execute("sh", "-c", "(setsid sleep 100 &); touch /work/go")
+
+
 RECOVERING = ("SWEEP", "ENDING", "SUPERVISOR")
 SWEEP = ("sweep",)
 
 SCENARIOS = [
     Scenario("scratch on disk", ON_DISK, ["allow_degraded: [scratch]", *JOB], luck=EVERYONE),
     Scenario("scratch in memory", kill=("FIRST",)),
+    Scenario("a command in the box", job=WAITING, kill=("SUPERVISOR", "FIRST"), of="member_", beside=execute),
     Scenario("recovery", ON_DISK, ["allow_degraded: [scratch]", *JOB], SWEEP, RECOVERING, RECOVERING, lose,
              begun=None),
     Scenario("recovery without the runtime directory", ON_DISK, ["allow_degraded: [scratch]", *JOB], SWEEP,

@@ -48,6 +48,7 @@ class World:
         self.run_dir, self.state_dir, self.crash = top + "/run", top + "/state", top + "/crash"
         self.mark = "JBT_MARK=" + top
         self.lines, self.job = list(lines), list(job)
+        self.client = None
         os.mkdir(top, 0o755)
         self.before = box_groups()
         self.fresh()
@@ -142,13 +143,29 @@ class World:
         except FileNotFoundError:
             return []
 
+    def execute(self, *command):
+        """A command in the box of the job that runs; `finish` waits for it too."""
+        until(lambda: {"start_heard", "control_made"} <= set(self.trace()) or self.process.poll() is not None, "the job does not start")
+        boxes = os.listdir(self.run_dir + "/jobbox/boxes")
+        key, value = self.mark.split("=", 1)
+        with open(self.path("client"), "w", encoding="utf-8") as out:
+            self.client = subprocess.Popen([self.jobbox, "exec", "--config", self.path("site.yaml"), *boxes, *command],
+                                           stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=self.top,
+                                           env=dict(os.environ, **{key: value}))
+
     def finish(self):
         """Waits for the end of jobbox and of everything that it started. Returns its exit code."""
+        client, self.client = self.client, None
         try:
             code = self.process.wait(PATIENCE)
+            if client:
+                client.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+            if client:
+                client.kill()
+                client.wait()
             raise Failure("jobbox hangs: " + self.error()) from None
         finally:
             os.close(self.hit)

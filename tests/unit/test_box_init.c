@@ -308,6 +308,26 @@ static void without_a_command_it_is_a_usage_error(void **state)
     assert_int_equal(wait_end(&r), 125);
 }
 
+/* A box without a command stands until END, and then only until nothing else is in it. */
+static void a_box_that_stands_ends_when_it_is_told_to_and_empty(void **state)
+{
+    (void)state;
+    const char *const argv[] = {"jobbox-init", "-ws--", NULL};
+    struct run r = start(argv);
+    hear(&r, JB_MSG_READY);
+    tell(&r, JB_MSG_GO, 0);
+    hear(&r, JB_MSG_STARTED);
+    struct pollfd fd = {.fd = r.box.control, .events = POLLIN};
+    assert_int_equal(poll(&fd, 1, 50), 0);
+    tell(&r, JB_MSG_SIGNAL, SIGTERM); /* for those in it, not for itself */
+    assert_int_equal(poll(&fd, 1, 50), 0);
+    tell(&r, JB_MSG_END, 0);
+    hear(&r, JB_MSG_ENDED);
+    assert_int_equal(r.msg.value, 0);
+    tell(&r, JB_MSG_QUIT, 0);
+    assert_int_equal(wait_end(&r), 0);
+}
+
 int main(void)
 {
     (void)signal(SIGPIPE, SIG_IGN);
@@ -322,6 +342,7 @@ int main(void)
         cmocka_unit_test(it_leaves_with_its_supervisor),
         cmocka_unit_test(the_job_does_not_hold_the_control_socket),
         cmocka_unit_test(without_a_command_it_is_a_usage_error),
+        cmocka_unit_test(a_box_that_stands_ends_when_it_is_told_to_and_empty),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,671 @@
+/*
+ * execs.c - the commands executed in a box, from request to entry in the record.
+ *
+ * Owns: struct jb_execs of the loop. Runs in: the supervisor, in its loop; nothing here waits but jb_execs_finish.
+ * Privilege: as the box's.
+ *
+ * Theory of operation. Each command has a member in the box: jobbox-init as its reaper, which starts it, reports its end
+ * and kills what it left. Before GO the member is read back and compared with the plan, as the box itself was. After the
+ * end its group is emptied by the supervisor, for a command may have killed its own reaper; only when nothing is left, and
+ * what it wrote is carried, is the client told.
+ */
+#include "job/execs.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/crashpoint.h"
+#include "base/json.h"
+#include "box/enter.h"
+
+#define ENTER_TIME (60 * JB_NS_PER_S) /* to be in the box */
+#define KILL_TIME  (2 * JB_NS_PER_S)  /* for the member to report after SIGKILL */
+#define CLEAR_TIME (10 * JB_NS_PER_S) /* for the kernel to end what is left */
+#define DRAIN_TIME (5 * JB_NS_PER_S)  /* for a slow reader */
+#define LOOK_FIRST (JB_NS_PER_MS)
+#define LOOK_LAST  (50 * JB_NS_PER_MS)
+
+static void because(struct jb_exec *e, enum jb_end_reason reason, const char *error)
+{
+    if (!e->reason_set)
+        e->reason = reason;
+    if (!e->error[0] && error)
+        (void)snprintf(e->error, sizeof(e->error), "%s", error);
+    e->reason_set = true;
+}
+
+static void tell_signal(const struct jb_exec *e, int sig, bool main_only)
+{
+    struct jb_msg msg = {.type = JB_MSG_SIGNAL, .value = sig, .value2 = main_only};
+    (void)jb_box_tell(&e->box, &msg);
+}
+
+/* Kills the command from inside; its member then ends the rest and reports. */
+static void kill_inside(struct jb_loop *l, struct jb_exec *e)
+{
+    tell_signal(e, SIGKILL, false);
+    e->step = 2;
+    e->deadline = jb_after(jb_loop_now(l), KILL_TIME);
+}
+
+static void ask_to_end(struct jb_loop *l, struct jb_exec *e)
+{
+    if (e->step > 0 || e->phase >= JB_EXEC_CLEARING)
+        return;
+    if (e->phase == JB_EXEC_ENTERING || e->plan.grace_ns == 0) {
+        kill_inside(l, e);
+        if (e->phase == JB_EXEC_ENTERING)
+            jb_box_kill(&e->box);
+        return;
+    }
+    tell_signal(e, e->plan.end_signal, false);
+    tell_signal(e, SIGCONT, false);
+    e->step = 1;
+    e->deadline = jb_after(jb_loop_now(l), e->plan.grace_ns);
+}
+
+static void clear(struct jb_loop *l, struct jb_exec *e)
+{
+    uint64_t now = jb_loop_now(l);
+    if (e->phase >= JB_EXEC_CLEARING)
+        return;
+    e->phase = JB_EXEC_CLEARING;
+    e->ended_us = jb_wall_us(l->s->clock);
+    if (e->wall_ns == JB_UNSET && e->started_us != JB_UNSET)
+        e->wall_ns = now - e->started_ns;
+    e->deadline = JB_UNSET;
+    e->look = now;
+    e->pause = LOOK_FIRST;
+    e->clear_until = jb_after(now, CLEAR_TIME);
+}
+
+static void client_gone(struct jb_loop *l, struct jb_exec *e)
+{
+    jb_close(&e->peer);
+    jb_close(&e->io.in.from);
+    if (e->phase >= JB_EXEC_CLEARING)
+        return;
+    because(e, JB_END_CANCELLED, "the client is gone");
+    ask_to_end(l, e);
+}
+
+static void on_deadline(struct jb_loop *l, struct jb_exec *e)
+{
+    e->deadline = JB_UNSET;
+    switch (e->step) {
+    case 0:
+        if (e->phase == JB_EXEC_ENTERING)
+            because(e, JB_END_BOX_ERROR, "it did not get into the box in time");
+        because(e, JB_END_TIMEOUT, "its timeout was up");
+        ask_to_end(l, e);
+        break;
+    case 1:
+        kill_inside(l, e);
+        break;
+    default: /* its member does not answer */
+        e->step = 3;
+        (void)jb_cg_child_strike(&e->group);
+        jb_box_kill(&e->box);
+        e->deadline = jb_after(jb_loop_now(l), KILL_TIME);
+        if (e->phase == JB_EXEC_ENTERING) /* whoever is on the way finds that nobody listens any more */
+            jb_close(&e->box.control);
+        if (e->phase == JB_EXEC_ENTERING && e->helper > 0)
+            (void)kill(e->helper, SIGKILL);
+        if (e->phase == JB_EXEC_ENTERING)
+            clear(l, e);
+        break;
+    }
+}
+
+/* --- beginning --- */
+
+static int choose_user(struct jb_exec *e, struct jb_error *err)
+{
+    const struct jb_exec_ask *ask = &e->ask;
+    struct jb_plan *plan = &e->plan;
+    if (!ask->user_said || (ask->uid == plan->uid && ask->gid == plan->gid))
+        return 0;
+    if (plan->userns)
+        return jb_fail(err, EPERM, "user %u:%u: this box has no other user than %u:%u", (unsigned)ask->uid,
+                       (unsigned)ask->gid, (unsigned)plan->uid, (unsigned)plan->gid);
+    if (e->by.uid != 0)
+        return jb_fail(err, EPERM, "user %u:%u: only root may execute commands as somebody else",
+                       (unsigned)ask->uid, (unsigned)ask->gid);
+    if (ask->uid == 0 || ask->gid == 0) /* what root must not see was not hidden when the box was made */
+        return jb_fail(err, EPERM, "user %u:%u: root, or its group, enters only a box that was made for it",
+                       (unsigned)ask->uid, (unsigned)ask->gid);
+    plan->uid = ask->uid;
+    plan->gid = ask->gid;
+    plan->groups = NULL;
+    plan->n_groups = 0;
+    plan->caps = 0;
+    return 0;
+}
+
+static int set_env(struct jb_plan *plan, const char *text)
+{
+    const char *eq = strchr(text, '=');
+    jb_autofree char *key = eq ? strndup(text, (size_t)(eq - text)) : NULL;
+    return key ? jb_env_set(&plan->env, key, eq + 1) : -ENOMEM;
+}
+
+/* The box's plan with what is this command's own. */
+static int make_plan(const struct jb_plan *box, struct jb_exec *e, struct jb_error *err)
+{
+    struct jb_plan *plan = &e->plan;
+    *plan = *box;
+    plan->stands = false;
+    plan->tty = e->ask.tty;
+    plan->argv = (struct jb_strv){0};
+    plan->env = (struct jb_strv){0};
+    int r = jb_strv_copy(&plan->argv, &e->ask.argv);
+    if (r == 0)
+        r = jb_strv_copy(&plan->env, &box->env);
+    for (size_t i = 0; r == 0 && i < e->ask.env.len; i++)
+        r = set_env(plan, e->ask.env.items[i]);
+    if (r == 0 && plan->tty && !jb_env_get(&plan->env, "TERM"))
+        r = jb_env_set(&plan->env, "TERM", "dumb");
+    if (r < 0)
+        return jb_fail_errno(err, r, "the command");
+    if (e->ask.workdir)
+        plan->workdir = e->ask.workdir;
+    return choose_user(e, err);
+}
+
+static int make_group(const struct jb_loop *l, struct jb_exec *e, struct jb_error *err)
+{
+    char name[32];
+    (void)snprintf(name, sizeof(name), "exec-%u", e->seq);
+    int r = l->s->cgroup ? jb_cg_child_make(l->s->cgroup, name, &e->group, err) : -ENOTSUP;
+    return r == -ENOTSUP ? 0 : r;
+}
+
+static int enter(const struct jb_loop *l, struct jb_exec *e, struct jb_error *err)
+{
+    int fds[JB_CTL_MAX + 2];
+    enum jb_controller which[JB_CTL_MAX];
+    int clone_fd = jb_cg_child_clone_fd(&e->group);
+    size_t n = l->s->cgroup ? jb_cgroup_join_fds(l->s->cgroup, false, fds, which) : 0;
+    if (jb_cg_child_join_fd(&e->group) >= 0)
+        fds[n++] = jb_cg_child_join_fd(&e->group);
+    const struct jb_enter_parts parts = {.box = l->s->box,
+                                         .plan = &e->plan,
+                                         .join_fds = fds,
+                                         .n_join = n,
+                                         .cgroup_fd = clone_fd,
+                                         .lock_fd = l->s->lock_fd,
+                                         .keep = e->ask.keep_children,
+                                         .io = e->io.job};
+    return jb_box_enter(&parts, &e->box, &e->helper, err);
+}
+
+static void exec_free(struct jb_exec *e)
+{
+    if (e->helper > 0) {
+        (void)kill(e->helper, SIGKILL); /* our own child, not waited for: nobody else has its number */
+        while (waitpid(e->helper, NULL, 0) < 0 && errno == EINTR) {
+        }
+    }
+    jb_box_kill(&e->box);
+    jb_box_close(&e->box);
+    jb_cg_child_end(&e->group);
+    jb_exec_io_close(&e->io);
+    jb_close(&e->peer);
+    jb_cg_usage_free(&e->before);
+    jb_cg_usage_free(&e->used);
+    jb_strv_free(&e->plan.argv);
+    jb_strv_free(&e->plan.env);
+    jb_exec_ask_free(&e->ask);
+    free(e);
+}
+
+static const struct jb_cg_usage unknown_cpu = {
+    .cpu_user_us = JB_UNSET, .cpu_system_us = JB_UNSET, .cpu_total_us = JB_UNSET};
+
+static struct jb_exec *exec_new(struct jb_loop *l, const struct jb_peer *peer)
+{
+    struct jb_exec *e = calloc(1, sizeof(*e));
+    if (!e)
+        return NULL;
+    e->seq = ++l->execs->seq;
+    e->box = JB_BOX_INIT;
+    e->ask = JB_EXEC_ASK_INIT;
+    e->group = JB_CG_CHILD_INIT;
+    e->io = (struct jb_exec_io){.job = {-1, -1, -1},
+                                .in = JB_PUMP_INIT,
+                                .out = JB_PUMP_INIT,
+                                .err = JB_PUMP_INIT,
+                                .in_to = -1,
+                                .out_to = -1,
+                                .err_to = -1};
+    e->peer = -1;
+    e->by = (struct jb_asker){.uid = peer->uid, .pid = peer->pid, .how = "socket"};
+    e->deadline = e->look = e->clear_until = e->drain_until = JB_UNSET;
+    e->started_us = e->ended_us = e->wall_ns = e->max_rss = JB_UNSET;
+    e->exit_code = -1;
+    e->clean = true;
+    e->before = e->used = unknown_cpu;
+    return e;
+}
+
+static int begin(struct jb_loop *l, struct jb_exec *e, int fds[JB_EXEC_FDS], struct jb_error *err)
+{
+    int r = jb_exec_ask_read(fds[0], &e->ask, err);
+    if (r == 0)
+        r = make_plan(l->s->plan, e, err);
+    if (r < 0)
+        return r;
+    const int theirs[] = {fds[1], fds[2], fds[3]};
+    fds[1] = fds[2] = fds[3] = -1;
+    r = jb_exec_io_open(theirs, e->ask.tty, &e->io, err);
+    if (r == 0)
+        r = make_group(l, e, err);
+    if (r == 0)
+        r = enter(l, e, err);
+    jb_exec_io_handed_over(&e->io);
+    return r;
+}
+
+static const char *refusal(const struct jb_loop *l, size_t n_fds)
+{
+    if (n_fds != JB_EXEC_FDS)
+        return "exec: the request, standard input, output and error must come along";
+    if (l->phase == JB_PHASE_PAUSED)
+        return "it is paused; resume it first";
+    if (l->phase != JB_PHASE_RUNNING)
+        return l->phase == JB_PHASE_STARTING ? "it has just started; try again" : "it is about to end";
+    if (l->execs && l->execs->n == JB_EXECS_MAX)
+        return "32 commands run in it already; wait for one to end";
+    return NULL;
+}
+
+static json_t *failed(const char *text)
+{
+    return json_pack("{s:o}", "error", jb_json_text(text));
+}
+
+json_t *jb_execs_begin(struct jb_loop *l, struct jb_peer *peer, int fds[JB_MSG_FDS], size_t n)
+{
+    struct jb_error err = {0};
+    const char *why = refusal(l, n);
+    if (!why && !l->execs && !(l->execs = calloc(1, sizeof(*l->execs))))
+        why = "out of memory";
+    struct jb_exec *e = why ? NULL : exec_new(l, peer);
+    int r = e ? begin(l, e, fds, &err) : -ENOMEM;
+    for (size_t i = 0; i < n; i++)
+        jb_close(&fds[i]);
+    if (!e)
+        return failed(why ? why : "out of memory");
+    if (r < 0) {
+        exec_free(e);
+        return failed(err.text);
+    }
+    e->peer = peer->fd;
+    peer->fd = -1;
+    e->deadline = jb_after(jb_loop_now(l), ENTER_TIME);
+    l->execs->items[l->execs->n++] = e;
+    return NULL;
+}
+
+/* --- messages --- */
+
+/* The scratch is the box's own, and was told to nobody else. */
+static int verify(const struct jb_loop *l, const struct jb_exec *e, struct jb_error *err)
+{
+    struct jb_box member = e->box;
+    member.scratch_fd = l->s->box->scratch_fd;
+    struct jb_isolation got;
+    struct jb_own_namespaces ours;
+    int r = jb_own_namespaces(&ours, err);
+    if (r == 0)
+        r = jb_box_isolation(&member, &ours, &got, err);
+    return r == 0 ? jb_isolation_verify(&e->plan, &got, err) : r;
+}
+
+/* Whoever reads the terminal's size first finds it set. */
+static void resize(const struct jb_exec *e)
+{
+    const struct winsize size = {.ws_row = (unsigned short)e->ask.rows,
+                                 .ws_col = (unsigned short)e->ask.cols};
+    if (e->plan.tty && e->io.in_to >= 0 && e->ask.rows && e->ask.cols)
+        (void)ioctl(e->io.in_to, TIOCSWINSZ, &size);
+}
+
+/* Both are said, in any order: the member stands, and we know which process it is. */
+static void go(struct jb_loop *l, struct jb_exec *e)
+{
+    struct jb_error err = {0};
+    struct jb_msg msg = {.type = JB_MSG_GO};
+    if (e->reason_set) /* asked to end meanwhile */
+        jb_box_kill(&e->box);
+    if (!e->entered || !e->ready || e->reason_set)
+        return;
+    int r = verify(l, e, &err);
+    if (r == 0 && e->plan.tty)
+        r = jb_exec_io_terminal(&e->io, jb_take_fd(&e->box.master_fd));
+    if (r < 0) {
+        because(e, JB_END_BOX_ERROR, err.text[0] ? err.text : "it has no terminal");
+        jb_box_kill(&e->box);
+        return;
+    }
+    resize(e);
+    if (jb_cg_child_usage(&e->group, &e->before) < 0)
+        e->before = unknown_cpu;
+    (void)jb_box_tell(&e->box, &msg);
+    JB_CRASH_POINT(member_told);
+}
+
+static void on_started(struct jb_loop *l, struct jb_exec *e, uint64_t mono_ns)
+{
+    e->phase = e->phase == JB_EXEC_ENTERING ? JB_EXEC_RUNNING : e->phase;
+    e->started_ns = mono_ns;
+    e->started_us = jb_wall_us(l->s->clock);
+    if (e->step == 0)
+        e->deadline = jb_after(mono_ns, e->ask.timeout_ns); /* none: JB_UNSET */
+    jb_exec_note_start(l, e);
+    const struct jb_peer peer = {.fd = e->peer};
+    json_t *answer = json_pack("{s:b, s:i}", "ok", 1, "exec", (int)e->seq);
+    if (e->peer >= 0)
+        jb_control_answer(&peer, answer);
+    json_decref(answer);
+}
+
+/*
+ * What a limit of the box, or somebody's word, ended is not said to have ended by itself, however it went. Only a box that
+ * is destroyed lets its commands have the end that they come to.
+ */
+static void blame_box(struct jb_loop *l, struct jb_exec *e)
+{
+    jb_limits_oom_last(l); /* the kernel's event and the death it tells of come in any order */
+    if (l->reason_set && l->out->reason != JB_END_COMPLETED && l->out->reason != JB_END_FAILED)
+        because(e, l->out->reason, "the box has ended");
+}
+
+static void on_ended(struct jb_loop *l, struct jb_exec *e, const struct jb_msg *msg)
+{
+    e->has_rusage = true;
+    e->rusage = *msg;
+    e->clean = msg->value2 == 0;
+    if (WIFSIGNALED(msg->value))
+        e->signal = WTERMSIG(msg->value);
+    else
+        e->exit_code = WEXITSTATUS(msg->value);
+    if (e->started_us != JB_UNSET && msg->mono_ns > e->started_ns)
+        e->wall_ns = msg->mono_ns - e->started_ns;
+    blame_box(l, e);
+    because(e, e->signal ? JB_END_SIGNALED : e->exit_code == 0 ? JB_END_COMPLETED : JB_END_FAILED, NULL);
+    clear(l, e);
+}
+
+static void on_message(struct jb_loop *l, struct jb_exec *e)
+{
+    struct jb_msg msg;
+    if (jb_box_listen(&e->box, &msg) <= 0) {
+        blame_box(l, e);
+        if (l->reason_set) /* it was destroyed, and the grace was up */
+            because(e, JB_END_CANCELLED, "the box has ended");
+        because(e, JB_END_BOX_ERROR,
+                e->phase == JB_EXEC_ENTERING
+                    ? "the process that was to execute it died (memory limit too small, or killed)"
+                    : "its reaper in the box was killed");
+        jb_close(&e->box.control);
+        clear(l, e);
+        return;
+    }
+    switch (msg.type) {
+    case JB_MSG_ENTERED:
+    case JB_MSG_READY:
+        e->entered = e->entered || msg.type == JB_MSG_ENTERED;
+        e->ready = e->ready || msg.type == JB_MSG_READY;
+        go(l, e);
+        break;
+    case JB_MSG_STARTED:
+        on_started(l, e, msg.mono_ns);
+        break;
+    case JB_MSG_EXEC_FAILED:
+        if (!e->ready)
+            because(e, JB_END_BOX_ERROR, "it has no terminal: opening one in the box failed");
+        because(e, JB_END_FAILED,
+                msg.errnum == ENOENT ? "command not found in the box" : strerrordesc_np(msg.errnum));
+        break;
+    case JB_MSG_ENDED:
+        on_ended(l, e, &msg);
+        break;
+    case JB_MSG_FAILED:
+        because(e, JB_END_BOX_ERROR, msg.text);
+        break;
+    default:
+        break;
+    }
+}
+
+static void on_peer(struct jb_loop *l, struct jb_exec *e)
+{
+    char text[256];
+    ssize_t n = recv(e->peer, text, sizeof(text), MSG_DONTWAIT);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    json_t *said = n > 0 ? json_loadb(text, (size_t)n, 0, NULL) : NULL;
+    if (!json_is_object(said)) {
+        client_gone(l, e);
+        return;
+    }
+    json_int_t sig = json_integer_value(json_object_get(said, "signal"));
+    json_int_t rows = json_integer_value(json_object_get(said, "rows"));
+    json_int_t cols = json_integer_value(json_object_get(said, "cols"));
+    if (sig > 0 && sig <= 64 && sig != SIGSTOP && e->phase == JB_EXEC_RUNNING)
+        tell_signal(e, (int)sig, false);
+    if (rows > 0 && rows < 10000 && cols > 0 && cols < 10000) {
+        e->ask.rows = (unsigned)rows;
+        e->ask.cols = (unsigned)cols;
+        resize(e);
+    }
+    json_decref(said);
+}
+
+/* --- ending --- */
+
+/* True when helper and member are gone and waited for. */
+static bool reap(struct jb_exec *e)
+{
+    struct rusage ru;
+    int status;
+    if (e->helper > 0 && waitpid(e->helper, &status, WNOHANG) != 0)
+        e->helper = 0;
+    if (e->box.pid > 0 && wait4(e->box.pid, &status, WNOHANG, &ru) == e->box.pid) {
+        e->max_rss = (uint64_t)ru.ru_maxrss * 1024;
+        e->box.pid = -1;
+    }
+    return e->helper <= 0 && e->box.pid <= 0;
+}
+
+static void add_sum(struct jb_execs *x, const struct jb_exec *e)
+{
+    const struct jb_msg *from = &e->rusage;
+    struct jb_msg *to = &x->sum;
+    if (!e->has_rusage)
+        return;
+    to->user_us += from->user_us;
+    to->system_us += from->system_us;
+    to->minor_faults += from->minor_faults;
+    to->major_faults += from->major_faults;
+    to->voluntary_switches += from->voluntary_switches;
+    to->involuntary_switches += from->involuntary_switches;
+    to->read_blocks += from->read_blocks;
+    to->written_blocks += from->written_blocks;
+}
+
+static void read_used(struct jb_exec *e)
+{
+    if (jb_cg_child_usage(&e->group, &e->used) < 0) {
+        e->used = unknown_cpu;
+        return;
+    }
+    jb_cg_usage_subtract(&e->used, &e->before);
+}
+
+static void look(struct jb_loop *l, struct jb_exec *e)
+{
+    uint64_t now = jb_loop_now(l);
+    int left = e->ask.keep_children ? 0 : jb_cg_child_strike(&e->group);
+    if (!e->has_rusage) /* it reports no more */
+        jb_box_kill(&e->box);
+    bool gone = reap(e);
+    if ((left != 0 || !gone) && now < e->clear_until) {
+        e->look = jb_after(now, e->pause);
+        e->pause = e->pause * 2 > LOOK_LAST ? LOOK_LAST : e->pause * 2;
+        return;
+    }
+    e->left = left != 0 || !gone || (e->group.dir.fd < 0 && !e->clean);
+    e->look = JB_UNSET;
+    e->phase = JB_EXEC_DRAINING;
+    e->drain_until = jb_after(now, DRAIN_TIME);
+    read_used(e);
+    JB_CRASH_POINT(member_ended);
+}
+
+static void output_cut(struct jb_loop *l)
+{
+    l->execs->truncated = true;
+    jb_loop_output_cut(l);
+}
+
+static void move(struct jb_loop *l, struct jb_exec *e, const struct pollfd *fds)
+{
+    uint64_t before = e->io.out.bytes + e->io.err.bytes;
+    if (jb_exec_io_move(&e->io, fds, &l->s->streams->budget))
+        output_cut(l);
+    if (e->io.out.bytes + e->io.err.bytes != before)
+        jb_limits_output(l);
+}
+
+static void over(struct jb_loop *l, struct jb_exec *e)
+{
+    struct jb_execs *x = l->execs;
+    e->phase = JB_EXEC_OVER;
+    e->out_bytes = e->io.out.bytes;
+    e->err_bytes = e->io.err.bytes;
+    x->out_bytes += e->out_bytes;
+    x->err_bytes += e->err_bytes;
+    x->truncated |=
+        e->io.out.lost || e->io.err.lost || jb_pump_active(&e->io.out) || jb_pump_active(&e->io.err);
+    add_sum(x, e);
+    jb_cg_child_end(&e->group);
+    JB_CRASH_POINT(member_gone);
+    jb_exec_note_end(l, e);
+}
+
+static bool is_drained(const struct jb_loop *l, const struct jb_exec *e)
+{
+    return e->peer < 0 || jb_loop_now(l) >= e->drain_until ||
+           jb_exec_io_drained(&e->io, e->ask.keep_children || e->left);
+}
+
+static void turn(struct jb_loop *l, struct jb_exec *e, const struct pollfd *fds)
+{
+    if (fds[JB_EXEC_P_MEMBER].revents)
+        on_message(l, e);
+    if (fds[JB_EXEC_P_PEER].revents && e->peer >= 0)
+        on_peer(l, e);
+    move(l, e, fds);
+    uint64_t now = jb_loop_now(l);
+    if (now >= e->deadline && l->paused_at == JB_UNSET)
+        on_deadline(l, e);
+    if (e->phase == JB_EXEC_CLEARING && (now >= e->look || fds[JB_EXEC_P_PIDFD].revents))
+        look(l, e);
+    if (e->phase == JB_EXEC_DRAINING && is_drained(l, e))
+        over(l, e);
+}
+
+/* --- the loop's side --- */
+
+size_t jb_execs_poll(const struct jb_loop *l, struct pollfd *ret)
+{
+    size_t n = l->execs ? l->execs->n : 0;
+    for (size_t i = 0; i < n; i++) {
+        const struct jb_exec *e = l->execs->items[i];
+        struct pollfd *fds = ret + i * JB_EXEC_P_MAX;
+        jb_exec_io_poll(&e->io, fds);
+        fds[JB_EXEC_P_MEMBER] =
+            (struct pollfd){.fd = e->phase >= JB_EXEC_CLEARING ? -1 : e->box.control, .events = POLLIN};
+        fds[JB_EXEC_P_PEER] = (struct pollfd){.fd = e->peer, .events = POLLIN};
+        fds[JB_EXEC_P_PIDFD] = (struct pollfd){
+            .fd = e->phase == JB_EXEC_CLEARING && e->box.pid > 0 ? e->box.pidfd : -1, .events = POLLIN};
+    }
+    return n * JB_EXEC_P_MAX;
+}
+
+static void forget(struct jb_execs *x, size_t i)
+{
+    exec_free(x->items[i]);
+    x->n--;
+    memmove(&x->items[i], &x->items[i + 1], (x->n - i) * sizeof(struct jb_exec *));
+}
+
+void jb_execs_turn(struct jb_loop *l, const struct pollfd *fds)
+{
+    struct jb_execs *x = l->execs;
+    size_t n = x ? x->n : 0;
+    for (size_t i = n; i-- > 0;) {
+        turn(l, x->items[i], fds + i * JB_EXEC_P_MAX);
+        if (x->items[i]->phase == JB_EXEC_OVER)
+            forget(x, i);
+    }
+}
+
+uint64_t jb_execs_next(const struct jb_loop *l)
+{
+    uint64_t least = JB_UNSET;
+    for (size_t i = 0; l->execs && i < l->execs->n; i++) {
+        const struct jb_exec *e = l->execs->items[i];
+        const uint64_t all[] = {l->paused_at == JB_UNSET ? e->deadline : JB_UNSET, e->look,
+                                e->phase == JB_EXEC_DRAINING ? e->drain_until : JB_UNSET};
+        for (size_t k = 0; k < JB_ARRAY_LEN(all); k++)
+            least = all[k] < least ? all[k] : least;
+    }
+    return least;
+}
+
+void jb_execs_shift(struct jb_loop *l, uint64_t ns)
+{
+    for (size_t i = 0; l->execs && i < l->execs->n; i++)
+        l->execs->items[i]->deadline = jb_after(l->execs->items[i]->deadline, ns);
+}
+
+/*
+ * All of them are dead or about to be: jobbox-init killed them, or the box was destroyed from outside. They have to be
+ * waited for before jobbox-init can leave, for the kernel keeps it until its namespace is empty.
+ */
+void jb_execs_finish(struct jb_loop *l, enum jb_end_reason why)
+{
+    struct jb_execs *x = l->execs;
+    for (size_t i = 0; x && i < x->n; i++) {
+        struct jb_exec *e = x->items[i];
+        if (e->phase < JB_EXEC_CLEARING)
+            because(e, why == JB_END_COMPLETED ? JB_END_CANCELLED : why, "the box has ended");
+        jb_box_kill(&e->box);
+        e->ask.keep_children = false;
+    }
+    while (x && x->n > 0) {
+        struct pollfd fds[JB_EXECS_MAX * JB_EXEC_P_MAX];
+        size_t n = jb_execs_poll(l, fds);
+        uint64_t now = jb_loop_now(l);
+        uint64_t next = jb_execs_next(l);
+        uint64_t left = next <= now ? 0 : next - now;
+        int ms = left > JB_NS_PER_S ? 1000 : (int)((left + JB_NS_PER_MS - 1) / JB_NS_PER_MS);
+        if (poll(fds, n, ms) <= 0)
+            for (size_t i = 0; i < n; i++)
+                fds[i].revents = 0;
+        jb_execs_turn(l, fds);
+    }
+}
