@@ -20,6 +20,7 @@
 #include "base/crashpoint.h"
 #include "base/fd.h"
 #include "box/build.h"
+#include "box/idmap.h"
 #include "box/message.h"
 
 /*
@@ -104,6 +105,15 @@ int jb_box_launch(const struct jb_box_parts *parts, struct jb_box *ret, struct j
         return clone_failed(parts->plan, saved, err);
     }
     JB_CRASH_POINT(box_cloned);
+    int r = jb_idmap_write(parts->plan, box.pid, err);
+    const struct jb_msg mapped = {.type = JB_MSG_MAPPED};
+    if (r == 0 && parts->plan->ids.uids.count > 0)
+        (void)jb_box_tell(&box, &mapped); /* a box that died meanwhile says why itself */
+    if (r < 0) {
+        jb_box_kill(&box);
+        jb_box_close(&box);
+        return r;
+    }
     *ret = box;
     return 0;
 }

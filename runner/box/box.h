@@ -93,6 +93,7 @@ struct jb_isolation {
     int seccomp_filters; /* -1 unknown */
     uint64_t cap_eff, cap_prm, cap_bnd, cap_amb, cap_inh;
     uint32_t uid, gid;         /* real ids, as this namespace sees them */
+    char uid_map[96];          /* of a user namespace of its own: "0 1000 1, 1 100000 65536"; "" */
     bool same_addresses;       /* they are not randomised */
     struct jb_cpus cpus, mems; /* allowed lists */
     uint64_t scratch_bytes,

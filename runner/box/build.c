@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -36,12 +37,30 @@ static int write_map(const char *path, const char *text, struct jb_error *err)
     return r < 0 ? jb_fail_errno(err, r, "%s", path) : 0;
 }
 
-/* One id each way: what an ordinary user may map without any helper. */
-static int map_ids(const struct jb_plan *plan, struct jb_error *err)
+/* Ranges are mapped from outside. With them comes the right to set groups: none of the submitter's stay. */
+static int await_maps(const struct jb_build *b, struct jb_error *err)
 {
+    struct jb_msg msg;
+    int fds[JB_MSG_FDS];
+    size_t n = 0;
+    if (jb_msg_receive(b->control, &msg, fds, &n) != 1 || msg.type != JB_MSG_MAPPED)
+        return jb_fail(err, EPIPE, "the supervisor is gone");
+    if (setgroups(0, NULL) < 0 || setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
+        return jb_fail_errno(err, errno, "becoming root of the user namespace");
+    return prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0
+               ? jb_fail_errno(err, errno, "asking to die with the supervisor")
+               : 0;
+}
+
+/* One id each way: what an ordinary user may map without any helper. */
+static int map_ids(const struct jb_build *b, struct jb_error *err)
+{
+    const struct jb_plan *plan = b->parts->plan;
     char text[64];
     if (!plan->userns)
         return 0;
+    if (plan->ids.uids.count > 0)
+        return await_maps(b, err);
     int r = write_map("/proc/self/setgroups", "deny", err);
     (void)snprintf(text, sizeof(text), "%u %u 1", (unsigned)plan->uid, (unsigned)plan->submitter_uid);
     if (r == 0)
@@ -127,7 +146,7 @@ static int prepare(struct jb_build *b, struct jb_error *err)
     if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
         return jb_fail_errno(err, errno, "asking to die with the supervisor");
     JB_CRASH_POINT(first_tied);
-    int r = map_ids(b->parts->plan, err);
+    int r = map_ids(b, err);
     JB_CRASH_POINT(ids_mapped);
     /* not before: it takes /proc/self/uid_map away from us */
     if (r == 0 && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)

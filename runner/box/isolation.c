@@ -171,6 +171,28 @@ static int read_status(const char *status, struct jb_isolation *got)
     return r < 0 ? r : status_cpus(status, "Mems_allowed_list", &got->mems);
 }
 
+/* Its lines, with the blanks that align them taken out. */
+static void read_uid_map(const struct jb_kdir *dir, struct jb_isolation *got)
+{
+    jb_autofree char *text = NULL;
+    size_t len = 0;
+    if (jb_kread_all(dir, "uid_map", &text) < 0)
+        return;
+    for (const char *p = text; *p && len + 3 < sizeof(got->uid_map); p++) {
+        bool blank = *p == ' ' || *p == '\t';
+        if (*p == '\n') {
+            if (!p[1])
+                break;
+            got->uid_map[len++] = ',';
+            got->uid_map[len++] = ' ';
+        } else if (!blank) {
+            got->uid_map[len++] = *p;
+        } else if (len > 0 && got->uid_map[len - 1] != ' ') {
+            got->uid_map[len++] = ' ';
+        }
+    }
+}
+
 static void read_personality(const struct jb_kdir *dir, struct jb_isolation *got)
 {
     char line[32];
@@ -214,6 +236,8 @@ int jb_box_isolation(const struct jb_box *box, const struct jb_own_namespaces *o
         r = read_namespaces(box->pidfd, &dir, ours, &got);
     read_root(&dir, &got);
     read_personality(&dir, &got);
+    if (got.userns)
+        read_uid_map(&dir, &got);
     read_scratch(box->scratch_fd, &got);
     jb_kdir_close(&dir);
     if (r < 0)

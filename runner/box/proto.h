@@ -31,6 +31,7 @@ enum jb_msg_type {
     JB_MSG_ENTERED, /* a member is in the box: value is its process id, its pidfd comes along */
     /* to the box */
     JB_MSG_GO = 64,
+    JB_MSG_MAPPED, /* its user namespace has its ids, where those come from outside */
     JB_MSG_JOIN, /* while it is built: carries `value` descriptors to write "0" to (text: their controllers, a byte
                     each), and behind them jobbox-init itself */
     JB_MSG_SIGNAL, /* value: signal number; value2: 0 for every process of the job (a member: of its process group), 1

@@ -67,6 +67,9 @@ static int probe_host(const struct jb_job_options *o, const struct jb_id *id, bo
         jb_host_free(ret);
         return jb_fail_errno(err, r, "reading facts about this host's network");
     }
+    bool root = spec->user_kind == JB_USER_ROOT_IN_BOX || spec->reproducible;
+    if (root && !o->submitter->privileged)
+        jb_host_probe_subids(o->submitter->user, o->submitter->uid, ret);
     if (spec->reproducible)
         jb_host_probe_lxcfs(ret);
     if (o->site->scratch_backend == JB_SCRATCH_DISK)

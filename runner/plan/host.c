@@ -21,6 +21,7 @@
 #include "base/fd.h"
 #include "base/kfile.h"
 
+#define SUBIDS_MAX       (4U << 20)
 #define ETC_MAX          65536 /* bytes of such a file */
 #define FUSE_SUPER_MAGIC 0x65735546
 
@@ -192,6 +193,19 @@ void jb_host_probe_lxcfs(struct jb_host *host)
 {
     struct statfs fs;
     host->lxcfs = statfs(JB_LXCFS "/proc", &fs) == 0 && fs.f_type == FUSE_SUPER_MAGIC;
+}
+
+void jb_host_probe_subids(const char *user, uid_t uid, struct jb_host *host)
+{
+    jb_autofree char *uids = NULL;
+    jb_autofree char *gids = NULL;
+    if (jb_read_at(AT_FDCWD, "/etc/subuid", SUBIDS_MAX, &uids, NULL) < 0 ||
+        jb_read_at(AT_FDCWD, "/etc/subgid", SUBIDS_MAX, &gids, NULL) < 0 ||
+        jb_program_find("newuidmap", host->uid_mapper) < 0 ||
+        jb_program_find("newgidmap", host->gid_mapper) < 0)
+        return;
+    host->subuids = jb_subids_find(uids, user, uid);
+    host->subgids = jb_subids_find(gids, user, uid);
 }
 
 static bool has_capabilities(void)

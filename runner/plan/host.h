@@ -14,6 +14,7 @@
 #include "base/str.h"
 #include "cgroup/layout.h"
 #include "machine/mounts.h"
+#include "plan/subids.h"
 #include "spec/spec.h"
 
 #define JB_BOOT_ID_LEN 36
@@ -36,9 +37,12 @@ struct jb_host {
     enum jb_scratch_cap scratch_cap;     /* asked only where the site keeps scratch on disk */
     char scratch_why[JB_SCRATCH_WHY];    /* why there is none */
     struct jb_buf etc_hosts, etc_resolv; /* the host's files; read only for those who share its network */
-    char net_helper[JB_PROGRAM_PATH];    /* "": none; looked for only where it is needed */
-    char no_tun[64];                     /* why /dev/net/tun is of no use; "": it is */
-    bool lxcfs;                          /* asked only where it would be used */
+    struct jb_id_range subuids,
+        subgids; /* the submitter's; asked only where they would be used. count 0: none */
+    char uid_mapper[JB_PROGRAM_PATH], gid_mapper[JB_PROGRAM_PATH]; /* where there are ranges */
+    char net_helper[JB_PROGRAM_PATH]; /* "": none; looked for only where it is needed */
+    char no_tun[64];                  /* why /dev/net/tun is of no use; "": it is */
+    bool lxcfs;                       /* asked only where it would be used */
     int device_program; /* 0: this kernel takes a program that limits devices, from us; -errno: not, or not asked */
     struct jb_strv
         root_dirs; /* names in / that are directories, sorted (for composing a root without privilege) */
@@ -55,6 +59,7 @@ void jb_host_free(struct jb_host *host);
 /* What a spec with such keys wants to know besides. */
 int jb_host_probe_network(enum jb_network network, struct jb_host *host);
 void jb_host_probe_lxcfs(struct jb_host *host);
+void jb_host_probe_subids(const char *user, uid_t uid, struct jb_host *host);
 
 struct jb_submitter {
     uid_t uid;

@@ -266,6 +266,23 @@ static int box_user(struct jb_plan *plan, const struct jb_plan_input *in, struct
     return 0;
 }
 
+/*
+ * Who is root in a namespace of one id can make files for nobody else, and package managers want to. With ranges of the
+ * administrator's he can. On disk he would leave files that he cannot remove.
+ */
+static int id_ranges(struct jb_plan *plan, const struct jb_plan_input *in)
+{
+    const struct jb_host *host = in->host;
+    if (!plan->userns || jb_make_user_kind(in->spec) != JB_USER_ROOT_IN_BOX || host->subuids.count == 0 ||
+        host->subgids.count == 0 || in->site->scratch_backend == JB_SCRATCH_DISK)
+        return 0;
+    plan->ids.uids = host->subuids;
+    plan->ids.gids = host->subgids;
+    plan->ids.uid_program = jb_arena_strdup(&plan->arena, host->uid_mapper);
+    plan->ids.gid_program = jb_arena_strdup(&plan->arena, host->gid_mapper);
+    return plan->ids.uid_program && plan->ids.gid_program ? 0 : -ENOMEM;
+}
+
 int jb_make_identity(struct jb_plan *plan, const struct jb_plan_input *in, struct jb_error *err)
 {
     const struct jb_submitter *who = in->submitter;
@@ -285,6 +302,8 @@ int jb_make_identity(struct jb_plan *plan, const struct jb_plan_input *in, struc
     plan->namespaces = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP |
                        (plan->userns ? CLONE_NEWUSER : 0);
     int r = box_user(plan, in, err);
+    if (r == 0 && id_ranges(plan, in) < 0)
+        r = jb_fail_errno(err, ENOMEM, "plan");
     return r < 0 ? r : jb_make_device_groups(plan, in, err);
 }
 

@@ -133,6 +133,10 @@ struct jb_plan {
     gid_t gid;
     const gid_t *groups;
     size_t n_groups;
+    struct { /* of a user namespace that has more than one; count 0: it has one, the submitter's */
+        struct jb_id_range uids, gids; /* what 1 and those above it are on the host */
+        const char *uid_program, *gid_program;
+    } ids;
     bool userns;         /* a user namespace: uid and gid map to the submitter's */
     uint64_t caps;       /* capabilities the job keeps, by bit; 0: none */
     const char *seccomp; /* profile name */

@@ -251,6 +251,7 @@ static bool set_process(json_t *section, const struct jb_plan *plan, const struc
            jb_json_set(section, "host_uid", json_integer(got->uid)) &&
            jb_json_set(section, "host_gid", json_integer(got->gid)) &&
            jb_json_set(section, "scratch", make_scratch(plan, got)) &&
+           jb_json_set(section, "uid_map", jb_json_text(got->uid_map[0] ? got->uid_map : NULL)) &&
            jb_json_set(section, "reproducible", make_reproducible(plan, got)) &&
            jb_json_set(section, "cpus_allowed", jb_json_cpus(&got->cpus)) &&
            jb_json_set(section, "mems_allowed", jb_json_cpus(&got->mems));

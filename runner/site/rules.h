@@ -21,10 +21,6 @@ jb_read_fn jb_rule_sinks;     /* into the struct jb_site */
 jb_read_fn jb_rule_currency;  /* char *: a word, or NULL for "none" */
 jb_read_fn jb_rule_prices;    /* into the struct jb_site */
 jb_read_fn jb_rule_budgets;   /* into the struct jb_site */
-jb_read_fn jb_rule_dirs;
-jb_read_fn jb_rule_networks; /* struct jb_strv of folders, instead of the default ones */
-jb_read_fn jb_rule_nodes;    /* struct jb_strv of patterns below /dev */
-jb_read_fn jb_rule_names;    /* struct jb_strv of patterns of CDI names */
-jb_read_fn jb_rule_sinks;    /* into the struct jb_site */
+jb_read_fn jb_rule_networks;  /* struct jb_strv of ranges of addresses, instead of the default ones */
 
 #endif

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # What comes out of a box, after which end, and what does not.
+# Runs as: root, user
 
 load lib
 
@@ -71,7 +72,7 @@ dd if=/dev/zero of=sparse bs=1 count=1 seek=67108863 2>/dev/null' \
     run_job
     exits 0
     [ "$(ls got | tr '\n' ' ')" = "solo sparse " ] || fail "came out: $(ls got)"
-    [ "$(stat -c '%a %u' got/solo)" = "755 $(id -u)" ]
+    [ "$(stat -c '%a %u' got/solo)" = "755 $(stat -c %u "$T")" ]
     [ "$(stat -c %s got/sparse)" = 67108864 ]
     [ "$(stat -c %b got/sparse)" -lt 1000 ] || fail "the hole was filled"
     record 'sum("several links" in a.get("error", "") for a in artifacts) == 2' \

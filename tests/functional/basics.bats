@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # What a job is given and how it ends: images, command and script, environment, working directory, streams, verbs.
+# Runs as: root, user
 
 load lib
 
@@ -113,6 +114,7 @@ JOBBOX_NAME LOGNAME OMP_NUM_THREADS OMP_PLACES PATH SHELL TMPDIR USER " ] || fai
 }
 
 @test "env sets, pass_env passes names and prefixes, and env wins over both" {
+    needs_root
     site_config "env: { SITE: site, BOTH: site }"
     spec <<'EOF'
 command: [env]
@@ -132,6 +134,7 @@ EOF
 }
 
 @test "the working directory is /work, fresh, empty, writable and gone afterwards" {
+    needs_root
     local i
     script 'pwd; ls -A; stat -c "%u %a" .; echo x >left; df -h . >/dev/null; ls'
     for i in 1 2; do
@@ -171,6 +174,7 @@ left"
 }
 
 @test "output files: %j, %n and %u are filled in, missing folders made, standard error apart" {
+    needs_root
     script 'echo to out; echo to err >&2' "name: files" "stdout: logs/deep/%n-%u-%j.out" "stderr: logs/%%.err"
     run_job
     exits 0
@@ -188,6 +192,7 @@ left"
 }
 
 @test "a relative output path starts where jobbox was started, and an old file is replaced" {
+    needs_root
     mkdir elsewhere
     cd elsewhere
     echo "a longer line from before" >o.txt
@@ -236,6 +241,7 @@ left"
 }
 
 @test "JOBBOX_CONFIG names the site config" {
+    needs_root
     script 'true'
     JOBBOX_CONFIG=$CONF jobbox run -q job.yaml
     [ "$(records)" = 1 ]
@@ -256,6 +262,7 @@ left"
 }
 
 @test "plan prints CPUs, cgroups, mounts, identity, environment, argv and limits" {
+    needs_limits
     script 'echo x' "name: p" "resources: { memory: 64MiB, pids: 33 }" "limits: { wall_time: 1m }"
     jobbox plan --config "$CONF" job.yaml >out
     local word

@@ -16,6 +16,11 @@ PROBE=${JOBBOX_BUILD}/tests/functional/probe
 export JBT_SLOWER=${JBT_SLOWER:-1}
 ORDINARY=52731 # a uid that no account has
 
+# JBT_AS=user: the tests of a file that says "# Runs as: root, user" at its top, with jobbox run by an ordinary user. What
+# a test needs of root is said by needs_root and its like, and skips it there.
+: "${JBT_AS:=root}"
+export JBT_AS
+
 # --- once for a file ---------------------------------------------------------------------------------------------
 
 # Below /tmp and open to all: an ordinary user must get here too.
@@ -57,6 +62,7 @@ own_cgroup()
 needs_root()
 {
     [ "$EUID" -eq 0 ] || skip "needs root"
+    [ "$JBT_AS" = root ] || skip "is about jobs of root"
 }
 
 # Below a user's manager, in a unit that it has delegated.
@@ -69,9 +75,16 @@ below_user_manager()
 # a file of tests.
 needs_cgroups()
 {
+    [ "$JBT_AS" = root ] || return 0 # he runs without, and the site config of the test says so
     below_user_manager || needs_root
     [ -e "$FILE_DIR/cgroups.why" ] || cgroups_missing >"$FILE_DIR/cgroups.why"
     [ ! -s "$FILE_DIR/cgroups.why" ] || skip "$(<"$FILE_DIR/cgroups.why")"
+}
+
+# Limits of groups, which an ordinary user has only where some were delegated to him.
+needs_limits()
+{
+    [ "$JBT_AS" = root ] || skip "is about limits of groups"
 }
 
 # What cannot be had of the cgroups that boxes need; nothing when all can.
@@ -124,6 +137,8 @@ site_config()
     {
         printf 'paths: { runtime: %s/run, state: %s/state, cgroup_parent: %s }\n' "$T" "$T" "${JBT_CGROUP_PARENT:-auto}"
         [ "${JBT_WHO-}" != user ] || echo "allow_degraded: [cpuset, io]"
+        [ "$JBT_AS" = root ] || [[ " $* " == *allow_degraded:* ]] ||
+            echo 'allow_degraded: [cpuset, cpu, memory, pids, io]' # no group is delegated to him
         printf '%s\n' "$@"
     } >"$CONF"
     chmod 644 "$CONF"
@@ -156,10 +171,24 @@ test_setup()
     mkdir "$T"
     chmod 755 "$T"
     cd "$T" || return 1
+    AS=(env "$MARK")
+    [ "$JBT_AS" = root ] || become_user
     site_config "env: { JBT_MARK: $T }"
     [ -e "$FILE_DIR/cgroups.own" ] || own_cgroups >"$FILE_DIR/cgroups.own"
     mapfile -t CGROUP_DIRS <"$FILE_DIR/cgroups.own"
     test_cgroups >"$T/cgroups.before"
+}
+
+# Everything that jobbox is run for from here on is an ordinary user's: his folder, his program, his rights.
+become_user()
+{
+    [ "$(id -u)" -eq 0 ] || skip "needs root, to become an ordinary user"
+    setpriv --reuid $ORDINARY --regid $ORDINARY --clear-groups unshare -Ur true 2>/dev/null ||
+        skip "this host does not let ordinary users have a user namespace"
+    [ -e "$FILE_DIR/jobbox" ] || install -m 755 "$JOBBOX" "$FILE_DIR/jobbox"
+    JOBBOX=$FILE_DIR/jobbox
+    chown $ORDINARY:$ORDINARY "$T"
+    AS=(env -i PATH="$PATH" HOME="$T" "$MARK" setpriv --reuid $ORDINARY --regid $ORDINARY --clear-groups)
 }
 
 test_teardown()
@@ -300,7 +329,7 @@ script()
 # jobbox ARGUMENT...: as is, but marked and never longer than a minute.
 jobbox()
 {
-    env "$MARK" timeout --foreground -k 5 "$((${PATIENCE:-60} * JBT_SLOWER))" "$JOBBOX" "$@"
+    "${AS[@]}" timeout --foreground -k 5 "$((${PATIENCE:-60} * JBT_SLOWER))" "$JOBBOX" "$@"
 }
 
 # run_job [OPTION...]: runs the spec. Sets `code`; output in $T/out and $T/err.
@@ -313,7 +342,7 @@ run_job()
 # start_job [OPTION...]: the same in the background; `supervisor` is jobbox itself. Ended, at the latest, with the test.
 start_job()
 {
-    env "$MARK" "$JOBBOX" run --quiet --config "$CONF" "$@" "$T/job.yaml" >"$T/out" 2>"$T/err" </dev/null 3>&- &
+    "${AS[@]}" "$JOBBOX" run --quiet --config "$CONF" "$@" "$T/job.yaml" >"$T/out" 2>"$T/err" </dev/null 3>&- &
     supervisor=$!
     started+=("$supervisor")
 }
@@ -410,6 +439,7 @@ show()
 }
 
 # as_user COMMAND...: as an ordinary user with folders of his own. "${AS_USER[@]}" is for the background.
+# (In a test that is about both; JBT_AS is for whole files.)
 as_user()
 {
     "${AS_USER[@]}" "$@"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # Networks: none, the host's, and one of the job's own with a way out. What the box is called. The reproducible view.
+# Runs as: root, user
 
 load lib
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # The record: complete, honest about what is not known, once for each attempt, and right where it can be checked.
+# Runs as: root, user
 
 load lib
 
@@ -18,6 +19,7 @@ setup()
 teardown() { test_teardown; }
 
 @test "every section and key is there" {
+    needs_limits
     script 'echo x' "name: full" "account: astro" "labels: { ticket: \"4711\" }" "resources: { memory: 64MiB }"
     run_job
     exits 0
@@ -41,6 +43,7 @@ teardown() { test_teardown; }
 }
 
 @test "identity: who, where, what" {
+    needs_root
     script 'true' "name: who" "account: astro" "labels: { ticket: \"4711\" }"
     run_job
     record 'rec.record_version == 1' 're.fullmatch("[0-9A-HJKMNP-TV-Z]{26}", rec.id)' 'rec.job == rec.id' \
@@ -84,6 +87,7 @@ teardown() { test_teardown; }
 }
 
 @test "the CPU time agrees with /usr/bin/time within 5 % and 20 ms" {
+    needs_root
     [ -x /usr/bin/time ] || skip "needs /usr/bin/time"
     mkdir out.d
     spec <<<"image: host
@@ -108,6 +112,7 @@ until [ -e /tmp/a ] && [ -e /tmp/b ]; do sleep 0.1; done' "$PROBE_MOUNT"
 }
 
 @test "the memory peak of touching 50 MiB is 50 MiB within 15 %" {
+    needs_limits
     spec <<<"command: [/probe/probe, touch, '52428800']
 resources: { memory: 200MiB }
 $PROBE_MOUNT"
@@ -124,6 +129,7 @@ $PROBE_MOUNT"
 }
 
 @test "bytes read from and written to a disk are counted" {
+    needs_root
     local dev
     dev=$(stat -c %Hd:%Ld . 2>/dev/null)
     [ -e "/sys/dev/block/$dev" ] || skip "$T is on no disk"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # Recovery: after a restart of the host, of what is damaged, and never of what is not ours.
+# Runs as: root, user
 
 load lib
 

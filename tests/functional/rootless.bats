@@ -177,3 +177,38 @@ cat /etc/hostname >/dev/null" "image: host" "$ALLOW"
     out_is "1 box recovered"
     user_record 'len(lines) == 1' 'end.reason == "supervisor_lost"'
 }
+
+# This host's files of users, with one more user in them, seen by nobody else: a namespace of mounts of the test's own.
+with_ranges()
+{
+    cp /etc/passwd passwd
+    echo "jbtranges:x:$ORDINARY:$ORDINARY::/:/bin/sh" >>passwd
+    echo "jbtranges:700000:5000" >subid
+    [ -e /etc/subuid ] && [ -e /etc/subgid ] || skip "needs /etc/subuid and /etc/subgid"
+    unshare -m --propagation private bash -c '
+        mount --bind passwd /etc/passwd && mount --bind subid /etc/subuid && mount --bind subid /etc/subgid && exec "$@"' \
+        bash "$@"
+}
+
+@test "root in the box has the ids that the administrator gave the user, and files of them" {
+    command -v newuidmap >/dev/null || skip "needs newuidmap"
+    script 'cat /proc/self/uid_map; touch /work/f; chown 1000:1001 /work/f && stat -c "%u %g" /work/f
+chown 6000 /work/f 2>/dev/null || echo beyond; id -G' "user: root-in-box" "$ALLOW"
+    code=0
+    with_ranges "${AS_USER[@]}" ./jobbox run -q --config site.user job.yaml >out 2>err </dev/null || code=$?
+    exits 0
+    [ "$(head -n 2 out | tr -s ' ')" = " 0 $ORDINARY 1
+ 1 700000 5000" ] || fail "the map is not as given"
+    out_has '^1000 1001$'
+    out_has '^beyond$'
+    out_has '^0$'
+    user_record "isolation.uid_map == '0 $ORDINARY 1, 1 700000 5000'" "isolation.host_uid == $ORDINARY"
+}
+
+@test "without such ranges root in the box has one id, and the record says so" {
+    script 'touch /work/f; chown 1000 /work/f 2>/dev/null || echo one' "user: root-in-box" "$ALLOW"
+    run_as_user
+    exits 0
+    out_is one
+    user_record "isolation.uid_map == '0 $ORDINARY 1'"
+}

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # The throwaway layer has a hard cap in bytes and in files, whatever lies below it.
+# Runs as: root, user
 
 load lib
 
@@ -67,6 +68,7 @@ free_blocks()
 }
 
 @test "tmpfs: it is charged to the job's memory, and the tmpfs beside it have a cap on files too" {
+    needs_limits
     needs_cgroups
     script 'dd if=/dev/zero of=/work/big bs=1M count=20 2>/dev/null
 for d in /dev/shm /x; do i=0; while true >$d/$i; do i=$((i+1)); done 2>/dev/null; echo $d $i; done' \

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # Signals, readers that go away or sleep, and terminals.
+# Runs as: root, user
 
 load lib
 

@@ -162,6 +162,30 @@ static void networks(void **state)
     assert_string_equal(fixture_op(named, JB_OP_TEXT, "/etc/resolv.conf")->text, "nameserver 10.1.1.1\n");
 }
 
+static void ranges_of_ids(JB_UNUSED void **state)
+{
+    struct fixture *f = fixture_new(false);
+    f->host.subuids = (struct jb_id_range){700000, 5000};
+    f->host.subgids = (struct jb_id_range){800000, 6000};
+    fixture_spec(f, SPEC "user: root-in-box\nallow_degraded: [cpuset, memory, pids]\n");
+    {
+        jb_autoplan struct jb_plan *plan = fixture_plan(f);
+        assert_true(plan->userns);
+        assert_int_equal(plan->ids.uids.start, 700000);
+        assert_int_equal(plan->ids.gids.count, 6000);
+    }
+    f->host.subgids.count = 0; /* both or none */
+    {
+        jb_autoplan struct jb_plan *plan = fixture_plan(f);
+        assert_int_equal(plan->ids.uids.count, 0);
+    }
+    f->host.subgids.count = 6000;
+    fixture_spec(f, SPEC "allow_degraded: [cpuset, memory, pids]\n"); /* has no use for them */
+    jb_autoplan struct jb_plan *plan = fixture_plan(f);
+    assert_int_equal(plan->ids.uids.count, 0);
+    fixture_free(f);
+}
+
 static void host_names(void **state)
 {
     struct fixture *f = *state;
@@ -460,6 +484,7 @@ int main(void)
         as_user(root_in_the_box),
         as_user(ids_are_for_root_only),
         as_root(networks),
+        cmocka_unit_test(ranges_of_ids),
         as_root(host_names),
         as_root(a_way_out),
         as_root(reproducible),
