@@ -34,6 +34,7 @@ int jb_cmd_update(int argc, char **argv);
 int jb_cmd_cancel(int argc, char **argv);
 int jb_cmd_doctor(int argc, char **argv);
 int jb_cmd_image(int argc, char **argv);
+int jb_cmd_records(int argc, char **argv); /* report, history, efficiency, budget, journal: becomes jobbox-report */
 
 /* "jobbox: text" on standard error. Returns `code`. */
 int jb_cli_fail(int code, const struct jb_error *err);

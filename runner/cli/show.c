@@ -1,5 +1,5 @@
 /*
- * show.c - jobbox show --events: what happened to a box.
+ * show.c - jobbox show --events: what happened to a box. Without --events it is about a record: jobbox-report's.
  *
  * Owns: nothing. Runs in: the client. Privilege: the user's; it reads the state directory and the runtime directory
  * where it may.
@@ -90,6 +90,14 @@ static int show_events(const struct jb_cli_job *job, const char *id_text, bool j
     return 0;
 }
 
+static bool wants_events(int argc, char **argv)
+{
+    for (int i = 1; i < argc && !jb_streq(argv[i], "--"); i++)
+        if (jb_streq(argv[i], "-e") || (strlen(argv[i]) > 3 && jb_starts_with("--events", argv[i])))
+            return true;
+    return false;
+}
+
 int jb_cmd_show(int argc, char **argv)
 {
     static const struct option options[] = {{"config", required_argument, NULL, 'c'},
@@ -99,8 +107,9 @@ int jb_cmd_show(int argc, char **argv)
                                             {0}};
     const char *config = NULL;
     bool json = false;
-    bool events = false;
     int c;
+    if (!wants_events(argc, argv))
+        return jb_cmd_records(argc, argv);
     opterr = 0;
     while ((c = getopt_long(argc, argv, ":c:eh", options, NULL)) != -1) {
         switch (c) {
@@ -108,7 +117,6 @@ int jb_cmd_show(int argc, char **argv)
             config = optarg;
             break;
         case 'e':
-            events = true;
             break;
         case 'j':
             json = true;
@@ -120,8 +128,6 @@ int jb_cmd_show(int argc, char **argv)
             return jb_cli_bad_option("show", c, argv);
         }
     }
-    if (!events)
-        return jb_cli_usage("show", "what of it? Write --events");
     if (optind + 1 != argc)
         return jb_cli_usage("show", "which box? Give its id, or the beginning of it");
     jb_autojob struct jb_cli_job job = JB_CLI_JOB_INIT;

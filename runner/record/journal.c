@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -21,7 +22,12 @@
 #include "base/id.h"
 #include "base/str.h"
 #include "base/units.h"
+#include "record/chain.h"
 #include "record/record.h"
+
+#define RETRIES   100
+#define MONTH_LEN (sizeof("2026-01") - 1)
+#define BATCH_S   1
 
 static void month_name(uint64_t wall_us, unsigned back, char *buf, size_t len)
 {
@@ -30,7 +36,7 @@ static void month_name(uint64_t wall_us, unsigned back, char *buf, size_t len)
     (void)snprintf(buf, len, "%04d-%02d.jsonl", months / 12, months % 12 + 1);
 }
 
-static int open_journal(int state_fd, const char *name, int flags, int *ret)
+static int open_journal(int state_fd, const char *name, int flags, int *ret_dir, int *ret)
 {
     jb_autoclose int dir = jb_open_at(state_fd, "journal", O_RDONLY | O_DIRECTORY, 0, JB_WALK_STRICT);
     if (dir == -ENOENT && (flags & O_CREAT)) {
@@ -43,6 +49,7 @@ static int open_journal(int state_fd, const char *name, int flags, int *ret)
     int fd = jb_open_at(dir, name, flags, 0640, JB_WALK_STRICT);
     if (fd < 0)
         return fd;
+    *ret_dir = jb_take_fd(&dir);
     *ret = fd;
     return 0;
 }
@@ -57,62 +64,112 @@ static int ends_in_newline(int fd, off_t size)
     return n < 0 ? -errno : n == 1 && last == '\n';
 }
 
-static int append_locked(int fd, const char *line, size_t len, off_t *ret_start)
+/* Of a batch one waits for the disk: who comes a second after the last who did. A clock that was set back makes it sooner. */
+static bool is_due(enum jb_sync sync, struct jb_chain *chain)
+{
+    int64_t now = (int64_t)(jb_wall_us(NULL) / 1000000);
+    if (sync == JB_SYNC_BATCH && now >= chain->flushed && now - chain->flushed < BATCH_S)
+        return false;
+    chain->flushed = now;
+    return true;
+}
+
+static int append_locked(int dir, int fd, const char *name, enum jb_sync sync, const char *line, size_t len,
+                         off_t *ret_start, bool *ret_due)
 {
     struct stat st;
+    struct jb_chain chain;
+    jb_autoclose int state = -1;
+    jb_autofree char *linked = NULL;
     JB_CRASH_POINT(journal_locked);
     if (fstat(fd, &st) < 0)
         return -errno;
     int whole = ends_in_newline(fd, st.st_size);
-    if (whole < 0)
-        return whole;
+    int r = whole < 0 ? whole : jb_chain_lock(dir, &state);
+    if (r == 0)
+        r = jb_chain_load(dir, state, name, fd, st.st_size, &chain);
+    if (r == 0)
+        r = jb_chain_add(&chain, line, len, &linked, &len);
+    if (r < 0)
+        return r;
     jb_autofree char *text = malloc(len + 1);
     if (!text)
         return -ENOMEM;
     text[0] = '\n';
-    memcpy(text + 1, line, len);
+    memcpy(text + 1, linked, len);
     const char *start = whole ? text + 1 : text;
     size_t size = whole ? len : len + 1;
     ssize_t n;
     do
         n = write(fd, start, size);
     while (n < 0 && errno == EINTR);
-    int r = n < 0 ? -errno : (size_t)n < size ? -ENOSPC : 0;
+    r = n < 0 ? -errno : (size_t)n < size ? -ENOSPC : 0;
     JB_CRASH_POINT(journal_written);
     struct stat now;
     if (r < 0)
         (void)!ftruncate(fd, st.st_size);
     else if (fstat(fd, &now) == 0 && now.st_nlink == 0) /* removed meanwhile: the record is in no journal */
         r = -ENOENT;
-    else
-        *ret_start = st.st_size;
-    return r;
+    if (r < 0)
+        return r;
+    (void)snprintf(chain.file, sizeof(chain.file), "%s", name);
+    chain.end = st.st_size + (off_t)size;
+    *ret_due = is_due(sync, &chain);
+    jb_chain_save(state, &chain);
+    JB_CRASH_POINT(chain_noted);
+    *ret_start = st.st_size;
+    return 0;
+}
+
+/* Opened and locked, and still the file of that name: one that logrotate(8) has moved is read, compressed and deleted. */
+static int open_locked(int state_fd, const char *name, int *ret_dir, int *ret_fd)
+{
+    for (unsigned i = 0; i < RETRIES; i++) {
+        jb_autoclose int dir = -1;
+        jb_autoclose int fd = -1;
+        struct stat ours;
+        struct stat named;
+        int r = open_journal(state_fd, name, O_RDWR | O_CREAT | O_APPEND, &dir, &fd);
+        if (r == 0)
+            r = jb_lock_wait(fd);
+        if (r == 0 && fstat(fd, &ours) < 0)
+            r = -errno;
+        if (r < 0)
+            return r;
+        if (fstatat(dir, name, &named, AT_SYMLINK_NOFOLLOW) < 0 || named.st_ino != ours.st_ino ||
+            named.st_dev != ours.st_dev)
+            continue;
+        *ret_dir = jb_take_fd(&dir);
+        *ret_fd = jb_take_fd(&fd);
+        return 0;
+    }
+    return -EBUSY;
 }
 
 int jb_journal_write(int state_fd, enum jb_sync sync, const char *line, size_t len, int *ret_fd,
                      struct jb_error *err)
 {
     off_t start = 0;
+    bool due = true;
     char name[32];
     month_name(jb_wall_us(NULL), 0, name, sizeof(name));
+    jb_autoclose int dir = -1;
     jb_autoclose int fd = -1;
-    int r = open_journal(state_fd, name, O_RDWR | O_CREAT | O_APPEND, &fd);
+    int r = open_locked(state_fd, name, &dir, &fd);
     if (r == 0)
-        r = jb_lock_wait(fd);
-    if (r == 0)
-        r = append_locked(fd, line, len, &start);
+        r = append_locked(dir, fd, name, sync, line, len, &start, &due);
     if (r < 0)
         return jb_fail_errno(err, r, "writing the record to journal/%s", name);
     jb_unlock(fd); /* the next one need not wait for our disk */
-    if (sync == JB_SYNC_ALWAYS)
+    if (sync != JB_SYNC_NEVER)
         (void)sync_file_range(fd, start, 0, SYNC_FILE_RANGE_WRITE);
-    *ret_fd = jb_take_fd(&fd);
+    *ret_fd = due ? jb_take_fd(&fd) : -1;
     return 0;
 }
 
 int jb_journal_sync(int fd, enum jb_sync sync, struct jb_error *err)
 {
-    if (sync == JB_SYNC_ALWAYS && fdatasync(fd) < 0)
+    if (fd >= 0 && sync != JB_SYNC_NEVER && fdatasync(fd) < 0)
         return jb_fail_errno(err, errno,
                              "putting the record on the disk; whether it stays there nobody can say");
     JB_CRASH_POINT(journal_synced);
@@ -150,10 +207,16 @@ static int file_has(int fd, const char *id)
     return found;
 }
 
+/* YYYY-MM.jsonl, also as logrotate(8) calls it before it compresses it: with .1 or -20261101 behind. */
 static bool is_month(const char *name)
 {
-    return strlen(name) == strlen("2026-01.jsonl") && strspn(name, "0123456789") == 4 && name[4] == '-' &&
-           strspn(name + 5, "0123456789") == 2 && jb_streq(name + 7, ".jsonl");
+    static const char form[] = "dddd-dd.jsonl";
+    for (size_t i = 0; form[i]; i++)
+        if (form[i] == 'd' ? name[i] < '0' || name[i] > '9' : name[i] != form[i])
+            return false;
+    const char *rest = name + sizeof(form) - 1;
+    return *rest == '\0' ||
+           ((*rest == '.' || *rest == '-') && rest[1] && strspn(rest + 1, "0123456789") == strlen(rest + 1));
 }
 
 static int month_has(int dir, const char *name, const char *id)
@@ -177,7 +240,8 @@ int jb_journal_has(int state_fd, const char *id, struct jb_error *err)
         return jb_fail_errno(err, fd < 0 ? fd : errno, "reading journal");
     int r = 0;
     for (struct dirent *e; r == 0 && (e = readdir(dir));)
-        if (is_month(e->d_name) && (strcmp(e->d_name, first) >= 0 || strcmp(e->d_name, made) >= 0) &&
+        if (is_month(e->d_name) &&
+            (strncmp(e->d_name, first, MONTH_LEN) >= 0 || strncmp(e->d_name, made, MONTH_LEN) >= 0) &&
             (r = month_has(fd, e->d_name, id)) < 0)
             return jb_fail_errno(err, r, "reading journal/%s", e->d_name);
     return r;

@@ -16,7 +16,8 @@
 #include "site/site.h"
 
 /*
- * Appends one record as one line with one write(2), then fdatasync unless `sync` says never. A torn last line
+ * Appends one record as one line with one write(2), then fdatasync: always, never, or (batch) when nobody did for a second.
+ * The line gets its link of the chain (chain.h), which `record` does not have. A torn last line
  * of a writer that died is closed with a newline first. On failure (-ENOSPC ...) the file is cut back to what
  * it was.
  */
@@ -24,7 +25,8 @@ int jb_journal_append(int state_fd, enum jb_sync sync, const json_t *record, str
 
 /*
  * The same in two steps, for a line that jb_record_line made, so that something else can be done while the disk works:
- * the line is in the file, and on its way; then it is on the disk. *ret_fd: the caller's, for the second step.
+ * the line is in the file, and on its way; then it is on the disk. *ret_fd: the caller's, for the second step;
+ * -1 when nobody has to wait for the disk (batch).
  */
 int jb_journal_write(int state_fd, enum jb_sync sync, const char *line, size_t len, int *ret_fd,
                      struct jb_error *err);

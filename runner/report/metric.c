@@ -21,7 +21,7 @@ enum form {
     SUM_OF,  /* a + b */
     PRODUCT, /* a * b */
     USED_CORES,
-    RATIO_OF,  /* (a + b) / (c * d), or a * d / (c * d) when b is none */
+    RATIO_OF,  /* (a + b) / (c * d); a * d / (c * d) when b is none; (a + b) / c when d is */
     REASON_IS, /* whether the reason is number a */
     NOT_COMPLETED,
     RETRY,
@@ -85,6 +85,13 @@ static const struct rule rules[] = {
      S(CPU_SYSTEM),
      S(CPU_COUNT),
      S(WALL),
+     1},
+    {{"cpus_used", "CPUs used", "CPUs that were busy, on average", JB_UNIT_COUNT, JB_AGG_RATIO},
+     RATIO_OF,
+     S(CPU_USER),
+     S(CPU_SYSTEM),
+     S(WALL),
+     NO,
      1},
     {{"mem_hours", "GiB-h", "memory granted, times wall time", JB_UNIT_HOURS, JB_AGG_SUM},
      PRODUCT,
@@ -503,12 +510,19 @@ static double sum(const struct jb_block *b, int x, int y, uint32_t i)
     return number(b->col[x][i]) + number(b->col[y][i]);
 }
 
+/* Of a job that is shorter start and exit are most of its CPU time: its share says nothing. */
+#define LEAST_WALL_US 50000
+
 static void eval_ratio(const struct rule *r, const struct jb_block *b, const uint32_t *rows, size_t n,
                        double *out, double *den)
 {
+    const int64_t *wall = b->col[JB_COL_WALL];
     for (size_t i = 0; i < n; i++) {
-        out[i] = r->b == NO ? product(b, r->a, r->d, rows[i]) : sum(b, r->a, r->b, rows[i]);
-        den[i] = product(b, r->c, r->d, rows[i]);
+        bool cpu = r->b != NO;
+        out[i] = cpu ? sum(b, r->a, r->b, rows[i]) : product(b, r->a, r->d, rows[i]);
+        den[i] = r->d == NO ? number(b->col[r->c][rows[i]]) : product(b, r->c, r->d, rows[i]);
+        if (cpu && wall[rows[i]] < LEAST_WALL_US)
+            out[i] = den[i] = NAN;
     }
 }
 

@@ -183,9 +183,10 @@ static int own_file(const struct jb_index_spec *spec, char **ret, struct jb_erro
     jb_autofree char *folder =
         cache && cache[0] == '/' ? jb_asprintf("%s/jobbox", cache) : jb_asprintf("%s/.cache/jobbox", home);
     char *file = folder ? jb_asprintf("%s/index-%016llx.db", folder, (unsigned long long)h) : NULL;
-    int r = file ? jb_mkdir_p(AT_FDCWD, folder, 0700, (uid_t)-1, (gid_t)-1, JB_WALK_BENEATH, NULL) : -ENOMEM;
-    if (r == -EXDEV || r == -ELOOP) /* an absolute path is not below anything: plain then */
-        r = mkdir(folder, 0700) < 0 && errno != EEXIST ? -errno : 0;
+    jb_autoclose int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int r = root < 0 ? -errno : file ? 0 : -ENOMEM;
+    if (r == 0) /* a home that is a symlink is one all the same */
+        r = jb_mkdir_p(root, folder + 1, 0700, (uid_t)-1, (gid_t)-1, JB_WALK_IN_ROOT, NULL);
     if (r < 0) {
         free(file);
         return jb_fail_errno(err, r, "a folder for the index, %s", folder ? folder : "");

@@ -33,7 +33,8 @@ static const char *const systemd_words[] = {
     [JB_SYSTEMD_NEVER] = "never",
     [JB_SYSTEMD_REQUIRE] = "require",
 };
-static const char *const sync_words[] = {[JB_SYNC_ALWAYS] = "always", [JB_SYNC_NEVER] = "never"};
+static const char *const sync_words[] = {
+    [JB_SYNC_ALWAYS] = "always", [JB_SYNC_NEVER] = "never", [JB_SYNC_BATCH] = "batch"};
 
 static const char *const kernel_mount_words[] = {
     [JB_KERNEL_MOUNT_OWNED] = "owned",
