@@ -281,14 +281,14 @@ int jb_fill_is_new(struct jb_fill *fill, const char *path, struct jb_error *err)
 }
 
 /* Lines from `done` on. *ret_done: how far it came, for all that it failed later. */
-static int add_lines(struct jb_fill *fill, struct jb_source *file, int64_t source, uint64_t *done,
+static int add_lines(struct jb_fill *fill, struct jb_lines *file, int64_t source, uint64_t *done,
                      size_t *ret_tail, struct jb_error *read_err, struct jb_error *err)
 {
     const char *line;
     size_t len;
     uint64_t at;
     int r;
-    while ((r = jb_source_line(file, &line, &len, &at, read_err)) > 0) {
+    while ((r = jb_lines_next(file, &line, &len, &at, read_err)) > 0) {
         r = add_line(fill, line, len, source, at, err);
         if (r < 0)
             return r;
@@ -301,7 +301,7 @@ static int add_lines(struct jb_fill *fill, struct jb_source *file, int64_t sourc
 
 int jb_fill_file(struct jb_fill *fill, const char *path, struct jb_error *err)
 {
-    jb_autosource struct jb_source file = {.fd = -1};
+    jb_autolines struct jb_lines file = {.fd = -1};
     struct jb_error bad = {0};
     struct stat st = {0};
     const char *line;
@@ -311,9 +311,9 @@ int jb_fill_file(struct jb_fill *fill, const char *path, struct jb_error *err)
     uint64_t done = 0;
     int64_t source = 0;
     (void)stat(path, &st);
-    int r = jb_source_open(path, &file, &bad);
+    int r = jb_lines_open(path, &file, &bad);
     if (r == 0)
-        r = jb_source_line(&file, &line, &len, &at, &bad);
+        r = jb_lines_next(&file, &line, &len, &at, &bad);
     if (r == 0) /* nothing in it that ends */
         return save_file(fill, path, &st, 0, NULL, err);
     if (r > 0) {
@@ -326,7 +326,7 @@ int jb_fill_file(struct jb_fill *fill, const char *path, struct jb_error *err)
                 return r;
             done = len + 1;
         }
-        r = jb_source_skip(&file, done, &bad);
+        r = jb_lines_skip(&file, done, &bad);
         if (r == 0)
             (void)jb_fail(&bad, ESTALE,
                           "%s is shorter than it was; if that is right: jobbox journal index --rebuild",

@@ -39,7 +39,7 @@ static const char *decompressor(const char *path)
     return NULL;
 }
 
-static int decompress(struct jb_source *source, int in, struct jb_error *err)
+static int decompress(struct jb_lines *source, int in, struct jb_error *err)
 {
     char path[] = "PATH=/usr/local/bin:/usr/bin:/bin";
     char decode[] = "-dc";
@@ -66,9 +66,9 @@ static int decompress(struct jb_source *source, int in, struct jb_error *err)
     return 0;
 }
 
-int jb_source_open(const char *path, struct jb_source *ret, struct jb_error *err)
+int jb_lines_open(const char *path, struct jb_lines *ret, struct jb_error *err)
 {
-    struct jb_source source = {.fd = -1, .program = decompressor(path), .cap = 2 * CHUNK};
+    struct jb_lines source = {.fd = -1, .program = decompressor(path), .cap = 2 * CHUNK};
     struct stat st;
     jb_autoclose int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     if (fd < 0)
@@ -92,7 +92,7 @@ int jb_source_open(const char *path, struct jb_source *ret, struct jb_error *err
     return 0;
 }
 
-void jb_source_close(struct jb_source *source)
+void jb_lines_close(struct jb_lines *source)
 {
     if (source->child > 0) {
         (void)kill(source->child, SIGKILL);
@@ -102,11 +102,11 @@ void jb_source_close(struct jb_source *source)
         jb_close(&source->fd);
         free(source->buf);
     }
-    *source = (struct jb_source){.fd = -1};
+    *source = (struct jb_lines){.fd = -1};
 }
 
 /* The end of a stream is the end of its data only when the program says so. */
-static int finish(struct jb_source *source, struct jb_error *err)
+static int finish(struct jb_lines *source, struct jb_error *err)
 {
     int status = 0;
     source->over = true;
@@ -119,7 +119,7 @@ static int finish(struct jb_source *source, struct jb_error *err)
     return 0;
 }
 
-static int fill(struct jb_source *source, struct jb_error *err)
+static int fill(struct jb_lines *source, struct jb_error *err)
 {
     if (source->begin > 0 && source->end > source->begin)
         memmove(source->buf, source->buf + source->begin, source->end - source->begin);
@@ -145,15 +145,15 @@ static int fill(struct jb_source *source, struct jb_error *err)
 }
 
 /* Of a line without an end for too long its beginning is forgotten: what is left is torn all the same. */
-static void shorten(struct jb_source *source)
+static void shorten(struct jb_lines *source)
 {
     size_t drop = source->end - source->begin - CHUNK;
     source->at += drop;
     source->begin += drop;
 }
 
-int jb_source_line(struct jb_source *source, const char **ret_line, size_t *ret_len, uint64_t *ret_at,
-                   struct jb_error *err)
+int jb_lines_next(struct jb_lines *source, const char **ret_line, size_t *ret_len, uint64_t *ret_at,
+                  struct jb_error *err)
 {
     size_t looked = 0;
     for (;;) {
@@ -183,7 +183,7 @@ int jb_source_line(struct jb_source *source, const char **ret_line, size_t *ret_
     }
 }
 
-int jb_source_skip(struct jb_source *source, uint64_t to, struct jb_error *err)
+int jb_lines_skip(struct jb_lines *source, uint64_t to, struct jb_error *err)
 {
     if (source->child == 0 && !source->program) {
         struct stat st;
@@ -220,7 +220,7 @@ static int by_name(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-int jb_source_list(const char *path, struct jb_strv *into, struct jb_error *err)
+int jb_lines_list(const char *path, struct jb_strv *into, struct jb_error *err)
 {
     struct stat st;
     if (stat(path, &st) < 0)

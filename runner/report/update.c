@@ -21,7 +21,7 @@
 static int list_files(const struct jb_index_spec *spec, struct jb_strv *ret, struct jb_error *err)
 {
     for (size_t i = 0; i < spec->journals->len; i++) {
-        int r = jb_source_list(spec->journals->items[i], ret, err);
+        int r = jb_lines_list(spec->journals->items[i], ret, err);
         if (r == -ENOENT) /* nobody ever wrote one */
             continue;
         if (r < 0)

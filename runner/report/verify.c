@@ -162,7 +162,7 @@ static int look_at(struct verifying *v, const char *line, size_t len, uint64_t a
 
 static int read_file(struct verifying *v, const char *path, struct jb_error *err)
 {
-    jb_autosource struct jb_source source = {.fd = -1};
+    jb_autolines struct jb_lines source = {.fd = -1};
     struct jb_error why = {0};
     const char *line;
     size_t len = 0;
@@ -170,8 +170,8 @@ static int read_file(struct verifying *v, const char *path, struct jb_error *err
     if (jb_strv_add(&v->files, path) < 0)
         return jb_fail_errno(err, ENOMEM, "verify");
     v->out->files++;
-    int r = jb_source_open(path, &source, &why);
-    while (r >= 0 && (r = jb_source_line(&source, &line, &len, &at, &why)) > 0)
+    int r = jb_lines_open(path, &source, &why);
+    while (r >= 0 && (r = jb_lines_next(&source, &line, &len, &at, &why)) > 0)
         if (look_at(v, line, len, at) < 0)
             return jb_fail_errno(err, ENOMEM, "verify");
     if (r < 0) {
@@ -309,7 +309,7 @@ int jb_journal_verify(const struct jb_strv *paths, struct jb_verified *ret, stru
     int r = 0;
     *ret = (struct jb_verified){0};
     for (size_t i = 0; r == 0 && i < paths->len; i++)
-        r = jb_source_list(paths->items[i], &files, err);
+        r = jb_lines_list(paths->items[i], &files, err);
     for (size_t i = 0; r == 0 && i < files.len; i++)
         r = read_file(&v, files.items[i], err);
     if (r == 0) {

@@ -23,7 +23,7 @@ static const char usage[] =
 /* The line of a row, from wherever its journal is now. */
 static int read_line(struct jb_index *index, const struct jb_row *row, char **ret, struct jb_error *err)
 {
-    jb_autosource struct jb_source source = {.fd = -1};
+    jb_autolines struct jb_lines source = {.fd = -1};
     jb_autofree char *path = NULL;
     const char *line = NULL;
     size_t len = 0;
@@ -31,11 +31,11 @@ static int read_line(struct jb_index *index, const struct jb_row *row, char **re
     struct jb_line scanned;
     int r = jb_index_file(index, row->v[JB_COL_SOURCE], &path, err);
     if (r == 0)
-        r = jb_source_open(path, &source, err);
+        r = jb_lines_open(path, &source, err);
     if (r == 0)
-        r = jb_source_skip(&source, (uint64_t)row->v[JB_COL_OFFSET], err);
+        r = jb_lines_skip(&source, (uint64_t)row->v[JB_COL_OFFSET], err);
     if (r > 0)
-        r = jb_source_line(&source, &line, &len, &at, err);
+        r = jb_lines_next(&source, &line, &len, &at, err);
     if (r < 0)
         return r;
     if (r == 0 || jb_line_scan(line, len, &scanned) != JB_LINE_RECORD ||
