@@ -73,7 +73,8 @@ int jb_escape(struct jb_buf *into, enum jb_escape how, const char *text)
     /* spreadsheets skip spaces in front of a formula */
     const char *first = text + strspn(text, " ");
     bool formula = how == JB_ESCAPE_CSV && *first && strchr("=+-@\t\r|%", *first);
-    bool quotes = how == JB_ESCAPE_JSON || (how == JB_ESCAPE_CSV && (formula || strpbrk(text, "\",;\r\n ")));
+    bool quotes = how == JB_ESCAPE_JSON ||
+                  (how == JB_ESCAPE_CSV && (formula || *text == ' ' || strpbrk(text, "\",;\r\n")));
     int r = quotes ? jb_buf_puts(into, "\"") : 0;
     if (r == 0 && formula)
         r = jb_buf_puts(into, "'");

@@ -205,12 +205,12 @@ const char *jb_export_site_host(struct jb_exporting *e, const struct jb_row *row
     return *host ? host : "unknown";
 }
 
-uint32_t jb_export_number(struct jb_exporting *e, const struct jb_row *row)
+uint32_t jb_export_number(struct jb_exporting *e, const struct jb_row *row, bool of_array)
 {
     int64_t hi;
     int64_t lo = row->v[JB_COL_ID_LO];
     const char *job = jb_index_text(e->index, row->v[JB_COL_JOB]);
-    if (*job && !jb_line_id(job, strlen(job), &hi, &lo))
+    if (of_array && *job && !jb_line_id(job, strlen(job), &hi, &lo))
         lo = row->v[JB_COL_ID_LO];
     uint32_t number = (uint32_t)((uint64_t)lo & INT32_MAX);
     return number ? number : 1;

@@ -187,7 +187,7 @@ int jb_export_acct(struct jb_exporting *e, const struct jb_row *row)
         .ac_exitcode = (uint32_t)(sig ? (sig & 0x7F) : (known(v[JB_COL_EXIT_CODE]) & 0xFF) << 8),
         .ac_uid = (uint32_t)v[JB_COL_UID],
         .ac_gid = (uint32_t)v[JB_COL_GID],
-        .ac_pid = jb_export_number(e, row),
+        .ac_pid = jb_export_number(e, row, false),
         .ac_btime = (uint32_t)(began / 1000000),
         .ac_etime = (float)ticks(v[JB_COL_WALL]),
         .ac_utime = compress(ticks(v[JB_COL_CPU_USER])),

@@ -37,8 +37,8 @@ const char *jb_slurm_near(const char *name);
 /* "COMPLETED"; `few`: of the states that were there first. */
 const char *jb_slurm_state(struct jb_exporting *e, const struct jb_row *row, bool few);
 
-/* A number of 31 bits that stands for an id. */
-uint32_t jb_export_number(struct jb_exporting *e, const struct jb_row *row);
+/* A number of 31 bits that stands for a record's id; `of_array`: for the job, which all members of an array have in common. */
+uint32_t jb_export_number(struct jb_exporting *e, const struct jb_row *row, bool of_array);
 
 /* User and system time in µs; JB_NONE. */
 int64_t jb_export_cpu(const struct jb_row *row);

@@ -98,7 +98,7 @@ static int put_id(struct jb_exporting *e, const struct jb_row *row, bool raw)
     const char *job = jb_index_text(e->index, row->v[JB_COL_JOB]);
     int64_t index = row->v[JB_COL_ARRAY_INDEX];
     jb_line_id_text(row->v[JB_COL_ID_HI], row->v[JB_COL_ID_LO], id);
-    if (e->numbers && jb_buf_printf(&e->line, "%u", jb_export_number(e, row)) < 0)
+    if (e->numbers && jb_buf_printf(&e->line, "%u", jb_export_number(e, row, !raw && index != JB_NONE)) < 0)
         return -ENOMEM;
     if (!e->numbers && put_text(e, !raw && index != JB_NONE && *job ? job : id) < 0)
         return -ENOMEM;

@@ -201,18 +201,23 @@ static int64_t head_of(const char *path, const char *line, size_t len)
     return fnv(h, line, len);
 }
 
-static int find_source(struct jb_fill *fill, int64_t head, int64_t *ret_id, uint64_t *ret_done,
-                       struct jb_error *err)
+/* How far a journal is in: the first byte after, and the last line before that, by which it is known again. */
+struct reached {
+    int64_t id;
+    uint64_t done, last_at;
+    int64_t last_hash;
+};
+
+static int find_source(struct jb_fill *fill, int64_t head, struct reached *ret, struct jb_error *err)
 {
     sqlite3_stmt *stmt = jb_store_sql(fill->store, JB_SQL_SOURCE_BY_HEAD, err);
     if (!stmt)
         return -EIO;
     (void)sqlite3_bind_int64(stmt, 1, head);
     int code = jb_store_step(stmt);
-    if (code == SQLITE_ROW) {
-        *ret_id = sqlite3_column_int64(stmt, 0);
-        *ret_done = (uint64_t)sqlite3_column_int64(stmt, 1);
-    }
+    if (code == SQLITE_ROW)
+        *ret = (struct reached){sqlite3_column_int64(stmt, 0), (uint64_t)sqlite3_column_int64(stmt, 1),
+                                (uint64_t)sqlite3_column_int64(stmt, 2), sqlite3_column_int64(stmt, 3)};
     (void)sqlite3_reset(stmt);
     if (code == SQLITE_ROW)
         return 0;
@@ -222,19 +227,18 @@ static int find_source(struct jb_fill *fill, int64_t head, int64_t *ret_id, uint
     (void)sqlite3_bind_int64(stmt, 1, head);
     code = jb_store_step(stmt);
     (void)sqlite3_reset(stmt);
-    *ret_id = sqlite3_last_insert_rowid(fill->store->db);
-    *ret_done = 0;
+    *ret = (struct reached){.id = sqlite3_last_insert_rowid(fill->store->db)};
     return code == SQLITE_DONE ? 0 : jb_store_failed(fill->store, "filling", err);
 }
 
-static int save_source(struct jb_fill *fill, int64_t id, uint64_t done, size_t tail, struct jb_error *err)
+static int save_source(struct jb_fill *fill, const struct reached *to, size_t tail, struct jb_error *err)
 {
     sqlite3_stmt *stmt = jb_store_sql(fill->store, JB_SQL_SOURCE_SET, err);
     if (!stmt)
         return -EIO;
-    (void)sqlite3_bind_int64(stmt, 1, (int64_t)done);
-    (void)sqlite3_bind_int64(stmt, 2, (int64_t)tail);
-    (void)sqlite3_bind_int64(stmt, 3, id);
+    const int64_t values[] = {(int64_t)to->done, (int64_t)tail, (int64_t)to->last_at, to->last_hash, to->id};
+    for (size_t i = 0; i < JB_ARRAY_LEN(values); i++)
+        (void)sqlite3_bind_int64(stmt, (int)i + 1, values[i]);
     int r = jb_store_step(stmt) == SQLITE_DONE ? 0 : jb_store_failed(fill->store, "filling", err);
     (void)sqlite3_reset(stmt);
     return r;
@@ -280,22 +284,96 @@ int jb_fill_is_new(struct jb_fill *fill, const char *path, struct jb_error *err)
     return code == SQLITE_ROW || code == SQLITE_DONE ? !same : jb_store_failed(fill->store, "reading", err);
 }
 
-/* Lines from `done` on. *ret_done: how far it came, for all that it failed later. */
-static int add_lines(struct jb_fill *fill, struct jb_lines *file, int64_t source, uint64_t *done,
-                     size_t *ret_tail, struct jb_error *read_err, struct jb_error *err)
+/* The source that a path had when it was looked at last; 0: none. */
+static int64_t source_of(struct jb_fill *fill, const char *path)
+{
+    sqlite3_stmt *stmt = jb_store_sql(fill->store, JB_SQL_FILE_GET, NULL);
+    int64_t source = 0;
+    if (!stmt)
+        return 0;
+    (void)sqlite3_bind_text(stmt, 1, path, -1, SQLITE_STATIC);
+    if (jb_store_step(stmt) == SQLITE_ROW)
+        source = sqlite3_column_int64(stmt, 4);
+    (void)sqlite3_reset(stmt);
+    return source;
+}
+
+static int64_t hash_line(const char *line, size_t len)
+{
+    return fnv((int64_t)UINT64_C(0xcbf29ce484222325), line, len);
+}
+
+/* Whether the line that was the last one is there: then the file goes on from it. 1, 0, or negative: it cannot be read. */
+static int goes_on(struct jb_lines *file, const struct reached *from, struct jb_error *read_err)
 {
     const char *line;
     size_t len;
     uint64_t at;
+    if (from->done == 0)
+        return 1;
+    int r = jb_lines_skip(file, from->last_at, read_err);
+    if (r > 0)
+        r = jb_lines_next(file, &line, &len, &at, read_err);
+    return r <= 0 ? r : at + len + 1 == from->done && hash_line(line, len) == from->last_hash;
+}
+
+/* *to: how far it came, for all that it failed later. */
+static int add_lines(struct jb_fill *fill, struct jb_lines *file, struct reached *to, size_t *ret_tail,
+                     struct jb_error *read_err, struct jb_error *err)
+{
+    const char *line;
+    size_t len = 0;
+    uint64_t at;
     int r;
     while ((r = jb_lines_next(file, &line, &len, &at, read_err)) > 0) {
-        r = add_line(fill, line, len, source, at, err);
+        r = add_line(fill, line, len, to->id, at, err);
         if (r < 0)
             return r;
-        *done = at + len + 1;
+        to->done = at + len + 1;
+        to->last_at = at;
+        to->last_hash = hash_line(line, len);
     }
     if (r == 0)
         *ret_tail = len;
+    return 0;
+}
+
+/*
+ * Opens a journal at the line behind those that are in, by what it is and not by its name. Two may begin with the same record: a
+ * copy that went its own way is a journal of its own, and its common part counts as doubled. 1: it is there; 0: it has no line.
+ * What is wrong with the file is in `bad`.
+ */
+static int open_at(struct jb_fill *fill, const char *path, struct jb_lines *file, struct reached *ret,
+                   struct jb_error *bad, struct jb_error *err)
+{
+    for (int own = 0; own < 2; own++) {
+        const char *line;
+        size_t len;
+        uint64_t at;
+        jb_lines_close(file);
+        int r = jb_lines_open(path, file, bad);
+        if (r == 0)
+            r = jb_lines_next(file, &line, &len, &at, bad);
+        if (r <= 0)
+            return r;
+        int64_t head = head_of(path, line, len);
+        r = find_source(fill, own ? fnv(head, path, strlen(path)) : head, ret, err);
+        if (r < 0)
+            return r;
+        if (ret->done == 0) { /* from the beginning; the first line is read already */
+            jb_lines_close(file);
+            r = jb_lines_open(path, file, bad);
+            return r < 0 ? r : 1;
+        }
+        r = goes_on(file, ret, bad);
+        if (r != 0)
+            return r;
+        if (own || source_of(fill, path) == ret->id)
+            return jb_fail(
+                bad, ESTALE,
+                "%s is shorter than it was, or another; if that is right: jobbox journal index --rebuild",
+                path);
+    }
     return 0;
 }
 
@@ -304,40 +382,20 @@ int jb_fill_file(struct jb_fill *fill, const char *path, struct jb_error *err)
     jb_autolines struct jb_lines file = {.fd = -1};
     struct jb_error bad = {0};
     struct stat st = {0};
-    const char *line;
-    size_t len = 0;
+    struct reached at = {0};
     size_t tail = 0;
-    uint64_t at;
-    uint64_t done = 0;
-    int64_t source = 0;
     (void)stat(path, &st);
-    int r = jb_lines_open(path, &file, &bad);
-    if (r == 0)
-        r = jb_lines_next(&file, &line, &len, &at, &bad);
-    if (r == 0) /* nothing in it that ends */
-        return save_file(fill, path, &st, 0, NULL, err);
-    if (r > 0) {
-        r = find_source(fill, head_of(path, line, len), &source, &done, err);
-        if (r < 0)
-            return r;
-        if (done == 0) {
-            r = add_line(fill, line, len, source, at, err);
-            if (r < 0)
-                return r;
-            done = len + 1;
-        }
-        r = jb_lines_skip(&file, done, &bad);
-        if (r == 0)
-            (void)jb_fail(&bad, ESTALE,
-                          "%s is shorter than it was; if that is right: jobbox journal index --rebuild",
-                          path);
-    }
+    int r = open_at(fill, path, &file, &at, &bad, err);
     if (r > 0)
-        r = add_lines(fill, &file, source, &done, &tail, &bad, err);
+        r = add_lines(fill, &file, &at, &tail, &bad, err);
     if (r < 0 && !bad.errnum)
         return r;
-    r = source ? save_source(fill, source, done, tail, err) : 0;
-    return r < 0 ? r : save_file(fill, path, &st, source, bad.errnum ? bad.text : NULL, err);
+    if (at.id && !(bad.errnum == ESTALE)) {
+        r = save_source(fill, &at, tail, err);
+        if (r < 0)
+            return r;
+    }
+    return save_file(fill, path, &st, at.id, bad.errnum ? bad.text : NULL, err);
 }
 
 static int save_counts(struct jb_fill *fill, struct jb_error *err)

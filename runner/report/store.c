@@ -25,8 +25,8 @@ static const char schema[] =
     "CREATE TABLE seen(hi INTEGER, lo INTEGER, row INTEGER, PRIMARY KEY(hi, lo)) WITHOUT ROWID;"
     "CREATE TABLE segment(number INTEGER PRIMARY KEY, n INTEGER, at_from INTEGER, at_to INTEGER);"
     "CREATE TABLE packed(key INTEGER PRIMARY KEY, data BLOB);" /* segment * 64 + column */
-    "CREATE TABLE source(id INTEGER PRIMARY KEY, head INTEGER UNIQUE, done INTEGER, tail INTEGER, counts "
-    "TEXT);"
+    "CREATE TABLE source(id INTEGER PRIMARY KEY, head INTEGER UNIQUE, done INTEGER, tail INTEGER, "
+    "last_at INTEGER, last_hash INTEGER);"
     "CREATE TABLE file(path TEXT PRIMARY KEY, inode INTEGER, size INTEGER, mtime INTEGER, source INTEGER, "
     "problem TEXT) WITHOUT ROWID;"
     "CREATE TABLE odd(kind INTEGER, source INTEGER, at INTEGER, PRIMARY KEY(kind)) WITHOUT ROWID;"
@@ -42,10 +42,10 @@ static const char *const statements[] = {
     [JB_SQL_COLUMN_SET] = "INSERT OR REPLACE INTO packed VALUES(?, ?)",
     [JB_SQL_SEGMENTS] = "SELECT number, n, at_from, at_to FROM segment ORDER BY number",
     [JB_SQL_SEGMENT_SET] = "INSERT OR REPLACE INTO segment VALUES(?, ?, ?, ?)",
-    [JB_SQL_SOURCE_BY_HEAD] = "SELECT id, done FROM source WHERE head = ?",
+    [JB_SQL_SOURCE_BY_HEAD] = "SELECT id, done, last_at, last_hash FROM source WHERE head = ?",
     [JB_SQL_SOURCE_ADD] = "INSERT INTO source(head, done, tail) VALUES(?, 0, 0)",
-    [JB_SQL_SOURCE_SET] = "UPDATE source SET done = ?, tail = ? WHERE id = ?",
-    [JB_SQL_FILE_GET] = "SELECT inode, size, mtime, problem FROM file WHERE path = ?",
+    [JB_SQL_SOURCE_SET] = "UPDATE source SET done = ?, tail = ?, last_at = ?, last_hash = ? WHERE id = ?",
+    [JB_SQL_FILE_GET] = "SELECT inode, size, mtime, problem, source FROM file WHERE path = ?",
     [JB_SQL_FILE_SET] = "INSERT OR REPLACE INTO file VALUES(?, ?, ?, ?, ?, ?)",
     [JB_SQL_FILE_OF] = "SELECT path FROM file WHERE source = ?",
     [JB_SQL_ODD_ADD] = "INSERT OR IGNORE INTO odd VALUES(?, ?, ?)",

@@ -10,7 +10,7 @@
 
 #include "report/index.h"
 
-#define JB_INDEX_FORMAT 1
+#define JB_INDEX_FORMAT 2
 
 enum jb_statement {
     JB_SQL_TEXT_BY_ID,

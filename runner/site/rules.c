@@ -251,13 +251,29 @@ static void read_program(struct jb_reading *rd, const struct jb_at *at, const st
         jb_complain(rd, node->pos, at, "must begin with the absolute path of a program");
 }
 
+/* A place of its own, or "auto". */
+static void read_socket(struct jb_reading *rd, const struct jb_at *at, const struct jb_node *node,
+                        const struct jb_field *field, void *target)
+{
+    if (node->kind != JB_NODE_SCALAR || !jb_streq(node->text, "auto"))
+        jb_read_path(rd, at, node, field, target);
+}
+
 void jb_rule_sinks(struct jb_reading *rd, const struct jb_at *at, const struct jb_node *node,
                    const struct jb_field *field, void *target)
 {
+#define SINK(word, reader, member)                                                                   \
+    {                                                                                                \
+        (word), .key = JB_KEY_MAX, .read = (reader), .offset = offsetof(struct jb_site_sink, member) \
+    }
     static const struct jb_field fields[] = {
-        {"file", .key = JB_KEY_MAX, .read = jb_read_path, .offset = offsetof(struct jb_site_sink, path)},
-        {"program", .key = JB_KEY_MAX, .read = read_program, .offset = offsetof(struct jb_site_sink, argv)},
+        [JB_SINK_FILE] = SINK("file", jb_read_path, path),
+        [JB_SINK_PROGRAM] = SINK("program", read_program, argv),
+        [JB_SINK_JOURNALD] = SINK("journald", read_socket, path),
+        [JB_SINK_SYSLOG] = SINK("syslog", read_socket, path),
+        [JB_SINK_TEXTFILE] = SINK("textfile", jb_read_path, path),
     };
+#undef SINK
     struct jb_site *site = target;
     size_t i = 0;
     (void)field;
@@ -265,6 +281,7 @@ void jb_rule_sinks(struct jb_reading *rd, const struct jb_at *at, const struct j
         return;
     for (const struct jb_node *item = node->first; item; item = item->next, i++) {
         struct jb_at here = {.up = at, .index = i};
+        size_t kinds = 0;
         if (!jb_want(rd, &here, item, JB_NODE_MAP, "a mapping such as { file: /var/log/jobs.jsonl }"))
             continue;
         struct jb_site_sink *grown = realloc(site->sinks, (site->n_sinks + 1) * sizeof(*grown));
@@ -272,11 +289,17 @@ void jb_rule_sinks(struct jb_reading *rd, const struct jb_at *at, const struct j
             jb_note(rd, -ENOMEM);
             return;
         }
-        bool program = jb_member(item, "program") != NULL;
         site->sinks = grown;
-        site->sinks[site->n_sinks] = (struct jb_site_sink){.kind = program ? JB_SINK_PROGRAM : JB_SINK_FILE};
-        jb_read_fields(rd, &here, item, fields, JB_ARRAY_LEN(fields), &site->sinks[site->n_sinks++]);
-        if (program == (jb_member(item, "file") != NULL))
-            jb_complain(rd, item->pos, &here, "must have either file or program");
+        struct jb_site_sink *sink = &site->sinks[site->n_sinks++];
+        *sink = (struct jb_site_sink){.kind = JB_SINK_MAX};
+        for (enum jb_sink_kind kind = 0; kind < JB_SINK_MAX; kind++)
+            if (jb_member(item, fields[kind].name)) {
+                sink->kind = kind;
+                kinds++;
+            }
+        jb_read_fields(rd, &here, item, fields, JB_ARRAY_LEN(fields), sink);
+        if (kinds != 1)
+            jb_complain(rd, item->pos, &here,
+                        "must have one of file, program, journald, syslog and textfile");
     }
 }

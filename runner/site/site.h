@@ -14,7 +14,14 @@
 #include "spec/spec.h"
 
 enum jb_scratch_backend { JB_SCRATCH_TMPFS, JB_SCRATCH_DISK, JB_SCRATCH_MAX };
-enum jb_sink_kind { JB_SINK_JOURNAL, JB_SINK_FILE, JB_SINK_PROGRAM, JB_SINK_MAX };
+enum jb_sink_kind {
+    JB_SINK_FILE,     /* path: a line is added */
+    JB_SINK_PROGRAM,  /* argv: reads the record on standard input */
+    JB_SINK_JOURNALD, /* path: a socket; NULL: systemd's own */
+    JB_SINK_SYSLOG,   /* path: a socket; NULL: /dev/log */
+    JB_SINK_TEXTFILE, /* path: counters for Prometheus */
+    JB_SINK_MAX,
+};
 enum jb_site_hooks { JB_SITE_HOOKS_REFUSE, JB_SITE_HOOKS_ALLOW, JB_SITE_HOOKS_MAX };
 enum jb_sync { JB_SYNC_ALWAYS, JB_SYNC_NEVER, JB_SYNC_BATCH, JB_SYNC_MAX };
 
@@ -38,7 +45,7 @@ struct jb_bind_rule {
 };
 
 struct jb_site_sink {
-    enum jb_sink_kind kind; /* file: appends a line; program: argv, record on stdin */
+    enum jb_sink_kind kind;
     char *path;
     struct jb_strv argv;
 };

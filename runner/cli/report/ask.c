@@ -169,6 +169,7 @@ int jb_ask_out(struct jb_ask *ask)
         ask->out = stdout;
         return 0;
     }
+    ask->out = NULL;
     ask->temporary = jb_asprintf("%s.XXXXXX", ask->output);
     int fd = ask->temporary ? mkostemp(ask->temporary, O_CLOEXEC) : -1;
     mode_t mask = umask(0);
