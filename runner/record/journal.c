@@ -93,7 +93,7 @@ static int append_locked(int dir, int fd, const char *name, enum jb_sync sync, c
     if (r < 0)
         return r;
     jb_autofree char *text = malloc(len + 1);
-    if (!text)
+    if (!text || !linked)
         return -ENOMEM;
     text[0] = '\n';
     memcpy(text + 1, linked, len);
@@ -127,8 +127,8 @@ static int open_locked(int state_fd, const char *name, int *ret_dir, int *ret_fd
     for (unsigned i = 0; i < RETRIES; i++) {
         jb_autoclose int dir = -1;
         jb_autoclose int fd = -1;
-        struct stat ours;
-        struct stat named;
+        struct stat ours = {0};
+        struct stat named = {0};
         int r = open_journal(state_fd, name, O_RDWR | O_CREAT | O_APPEND, &dir, &fd);
         if (r == 0)
             r = jb_lock_wait(fd);

@@ -95,7 +95,7 @@ int jb_budget_check(const struct jb_site *site, const char *state_dir, const cha
     jb_autoindex struct jb_index *index = NULL;
     struct jb_budget_state state = {.verdict = JB_BUDGET_OK};
     for (size_t i = 0; i < site->n_budgets; i++) {
-        double used;
+        double used = 0;
         int r = 0;
         if (!fits(&site->budgets[i], account))
             continue;

@@ -347,8 +347,8 @@ static int open_at(struct jb_fill *fill, const char *path, struct jb_lines *file
                    struct jb_error *bad, struct jb_error *err)
 {
     for (int own = 0; own < 2; own++) {
-        const char *line;
-        size_t len;
+        const char *line = NULL;
+        size_t len = 0;
         uint64_t at;
         jb_lines_close(file);
         int r = jb_lines_open(path, file, bad);

@@ -422,9 +422,8 @@ static double percentile(float *values, size_t n, double p)
 }
 
 /* Values into the order of their groups; then each group's own rank is found, and last that of all. */
-static int set_percentiles(struct groups *g, size_t m, double *into)
+static int set_percentiles(struct groups *g, struct values *v, size_t m, double *into)
 {
-    struct values *v = &g->values[m];
     double p = g->q->measures[m].percentile;
     size_t n_measures = g->q->n_measures;
     jb_autofree size_t *begin = calloc(g->n + 2, sizeof(*begin));
@@ -536,7 +535,7 @@ static int make_result(struct groups *g, struct jb_result *ret)
         return -ENOMEM;
     for (size_t m = 0; m < width; m++) {
         bool percent = q->measures[m].agg == JB_AGG_PERCENTILE;
-        if (percent && set_percentiles(g, m, values) < 0)
+        if (percent && (!g->values || set_percentiles(g, &g->values[m], m, values) < 0))
             return -ENOMEM;
         for (size_t i = 0; i < g->n && !percent; i++)
             values[i * width + m] = result_of(&g->sums[i * width + m], q->measures[m].agg);

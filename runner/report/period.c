@@ -22,7 +22,7 @@
 
 static struct tm fields_of(int64_t at)
 {
-    struct tm tm;
+    struct tm tm = {0};
     time_t s = (time_t)(at >= 0 ? at / US : -((-at + US - 1) / US));
     (void)localtime_r(&s, &tm);
     return tm;

@@ -95,7 +95,7 @@ int jb_query_pick(struct jb_index *index, const struct jb_filter *filter, const 
     uint64_t *rows = r == 0 ? malloc((p->n + 1) * sizeof(*rows)) : NULL;
     if (r == 0 && !rows)
         r = jb_fail_errno(err, ENOMEM, "report");
-    if (r == 0) {
+    if (rows) {
         if (p->n > 1)
             qsort(p->list, p->n, sizeof(*p->list), by_value);
         put(p, last, descending, limit, rows, ret_n);

@@ -204,9 +204,12 @@ int jb_index_get(const struct jb_index_spec *spec, struct jb_index **ret, struct
 {
     struct jb_error why = {0};
     jb_autofree char *own = NULL;
-    int r = spec->file ? jb_index_update(spec, false, NULL, err) : -EROFS;
-    if (r == 0 || (spec->file && is_forbidden(r) && is_current(spec, &why) == 1))
-        return jb_index_open(spec->file, ret, err);
+    int r = -EROFS;
+    if (spec->file) {
+        r = jb_index_update(spec, false, NULL, err);
+        if (r == 0 || (is_forbidden(r) && is_current(spec, &why) == 1))
+            return jb_index_open(spec->file, ret, err);
+    }
     if (!is_forbidden(r))
         return r;
     jb_error_clear(err);

@@ -317,7 +317,7 @@ int jb_cmd_report(int argc, char **argv)
         code = jb_cli_usage("report", "it takes options only; did you mean --by or --user?");
     else if (code == 0 && ask.as && jb_export_parse(ask.as, &form))
         code = export_jobs(&ask, &o, form);
-    else if (code == 0 && !jb_ask_style(&ask, &style) && !jb_streq(ask.as, "prometheus"))
+    else if (code == 0 && !jb_ask_style(&ask, &style) && !(ask.as && jb_streq(ask.as, "prometheus")))
         code =
             jb_cli_usage("report", "--as is table, csv, json, prometheus, sacct, xdmod, apel, car or acct");
     else if (code == 0)
