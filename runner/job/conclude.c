@@ -111,7 +111,7 @@ int jb_job_conclude(struct jb_job_attempt *a, struct jb_error *warning, struct j
     struct jb_error other = {0};
     int saved = jb_boxdir_save_finished(a->file_fd, line, len, &other);
     JB_CRASH_POINT(finished_saved);
-    r = jb_journal_write(a->o->state->state_fd, sync, line, len, &journal, err);
+    r = jb_journal_write(a->o->state->state_fd, sync, line, len, a->record, &journal, err);
     if (r < 0 && saved < 0)
         return r; /* the figures are nowhere but in the groups: whoever comes next reads them again */
     int left = tear_down(a, r < 0 ? &other : err);

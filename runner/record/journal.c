@@ -74,8 +74,20 @@ static bool is_due(enum jb_sync sync, struct jb_chain *chain)
     return true;
 }
 
+/* What goes elsewhere is what the journal has: whoever keeps it can hold a journal against it later. */
+static void set_link(json_t *record, const char *line, size_t len)
+{
+    struct jb_chain_link link;
+    if (!record || !jb_chain_parse(line, len - 1, &link))
+        return;
+    json_t *chain =
+        json_pack("{s:s, s:I, s:o, s:s}", "writer", link.writer, "seq", (json_int_t)link.seq, "prev",
+                  link.prev[0] ? json_string(link.prev) : json_null(), "sha256", link.sha256);
+    (void)json_object_set_new(record, "chain", chain);
+}
+
 static int append_locked(int dir, int fd, const char *name, enum jb_sync sync, const char *line, size_t len,
-                         off_t *ret_start, bool *ret_due)
+                         json_t *record, off_t *ret_start, bool *ret_due)
 {
     struct stat st;
     struct jb_chain chain;
@@ -117,6 +129,7 @@ static int append_locked(int dir, int fd, const char *name, enum jb_sync sync, c
     *ret_due = is_due(sync, &chain);
     jb_chain_save(state, &chain);
     JB_CRASH_POINT(chain_noted);
+    set_link(record, linked, len);
     *ret_start = st.st_size;
     return 0;
 }
@@ -146,8 +159,8 @@ static int open_locked(int state_fd, const char *name, int *ret_dir, int *ret_fd
     return -EBUSY;
 }
 
-int jb_journal_write(int state_fd, enum jb_sync sync, const char *line, size_t len, int *ret_fd,
-                     struct jb_error *err)
+int jb_journal_write(int state_fd, enum jb_sync sync, const char *line, size_t len, json_t *record,
+                     int *ret_fd, struct jb_error *err)
 {
     off_t start = 0;
     bool due = true;
@@ -157,7 +170,7 @@ int jb_journal_write(int state_fd, enum jb_sync sync, const char *line, size_t l
     jb_autoclose int fd = -1;
     int r = open_locked(state_fd, name, &dir, &fd);
     if (r == 0)
-        r = append_locked(dir, fd, name, sync, line, len, &start, &due);
+        r = append_locked(dir, fd, name, sync, line, len, record, &start, &due);
     if (r < 0)
         return jb_fail_errno(err, r, "writing the record to journal/%s", name);
     jb_unlock(fd); /* the next one need not wait for our disk */
@@ -176,14 +189,15 @@ int jb_journal_sync(int fd, enum jb_sync sync, struct jb_error *err)
     return 0;
 }
 
-int jb_journal_append(int state_fd, enum jb_sync sync, const json_t *record, struct jb_error *err)
+int jb_journal_append(int state_fd, enum jb_sync sync, json_t *record, struct jb_error *err)
 {
+    (void)json_object_del(record, "chain"); /* of another time */
     jb_autofree char *line = NULL;
     size_t len;
     int r = jb_record_line(record, &line, &len, err);
     jb_autoclose int fd = -1;
     if (r == 0)
-        r = jb_journal_write(state_fd, sync, line, len, &fd, err);
+        r = jb_journal_write(state_fd, sync, line, len, record, &fd, err);
     return r < 0 ? r : jb_journal_sync(fd, sync, err);
 }
 

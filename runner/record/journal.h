@@ -17,19 +17,19 @@
 
 /*
  * Appends one record as one line with one write(2), then fdatasync: always, never, or (batch) when nobody did for a second.
- * The line gets its link of the chain (chain.h), which `record` does not have. A torn last line
+ * The line gets its link of the chain (chain.h), and so does `record`, as "chain": its line is then that of the journal. A torn last line
  * of a writer that died is closed with a newline first. On failure (-ENOSPC ...) the file is cut back to what
  * it was.
  */
-int jb_journal_append(int state_fd, enum jb_sync sync, const json_t *record, struct jb_error *err);
+int jb_journal_append(int state_fd, enum jb_sync sync, json_t *record, struct jb_error *err);
 
 /*
  * The same in two steps, for a line that jb_record_line made, so that something else can be done while the disk works:
  * the line is in the file, and on its way; then it is on the disk. *ret_fd: the caller's, for the second step;
- * -1 when nobody has to wait for the disk (batch).
+ * -1 when nobody has to wait for the disk (batch). `record` (may be NULL): what the line was made of; it gets the link.
  */
-int jb_journal_write(int state_fd, enum jb_sync sync, const char *line, size_t len, int *ret_fd,
-                     struct jb_error *err);
+int jb_journal_write(int state_fd, enum jb_sync sync, const char *line, size_t len, json_t *record,
+                     int *ret_fd, struct jb_error *err);
 int jb_journal_sync(int fd, enum jb_sync sync, struct jb_error *err);
 
 /*

@@ -18,6 +18,7 @@
 #include "base/str.h"
 #include "record/chain.h"
 #include "record/journal.h"
+#include "record/record.h"
 #include "report/verify.h"
 
 #define RECORDS 9
@@ -317,6 +318,24 @@ static void only_the_end_of_a_line_is_a_link(void **state)
     assert_true(jb_chain_is_whole(line, &link));
 }
 
+/* What sinks get and `run --json` prints is the line of the journal, byte by byte. */
+static void the_record_gets_its_link(void **state)
+{
+    const struct world *w = *state;
+    struct jb_error err = {0};
+    json_t *record =
+        json_pack("{s:i, s:s, s:f}", "record_version", 1, "id", "01M887DSDZF5ETQ2DS00000000", "x", 0.1);
+    for (int i = 0; i < 2; i++) {
+        jb_autofree char *line = NULL;
+        size_t len;
+        assert_ok(jb_journal_append(w->fd, JB_SYNC_NEVER, record, &err), &err);
+        assert_ok(jb_record_line(record, &line, &len, &err), &err);
+        jb_autofree char *text = content(w);
+        assert_string_equal(line_at(text, RECORDS + 1 + (unsigned)i), line);
+    }
+    json_decref(record);
+}
+
 /* Of a batch one waits for the disk, the others do not. */
 static void a_batch_waits_once(void **state)
 {
@@ -326,14 +345,14 @@ static void a_batch_waits_once(void **state)
     unsigned waits = 0;
     for (unsigned i = 0; i < 20; i++) {
         int fd = -1;
-        assert_ok(jb_journal_write(w->fd, JB_SYNC_BATCH, line, strlen(line), &fd, &err), &err);
+        assert_ok(jb_journal_write(w->fd, JB_SYNC_BATCH, line, strlen(line), NULL, &fd, &err), &err);
         assert_ok(jb_journal_sync(fd, JB_SYNC_BATCH, &err), &err);
         waits += fd >= 0;
         jb_close(&fd);
     }
     assert_true(waits < 20);
     int fd = -1;
-    assert_ok(jb_journal_write(w->fd, JB_SYNC_ALWAYS, line, strlen(line), &fd, &err), &err);
+    assert_ok(jb_journal_write(w->fd, JB_SYNC_ALWAYS, line, strlen(line), NULL, &fd, &err), &err);
     assert_true(fd >= 0);
     jb_close(&fd);
 }
@@ -354,6 +373,7 @@ int main(void)
         with_world(several_writers_one_chain),
         with_world(several_hosts_in_one_file),
         cmocka_unit_test(only_the_end_of_a_line_is_a_link),
+        with_world(the_record_gets_its_link),
         with_world(a_batch_waits_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
