@@ -63,6 +63,18 @@ static bool offset(const char **p, long *ret)
     return true;
 }
 
+/* Digits behind a point, as microseconds. */
+static uint64_t fraction(const char **p)
+{
+    uint64_t us = 0;
+    uint64_t unit = US_PER_S;
+    for (; isdigit((unsigned char)**p); ++*p) {
+        unit /= 10;
+        us += unit * (uint64_t)(**p - '0');
+    }
+    return us;
+}
+
 static int as_us(time_t t, uint64_t *ret)
 {
     if (t < 0)
@@ -82,17 +94,23 @@ static int date_time(const char *p, uint64_t *ret)
     tm.tm_mon -= 1;
     int day = tm.tm_mday;
     bool has_offset = false;
+    uint64_t us = 0;
     if (*p) {
         if ((!accept(&p, 'T') && !accept(&p, ' ')) || !clock_time(&p, &tm))
             return -EINVAL;
         if (accept(&p, '.'))
-            p += strspn(p, "0123456789");
+            us = fraction(&p);
         has_offset = *p != '\0';
         if (has_offset && (!offset(&p, &east) || *p))
             return -EINVAL;
     }
-    time_t t = has_offset ? timegm(&tm) - east : mktime(&tm);
-    return tm.tm_mday == day ? as_us(t, ret) : -EINVAL; /* not the 31st of a short month */
+    time_t t = has_offset ? timegm(&tm) : mktime(&tm);
+    if (tm.tm_mday != day) /* not the 31st of a short month */
+        return -EINVAL;
+    int r = as_us(t - east, ret);
+    if (r == 0)
+        *ret += us;
+    return r;
 }
 
 static int time_of_day(const char *p, uint64_t now_us, uint64_t *ret)

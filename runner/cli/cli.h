@@ -34,7 +34,19 @@ int jb_cmd_update(int argc, char **argv);
 int jb_cmd_cancel(int argc, char **argv);
 int jb_cmd_doctor(int argc, char **argv);
 int jb_cmd_image(int argc, char **argv);
-int jb_cmd_records(int argc, char **argv); /* report, history, efficiency, budget, journal: becomes jobbox-report */
+int jb_cmd_records(int argc,
+                   char **argv); /* report, history, efficiency, budget, journal: becomes jobbox-report */
+int jb_cmd_submit(int argc, char **argv);
+int jb_cmd_logs(int argc, char **argv);
+int jb_cmd_wait(int argc, char **argv);
+int jb_cmd_hold(int argc, char **argv);
+int jb_cmd_release(int argc, char **argv);
+int jb_cmd_requeue(int argc, char **argv);
+int jb_cmd_priority(int argc, char **argv);
+int jb_cmd_drain(int argc, char **argv);
+int jb_cmd_stats(int argc, char **argv);
+int jb_cmd_show_job(int argc, char **argv);    /* show, by number */
+int jb_cmd_explain_job(int argc, char **argv); /* explain --job */
 
 /* "jobbox: text" on standard error. Returns `code`. */
 int jb_cli_fail(int code, const struct jb_error *err);
@@ -107,6 +119,12 @@ int jb_cli_find_box(const struct jb_ledger *ledger, const char *text, struct jb_
  */
 int jb_cli_ask(const char *config, char **ids, const json_t *request, json_t **ret_answers);
 void jb_cli_print_answers(const json_t *answers);
+
+/* Whether a text is the number of a queued job ("41", "41_7"); ids of boxes begin with 0. */
+bool jb_cli_is_job(const char *text);
+
+/* The same of a job's box through jobboxd (box.c). -1: there is no daemon, or it knows no such job. */
+int jb_cli_ask_queue(const char *config, const char *text, const json_t *request, json_t *answers);
 
 /* A verb that takes ids and nothing else; owns `request`. */
 int jb_cli_simple(int argc, char **argv, const char *usage, json_t *request);

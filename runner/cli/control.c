@@ -54,7 +54,7 @@ int jb_cli_live(const char *config, struct jb_cli_job *job, struct jb_ledger *re
     if (code)
         return code;
     int r = jb_cli_peek(&job->state, &err);
-    if (r == -ENOENT) {
+    if (r == -ENOENT || (r == -EACCES && job->submitter.uid != 0)) { /* root's: none of ours can be in it */
         *ret = (struct jb_ledger){0};
         return 0;
     }
@@ -77,13 +77,28 @@ int jb_cli_one_box(const char *config, const char *text, struct jb_cli_job *job,
     return code;
 }
 
-static int ask_one(const struct jb_cli_job *job, const struct jb_ledger *ledger, const char *text,
-                   const json_t *request, json_t *answers)
+bool jb_cli_is_job(const char *text)
+{
+    size_t n = strspn(text, "0123456789");
+    return n > 0 && text[0] != '0' && (text[n] == '\0' || text[n] == '_');
+}
+
+static int ask_one(const char *config, const struct jb_cli_job *job, const struct jb_ledger *ledger,
+                   const char *text, const json_t *request, json_t *answers)
 {
     struct jb_error err = {0};
     struct jb_id id;
     json_t *answer = NULL;
-    int r = jb_cli_find_box(ledger, text, &id, &err);
+    int r = jb_cli_is_job(text) ? -ENOENT : jb_cli_find_box(ledger, text, &id, &err);
+    if (r == -ENOENT) { /* the queue may know it: by its number, or as a box that is not ours to see */
+        int code = jb_cli_ask_queue(config, text, request, answers);
+        if (code >= 0)
+            return code;
+        if (!err.errnum)
+            (void)jb_fail(&err, ENOENT,
+                          "%.40s: no jobboxd runs that would know this job; jobbox ps lists boxes", text);
+        return jb_cli_fail(JB_EXIT_NO_BOX, &err);
+    }
     if (r == 0)
         r = jb_control_ask(job->state.ledger.boxes_fd, &id, request, PATIENCE_MS, &answer, &err);
     if (r < 0)
@@ -101,7 +116,7 @@ int jb_cli_ask(const char *config, char **ids, const json_t *request, json_t **r
     int code = jb_cli_live(config, &job, &ledger);
     if (code == 0)
         for (; *ids; ids++) {
-            int one = ask_one(&job, &ledger, *ids, request, answers);
+            int one = ask_one(config, &job, &ledger, *ids, request, answers);
             code = code ? code : one;
         }
     jb_ledger_free(&ledger);

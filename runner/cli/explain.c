@@ -346,6 +346,9 @@ int jb_cmd_explain(int argc, char **argv)
 {
     jb_autowhatif struct jb_cli_whatif what = {0};
     bool json = false;
+    for (int i = 1; i < argc; i++)
+        if (strncmp(argv[i], "--job", 5) == 0 && (argv[i][5] == '\0' || argv[i][5] == '='))
+            return jb_cmd_explain_job(argc, argv);
     int code = parse(argc, argv, &what, &json);
     if (code >= 0)
         return code;

@@ -1,23 +1,34 @@
 /*
- * ps.c - jobbox ps: the live boxes.
+ * ps.c - jobbox ps: the live boxes, and the queue.
  *
  * Owns: nothing. Runs in: the client. Privilege: the user's; it reads the ledger where it may, and asks each supervisor.
  */
+#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/json.h"
+#include "base/str.h"
 #include "base/units.h"
-#include "cli/cli.h"
+#include "cli/queue.h"
 #include "job/control.h"
 
 #define PATIENCE_MS 300 /* of each supervisor; one that is stopped must not hold up the list */
 
 static const char usage[] =
     "Usage: jobbox ps [OPTION]...\n"
-    "Lists the live boxes: id, phase, user, CPUs, memory, time since the start, name.\n\n"
+    "Lists the live boxes: id, phase, user, CPUs, memory, time since the start, name; and your jobs in the "
+    "queue.\n\n"
     "  -c, --config FILE  site config instead of /etc/jobbox/jobbox.conf.yaml\n"
+    "      --own          your own queue, not the system's\n"
+    "  -a, --all          the queued jobs of all users\n"
+    "  -u, --user USER    those of this user\n"
+    "  -s, --state STATE  active (pending, held and running: the default), one of these, done, or all\n"
+    "  -w, --watch        again every second\n"
     "      --json         as JSON, with all that the supervisors say\n"
     "  -h, --help         this text\n";
 
@@ -82,23 +93,47 @@ static void print(const json_t *boxes, bool json)
     }
 }
 
-int jb_cmd_ps(int argc, char **argv)
+struct ps_options {
+    const char *config, *state, *user;
+    bool json, all, own, watch;
+};
+
+static int parse(int argc, char **argv, struct ps_options *o)
 {
     static const struct option options[] = {{"config", required_argument, NULL, 'c'},
                                             {"json", no_argument, NULL, 'j'},
+                                            {"all", no_argument, NULL, 'a'},
+                                            {"own", no_argument, NULL, 'o'},
+                                            {"state", required_argument, NULL, 's'},
+                                            {"user", required_argument, NULL, 'u'},
+                                            {"watch", no_argument, NULL, 'w'},
                                             {"help", no_argument, NULL, 'h'},
                                             {0}};
-    const char *config = NULL;
-    bool json = false;
+    static const char *const states[] = {"active", "pending", "held", "running", "done", "all"};
     int c;
     opterr = 0;
-    while ((c = getopt_long(argc, argv, ":c:h", options, NULL)) != -1) {
+    while ((c = getopt_long(argc, argv, ":c:as:u:wh", options, NULL)) != -1) {
         switch (c) {
         case 'c':
-            config = optarg;
+            o->config = optarg;
             break;
         case 'j':
-            json = true;
+            o->json = true;
+            break;
+        case 'a':
+            o->all = true;
+            break;
+        case 'o':
+            o->own = true;
+            break;
+        case 's':
+            o->state = optarg;
+            break;
+        case 'u':
+            o->user = optarg;
+            break;
+        case 'w':
+            o->watch = true;
             break;
         case 'h':
             (void)fputs(usage, stdout);
@@ -107,21 +142,129 @@ int jb_cmd_ps(int argc, char **argv)
             return jb_cli_bad_option("ps", c, argv);
         }
     }
-    if (optind != argc)
-        return jb_cli_usage("ps", "it takes no arguments");
+    size_t i = 0;
+    while (o->state && i < JB_ARRAY_LEN(states) && !jb_streq(o->state, states[i]))
+        i++;
+    if (i == JB_ARRAY_LEN(states))
+        return jb_cli_usage("ps", "--state is active, pending, held, running, done or all");
+    return optind == argc ? -1 : jb_cli_usage("ps", "it takes no arguments");
+}
+
+/* What a daemon says of the queue; an empty list where there is none. */
+static int ask_queue(const struct ps_options *o, json_t **ret, char **ret_drained)
+{
     jb_autojob struct jb_cli_job job = JB_CLI_JOB_INIT;
-    struct jb_ledger ledger = {0};
-    int code = jb_cli_live(config, &job, &ledger);
+    jb_autoclient struct jb_client client = JB_CLIENT_INIT;
+    struct jb_error err = {0};
+    json_t *reply = NULL;
+    int code = jb_cli_load(o->config, NULL, &job);
     if (code)
         return code;
+    const struct jb_client_wish wish = {
+        .site = job.site, .who = &job.submitter, .state = &job.state, .own = o->own};
+    *ret = json_array();
+    int r = jb_client_open(&wish, &client, &err);
+    if (r == -ENOENT)
+        return 0;
+    json_t *request = json_pack("{s:b}", "all", o->all);
+    if (o->state)
+        (void)json_object_set_new(request, "state", json_string(o->state));
+    if (o->user)
+        (void)json_object_set_new(request, "user", jb_json_text(o->user));
+    if (r == 0)
+        r = jb_client_call(&client, "list", request, &reply, &err);
+    else
+        json_decref(request);
+    if (r < 0)
+        return jb_cli_fail(JB_EXIT_NO_BOX, &err);
+    (void)json_array_extend(*ret, json_object_get(reply, "jobs"));
+    const char *drained = json_string_value(json_object_get(reply, "drained"));
+    *ret_drained = drained ? strdup(drained) : NULL;
+    json_decref(reply);
+    return 0;
+}
+
+/* Boxes that belong to no job of the list. */
+static json_t *others(const json_t *boxes, json_t *jobs)
+{
+    json_t *rest = json_array();
+    size_t i;
+    json_t *box;
+    json_array_foreach(boxes, i, box)
+    {
+        size_t k;
+        json_t *one;
+        bool known = false;
+        json_array_foreach(jobs, k, one)
+        {
+            if (json_equal(json_object_get(one, "id"), json_object_get(box, "id"))) {
+                known = true;
+                (void)json_object_update_missing(one, box);
+            }
+        }
+        if (!known)
+            (void)json_array_append(rest, box);
+    }
+    return rest;
+}
+
+static int show_once(const struct ps_options *o)
+{
+    jb_autojob struct jb_cli_job job = JB_CLI_JOB_INIT;
+    struct jb_ledger ledger = {0};
+    json_t *jobs = NULL;
+    jb_autofree char *drained = NULL;
+    int code = jb_cli_live(o->config, &job, &ledger);
+    if (code == 0)
+        code = ask_queue(o, &jobs, &drained);
+    if (code) {
+        jb_ledger_free(&ledger);
+        json_decref(jobs);
+        return code;
+    }
     json_t *boxes = json_array();
     for (size_t i = 0; i < ledger.len; i++) {
         struct jb_holding h;
         jb_ledger_get(&ledger, i, &h);
         (void)json_array_append_new(boxes, describe(&job, &h));
     }
-    print(boxes, json);
+    json_t *rest = others(boxes, jobs);
+    if (o->json) {
+        (void)json_array_extend(rest, jobs);
+        print(rest, true);
+    } else {
+        print(rest, false);
+        if (json_array_size(rest) > 0 && json_array_size(jobs) > 0)
+            (void)putchar('\n');
+        jb_cli_print_jobs(jobs);
+        if (drained)
+            (void)printf("The host is drained: %s\n", drained);
+    }
+    json_decref(rest);
     json_decref(boxes);
+    json_decref(jobs);
     jb_ledger_free(&ledger);
     return 0;
+}
+
+int jb_cmd_ps(int argc, char **argv)
+{
+    struct ps_options o = {0};
+    int code = parse(argc, argv, &o);
+    if (code >= 0)
+        return code;
+    code = show_once(&o);
+    while (code == 0 && o.watch) {
+        const struct timespec pause = {.tv_sec = 1};
+        (void)fflush(stdout);
+        (void)nanosleep(&pause, NULL);
+        if (isatty(STDOUT_FILENO))
+            (void)fputs("\033[H\033[J", stdout);
+        else
+            (void)putchar('\n');
+        code = show_once(&o);
+        if (ferror(stdout))
+            break;
+    }
+    return code;
 }

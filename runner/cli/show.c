@@ -108,6 +108,9 @@ int jb_cmd_show(int argc, char **argv)
     const char *config = NULL;
     bool json = false;
     int c;
+    for (int i = 1; i < argc; i++)
+        if (jb_cli_is_job(argv[i]) && !jb_streq(argv[i - 1], "-c") && !jb_streq(argv[i - 1], "--config"))
+            return jb_cmd_show_job(argc, argv);
     if (!wants_events(argc, argv))
         return jb_cmd_records(argc, argv);
     opterr = 0;

@@ -17,6 +17,11 @@ jb_read_fn jb_rule_allow;     /* binds.allow, into the struct jb_site */
 jb_read_fn jb_rule_dirs;      /* struct jb_strv of folders, instead of the default ones */
 jb_read_fn jb_rule_nodes;     /* struct jb_strv of patterns below /dev */
 jb_read_fn jb_rule_names;     /* struct jb_strv of patterns of CDI names */
+struct jb_site;
+void jb_site_queue_free(struct jb_site *site);
+void jb_site_queue_default(struct jb_site *site);
+jb_read_fn jb_rule_queue; /* into the struct jb_site */
+
 jb_read_fn jb_rule_sinks;     /* into the struct jb_site */
 jb_read_fn jb_rule_currency;  /* char *: a word, or NULL for "none" */
 jb_read_fn jb_rule_prices;    /* into the struct jb_site */

@@ -143,6 +143,7 @@ static const struct jb_field site_fields[] = {
     FIELD("devices", jb_read_map, devices, NESTED(devices_fields)),
     FIELD("network", jb_read_map, network, NESTED(network_fields)),
     FIELD("artifacts", jb_read_map, artifacts, NESTED(artifacts_fields)),
+    FIELD("queue", jb_rule_queue, queue),
     FIELD("allow_degraded", jb_read_degraded, allow_degraded),
     FIELD("env", jb_read_env, env),
     FIELD("sinks", jb_rule_sinks, sinks),
@@ -188,6 +189,7 @@ void jb_site_free(struct jb_site *site)
         free(site->budgets[i].account);
     free(site->budgets);
     free(site->currency);
+    jb_site_queue_free(site);
     free(site);
 }
 
@@ -231,6 +233,7 @@ int jb_site_default(struct jb_site **ret)
     site->artifacts.max_bytes = 64 * GIB;
     site->artifacts.max_files = 100000;
     site->journal_sync = JB_SYNC_ALWAYS;
+    jb_site_queue_default(site);
     *ret = jb_take_ptr(site);
     return 0;
 }

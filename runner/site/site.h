@@ -44,6 +44,29 @@ struct jb_bind_rule {
     bool rw;    /* may be bound read-write too */
 };
 
+/* Names of accounts or users, and what each is promised against others, in millionths. */
+struct jb_site_share {
+    char *name;
+    uint64_t micro;
+};
+struct jb_site_shares {
+    struct jb_site_share *items;
+    size_t len;
+};
+
+/* What each user or account may have in the queue at most; JB_UNSET: no limit. */
+struct jb_site_limits {
+    uint64_t running, queued, cpus;
+};
+
+/* Time in which room of the machine is kept for some; for nobody: maintenance. */
+struct jb_site_window {
+    char *name;
+    uint64_t from_us, to_us;
+    uint64_t cpus; /* hardware threads; JB_UNSET: all */
+    struct jb_strv users, accounts;
+};
+
 struct jb_site_sink {
     enum jb_sink_kind kind;
     char *path;
@@ -134,6 +157,24 @@ struct jb_site {
     } artifacts;
 
     bool allow_degraded[JB_DEGRADE_MAX]; /* what every box may do without */
+
+    struct {
+        bool private_jobs;                /* others' jobs are not even listed; default false */
+        struct jb_strv operators, admins; /* login names; root is both */
+        uint64_t half_life;               /* ns; of use, for fair share; default 14 days */
+        struct jb_site_shares account_shares, user_shares;
+        struct jb_site_limits user_limits, account_limits;
+        uint64_t array;       /* tasks of one array at most; default 10,000 */
+        uint64_t assume_wall; /* ns; how long a job without wall_time is taken to run; default 1 h */
+        uint64_t idle;        /* ns; a user's own daemon with nothing to do ends after this; default 10 min */
+        uint64_t scratch;     /* bytes that jobs may promise each other; JB_UNSET: as much as there is */
+        uint64_t pids;        /* likewise */
+        struct jb_site_window *windows;
+        size_t n_windows;
+        struct jb_strv mail;   /* argv of a program that takes a whole mail on standard input; empty: no mail */
+        bool notify_programs;  /* submitters may have a program of theirs run; default false */
+        char *metrics;         /* file that metrics are written to; NULL: none */
+    } queue;
 
     struct jb_strv env; /* KEY=value given to every job; the spec wins */
 

@@ -122,6 +122,7 @@ static void test_documented_defaults(void **state)
                                          "devices: { x: 1 }\n",
                                          "artifacts: { x: 1 }\n",
                                          "network: { x: 1 }\n",
+                                         "queue: { x: 1 }\n",
                                          "journal: { x: 1 }\n"};
     size_t len = 0;
     size_t keys = 0;

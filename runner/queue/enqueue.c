@@ -1,0 +1,357 @@
+/*
+ * enqueue.c - from a submission to a job in the queue.
+ *
+ * Owns: nothing beyond its calls. Runs in: jobboxd. Privilege: jobboxd's; the text of a spec is a stranger's.
+ */
+#include <errno.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "base/json.h"
+#include "base/str.h"
+#include "base/when.h"
+#include "plan/plan.h"
+#include "queue/array.h"
+#include "queue/queue.h"
+
+#define US(ns) ((ns) == JB_UNSET ? JB_UNSET : (ns) / JB_NS_PER_US)
+
+/* The name of its file without the ending, as `jobbox run` takes it. */
+static char *name_of(const struct jb_spec *spec)
+{
+    const char *slash = strrchr(spec->file, '/');
+    const char *base = slash ? slash + 1 : spec->file;
+    const char *dot = strrchr(base, '.');
+    if (spec->name)
+        return strdup(spec->name);
+    if (base[0] == '(')
+        return strdup("job");
+    char *name = strndup(base, dot && dot != base ? (size_t)(dot - base) : strnlen(base, 64));
+    for (char *c = name; c && *c; c++)
+        if (!strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-", *c))
+            *c = '_';
+    if (name && (!*name || *name == '-' || *name == '.')) {
+        free(name);
+        name = strdup("job");
+    }
+    return name;
+}
+
+/* What it takes from others, by the site's defaults; and whether it could ever be had. */
+static int need_of(const struct jb_queue *q, const struct jb_spec *spec, struct jb_need *ret,
+                   struct jb_error *err)
+{
+    struct jb_request request;
+    struct jb_grant grant;
+    const struct jb_ledger empty = {0};
+    int r = jb_plan_request(spec, q->site, &request, err);
+    if (r == 0)
+        r = jb_place(&q->machine, &empty, &request, &grant, err);
+    if (r < 0)
+        return r;
+    *ret = (struct jb_need){
+        .pus = (uint32_t)jb_cpus_count(request.exclusive ? &grant.held : &grant.cpus),
+        .shared = !request.exclusive,
+        .devices = spec->resources.devices.len > 0,
+        .memory = request.memory == JB_UNSET ? 0 : request.memory,
+        .scratch = spec->resources.scratch == JB_UNSET ? 0 : spec->resources.scratch,
+        .pids = spec->resources.pids == JB_UNSET ? 0 : spec->resources.pids,
+    };
+    return 0;
+}
+
+static int times_of(const struct jb_queue *q, const struct jb_spec *spec, uint64_t now_us,
+                    struct jb_qjob *job, struct jb_error *err)
+{
+    char where[512];
+    uint64_t wall =
+        spec->limits.wall_time_ns != JB_UNSET ? spec->limits.wall_time_ns : q->site->wall_time.deflt;
+    if (q->site->wall_time.max != JB_UNSET && wall == JB_UNSET)
+        wall = q->site->wall_time.max;
+    if (q->site->wall_time.max != JB_UNSET && wall > q->site->wall_time.max)
+        return jb_fail(err, EPERM, "%s: it is more than this site allows; ask for less",
+                       jb_spec_where(spec, JB_KEY_WALL_TIME, where, sizeof(where)));
+    job->wall_us = US(wall);
+    job->deadline_us = JB_UNSET;
+    if (spec->begin && jb_parse_when(spec->begin, now_us, &job->begin_us) < 0)
+        return jb_fail(err, EINVAL, "%s: not a time",
+                       jb_spec_where(spec, JB_KEY_BEGIN, where, sizeof(where)));
+    if (spec->deadline && jb_parse_when(spec->deadline, now_us, &job->deadline_us) < 0)
+        return jb_fail(err, EINVAL, "%s: not a time",
+                       jb_spec_where(spec, JB_KEY_DEADLINE, where, sizeof(where)));
+    if (job->deadline_us != JB_UNSET && job->deadline_us <= now_us)
+        return jb_fail(err, EINVAL, "%s: it has passed already",
+                       jb_spec_where(spec, JB_KEY_DEADLINE, where, sizeof(where)));
+    return 0;
+}
+
+static int add_dep(struct jb_qjob *job, const struct jb_dep *dep)
+{
+    struct jb_dep *grown = realloc(job->deps, (job->n_deps + 1) * sizeof(*grown));
+    if (!grown)
+        return -ENOMEM;
+    job->deps = grown;
+    job->deps[job->n_deps++] = *dep;
+    job->unmet += !dep->met;
+    return 0;
+}
+
+static int singleton(struct jb_queue *q, struct jb_qjob *job)
+{
+    const struct jb_qjob *other;
+    int r = 0;
+    for (size_t at = 0; r == 0 && (other = jb_map_next(&q->jobs, &at));)
+        if (other->uid == job->uid && jb_streq(other->name, job->name))
+            r = add_dep(job, &(struct jb_dep){.on = other->num, .kind = JB_DEP_SINGLETON});
+    return r;
+}
+
+/* A dependency on a job of somebody else, or on none, is the same to who may not know. */
+static int deps_of(struct jb_queue *q, const struct jb_spec *spec, struct jb_qjob *job, struct jb_error *err)
+{
+    static const enum jb_dep_kind kinds[] = {
+        [JB_WHEN_SUCCESS] = JB_DEP_SUCCESS, [JB_WHEN_FAILURE] = JB_DEP_FAILURE, [JB_WHEN_ANY] = JB_DEP_ANY};
+    char where[512];
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < spec->n_depends_on; i++) {
+        const struct jb_spec_dependency *d = &spec->depends_on[i];
+        uint64_t tasks = 0;
+        uint64_t left = 0;
+        uint64_t bad = 0;
+        uid_t uid = 0;
+        if (d->singleton) {
+            r = singleton(q, job);
+            continue;
+        }
+        (void)jb_spec_where(spec, JB_KEY_DEPENDS_ON, where, sizeof(where));
+        r = jb_qstore_outcome(q->store, d->job, &tasks, &left, &bad, &uid, err);
+        if (r == -ENOENT || (r == 0 && q->site->queue.private_jobs && uid != job->uid && job->uid != 0))
+            return jb_fail(err, ENOENT, "%s: there is no job %llu", where, (unsigned long long)d->job);
+        struct jb_dep dep = {.on = d->job, .kind = kinds[d->when], .met = left == 0};
+        bool wrong = left == 0 && dep.kind != JB_DEP_ANY && (dep.kind == JB_DEP_FAILURE) != (bad > 0);
+        if (r == 0 && wrong)
+            return jb_fail(err, EINVAL, "%s: job %llu has ended already, and not with %s", where,
+                           (unsigned long long)d->job, jb_dep_name(dep.kind));
+        if (r == 0)
+            r = add_dep(job, &dep);
+    }
+    return r == -ENOMEM ? jb_fail_errno(err, ENOMEM, "the queue") : r;
+}
+
+static int notify_of(const struct jb_queue *q, const struct jb_spec *spec, struct jb_qjob *job,
+                     struct jb_qstore_extra *x, struct jb_error *err)
+{
+    char where[512];
+    (void)jb_spec_where(spec, JB_KEY_NOTIFY, where, sizeof(where));
+    if (spec->notify.mail && q->site->queue.mail.len == 0)
+        return jb_fail(err, EPERM, "%s: this site sends no mail; leave it out", where);
+    if (spec->notify.program.len && !q->site->queue.notify_programs)
+        return jb_fail(err, EPERM, "%s: this site runs no programs for notifications; leave it out", where);
+    for (enum jb_notify_on n = 0; n < JB_NOTIFY_MAX; n++)
+        job->notify |= spec->notify.on[n] ? 1U << n : 0U;
+    if (!spec->notify.mail && !spec->notify.program.len)
+        job->notify = 0;
+    x->mail = spec->notify.mail ? strdup(spec->notify.mail) : NULL;
+    if (spec->notify.program.len) {
+        json_t *argv = json_array();
+        for (size_t i = 0; i < spec->notify.program.len; i++)
+            (void)json_array_append_new(argv, jb_json_text(spec->notify.program.items[i]));
+        x->program = json_dumps(argv, JSON_COMPACT);
+        json_decref(argv);
+    }
+    return 0;
+}
+
+/* The site's limits on what one may have in the queue. */
+static int limits_of(const struct jb_queue *q, const struct jb_qjob *job, struct jb_error *err)
+{
+    const struct jb_site_limits *user = &q->site->queue.user_limits;
+    const struct jb_site_limits *account = &q->site->queue.account_limits;
+    const struct jb_qjob *other;
+    uint64_t of_user = job->n_tasks;
+    uint64_t of_account = job->n_tasks;
+    if (job->n_tasks > q->site->queue.array)
+        return jb_fail(err, EPERM, "an array of %zu is more than this site allows (%llu); submit it in parts",
+                       job->n_tasks, (unsigned long long)q->site->queue.array);
+    if (user->queued == JB_UNSET && account->queued == JB_UNSET)
+        return 0;
+    for (size_t at = 0; (other = jb_map_next(&q->jobs, &at));) {
+        of_user += other->uid == job->uid ? other->n_left : 0;
+        of_account +=
+            job->account && other->account && jb_streq(other->account, job->account) ? other->n_left : 0;
+    }
+    if (of_user > user->queued)
+        return jb_fail(err, EPERM,
+                       "you would have %llu jobs in the queue, and this site allows %llu; wait for some",
+                       (unsigned long long)of_user, (unsigned long long)user->queued);
+    if (job->account && of_account > account->queued)
+        return jb_fail(
+            err, EPERM,
+            "account %s would have %llu jobs in the queue, and this site allows %llu; wait for some",
+            job->account, (unsigned long long)of_account, (unsigned long long)account->queued);
+    return 0;
+}
+
+/* Of the environment what pass_env names: the rest is nobody's business. */
+static char *env_of(const struct jb_spec *spec, const json_t *env)
+{
+    json_t *kept = json_array();
+    size_t i;
+    json_t *item;
+    json_array_foreach(env, i, item)
+    {
+        const char *text = json_string_value(item);
+        size_t len = text ? strcspn(text, "=") : 0;
+        for (size_t p = 0; text && text[len] && p < spec->pass_env.len; p++) {
+            const char *pattern = spec->pass_env.items[p];
+            size_t plen = strlen(pattern);
+            bool prefix = plen > 0 && pattern[plen - 1] == '*';
+            if (prefix ? len >= plen - 1 && strncmp(text, pattern, plen - 1) == 0
+                       : len == plen && strncmp(text, pattern, len) == 0) {
+                (void)json_array_append(kept, item);
+                break;
+            }
+        }
+    }
+    char *text = json_array_size(kept) ? json_dumps(kept, JSON_COMPACT) : NULL;
+    json_decref(kept);
+    return text;
+}
+
+static char *groups_of(const struct jb_submission *s)
+{
+    struct jb_buf buf = {0};
+    int r = jb_buf_puts(&buf, "");
+    for (size_t i = 0; r == 0 && i < s->n_groups; i++)
+        r = jb_buf_printf(&buf, "%s%u", i ? "," : "", (unsigned)s->groups[i]);
+    return r == 0 ? buf.data : NULL;
+}
+
+/* Everything about the job but its tasks. */
+static int describe(struct jb_queue *q, const struct jb_submission *s, const struct jb_spec *spec,
+                    uint64_t now_us, struct jb_qjob *job, struct jb_qstore_extra *x, struct jb_error *err)
+{
+    *x = (struct jb_qstore_extra){
+        .spec = strndup(s->spec, s->spec_len),
+        .file = strdup(s->file),
+        .home = strdup(s->home),
+        .cwd = strdup(s->cwd),
+        .groups = groups_of(s),
+        .env = env_of(spec, s->env),
+    };
+    job->uid = s->uid;
+    job->gid = s->gid;
+    job->user = strdup(s->user);
+    job->name = name_of(spec);
+    job->account = spec->account ? strdup(spec->account) : NULL;
+    job->priority = s->has_priority ? s->priority : spec->priority;
+    job->submitted_us = now_us;
+    job->is_array = spec->array != NULL;
+    job->n_tasks = 1;
+    job->array_limit = JB_UNSET;
+    if (spec->array)
+        job->n_tasks = (size_t)jb_array_count(spec->array, &job->array_limit);
+    job->retry_max = spec->retry_max;
+    job->retry_backoff_us = spec->retry_backoff_ns / JB_NS_PER_US;
+    job->retry_memory_micro = spec->retry_memory_micro;
+    job->own_stdout = spec->stdout_path != NULL;
+    if (!x->spec || !x->file || !x->home || !x->cwd || !x->groups || !job->user || !job->name ||
+        jb_strv_copy(&job->retry_on, &spec->retry_on) < 0)
+        return jb_fail_errno(err, ENOMEM, "the queue");
+    int r = need_of(q, spec, &job->need, err);
+    if (r == 0)
+        r = times_of(q, spec, now_us, job, err);
+    if (r == 0)
+        r = notify_of(q, spec, job, x, err);
+    if (r == 0)
+        r = limits_of(q, job, err);
+    if (r == 0)
+        r = deps_of(q, spec, job, err);
+    if (r == 0 && jb_fair_find(&q->fair, job->account, job->user, &job->share) < 0)
+        r = jb_fail_errno(err, ENOMEM, "the queue");
+    return r;
+}
+
+static int make_tasks(struct jb_qjob *job, const struct jb_spec *spec, bool hold, struct jb_error *err)
+{
+    struct jb_array_walk walk;
+    jb_array_begin(spec->array ? spec->array : "", &walk);
+    job->tasks = calloc(job->n_tasks, sizeof(struct jb_qtask *));
+    for (size_t i = 0; job->tasks && i < job->n_tasks; i++) {
+        struct jb_qtask *t = calloc(1, sizeof(*t));
+        if (!t)
+            return jb_fail_errno(err, ENOMEM, "the queue");
+        *t = (struct jb_qtask){.index = JB_UNSET, .job = job, .at = i, .held = hold, .memory = JB_UNSET};
+        if (spec->array)
+            (void)jb_array_next(&walk, &t->index);
+        job->tasks[i] = t;
+        job->n_left++;
+    }
+    return job->tasks ? 0 : jb_fail_errno(err, ENOMEM, "the queue");
+}
+
+/* What the box would refuse is refused now, as far as it can be known: policy and identity. */
+static int check_policy(const struct jb_queue *q, const struct jb_submission *s, const struct jb_spec *spec,
+                        struct jb_error *err)
+{
+    char where[512];
+    bool foreign = q->self->uid == 0 && s->uid != 0;
+    if (spec->keep != JB_KEEP_NEVER)
+        return jb_fail(err, ENOTSUP, "%s: not available in this version; leave the key out",
+                       jb_spec_where(spec, JB_KEY_KEEP, where, sizeof(where)));
+    if (foreign && spec->user_kind == JB_USER_ROOT_IN_BOX)
+        return jb_fail(
+            err, EPERM,
+            "%s: root in a box of the system's queue would be root of this host; use jobbox run, or a queue "
+            "of your own (jobbox submit --own)",
+            jb_spec_where(spec, JB_KEY_USER, where, sizeof(where)));
+    return 0;
+}
+
+int jb_queue_submit(struct jb_queue *q, const struct jb_submission *s, uint64_t now_us,
+                    struct jb_qjob **ret_job, char **ret_diags, struct jb_error *err)
+{
+    jb_autospec struct jb_spec *spec = NULL;
+    struct jb_diags diags = {0};
+    struct jb_qstore_extra x = {0};
+    int r = jb_spec_parse(s->file, s->spec, s->spec_len, &spec, &diags);
+    if (r < 0) {
+        *ret_diags = jb_diags_format(&diags);
+        jb_diags_free(&diags);
+        return jb_fail(err, -r, "%s: the spec has faults", s->file);
+    }
+    r = check_policy(q, s, spec, err);
+    if (r < 0)
+        return r;
+    struct jb_qjob *job = calloc(1, sizeof(*job));
+    if (!job)
+        return jb_fail_errno(err, ENOMEM, "the queue");
+    r = describe(q, s, spec, now_us, job, &x, err);
+    if (r == 0)
+        r = make_tasks(job, spec, s->hold, err);
+    if (r < 0) {
+        jb_qstore_extra_free(&x);
+        jb_qjob_free(job);
+        return r;
+    }
+    r = jb_queue_begin_change(q, err);
+    if (r == 0)
+        r = jb_qstore_add_job(q->store, job, &x, err);
+    for (size_t i = 0; r == 0 && i < job->n_left; i++)
+        r = jb_qstore_add_task(q->store, job->tasks[i], err);
+    if (r == 0)
+        r = jb_qstore_event(q->store, job->num, JB_UNSET, now_us, "submitted", NULL, err);
+    if (r == 0 && jb_queue_add(q, job) < 0)
+        r = jb_fail_errno(err, ENOMEM, "the queue");
+    jb_qstore_extra_free(&x);
+    if (r < 0) { /* half of it may be in the transaction */
+        q->broken = true;
+        return r;
+    }
+    q->durable = true;
+    q->counts.submitted += job->n_tasks;
+    *ret_job = job;
+    return 0;
+}

@@ -1,0 +1,495 @@
+/*
+ * pass.c - one look at who can start, from struct jb_queue to the scheduler and back.
+ *
+ * Owns: nothing beyond its calls. Runs in: jobboxd. Privilege: jobboxd's.
+ *
+ * Sorting a long queue is the dear part. Between two sortings the pending list is in the order of the last one, with
+ * later comers at its end; a pass then looks at the first of it only. How long a sorting holds grows with what it cost.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/statvfs.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/kfile.h"
+#include "base/str.h"
+#include "queue/queue.h"
+#include "queue/tail.h"
+
+#define DEPTH       64   /* how many of those that cannot start have room set aside */
+#define QUICK       1000 /* candidates of a pass that does not sort */
+#define SORT_WORTH  200  /* a sorting holds for so many times what it cost */
+#define ALWAYS_SORT 2000 /* shorter queues are sorted whenever something changed */
+
+/* The arrays of one pass. */
+struct pass {
+    struct jb_queue *q;
+    uint64_t now_us;
+    struct jb_sched_input in;
+    struct jb_sched_job *jobs;
+    struct jb_qtask **tasks; /* those behind jobs */
+    struct jb_sched_running *running;
+    struct jb_sched_group *groups;
+    struct jb_qjob **group_jobs;
+    size_t n_groups;
+    struct jb_sched_window windows[JB_SCHED_WINDOWS];
+    struct jb_sched_verdict *verdicts;
+    uint32_t *order;
+    size_t limit;
+};
+
+static void pass_free(struct pass *p)
+{
+    free(p->jobs);
+    free(p->tasks);
+    free(p->running);
+    free(p->groups);
+    free(p->group_jobs);
+    free(p->verdicts);
+    free(p->order);
+}
+
+/* Which windows a job may use. */
+static uint32_t windows_of(const struct jb_queue *q, const struct jb_qjob *job)
+{
+    uint32_t bits = 0;
+    for (size_t i = 0; i < q->site->queue.n_windows && i < JB_SCHED_WINDOWS; i++) {
+        const struct jb_site_window *w = &q->site->queue.windows[i];
+        if (jb_strv_has(&w->users, job->user) || (job->account && jb_strv_has(&w->accounts, job->account)))
+            bits |= 1U << i;
+    }
+    return bits;
+}
+
+static uint32_t group_of(struct pass *p, struct jb_qjob *job)
+{
+    if (job->array_limit == JB_UNSET)
+        return UINT32_MAX;
+    for (size_t i = 0; i < p->n_groups; i++)
+        if (p->group_jobs[i] == job)
+            return (uint32_t)i;
+    if ((p->n_groups & (p->n_groups - 1)) == 0) {
+        size_t cap = p->n_groups ? p->n_groups * 2 : 1;
+        struct jb_sched_group *groups = realloc(p->groups, cap * sizeof(*groups));
+        if (groups)
+            p->groups = groups;
+        struct jb_qjob **jobs = groups ? realloc(p->group_jobs, cap * sizeof(struct jb_qjob *)) : NULL;
+        if (!jobs)
+            return UINT32_MAX - 1; /* looked at by the caller */
+        p->group_jobs = jobs;
+    }
+    uint32_t max = job->array_limit < UINT32_MAX ? (uint32_t)job->array_limit : UINT32_MAX;
+    p->group_jobs[p->n_groups] = job;
+    p->groups[p->n_groups] = (struct jb_sched_group){.max = max, .running = (uint32_t)job->n_running};
+    return (uint32_t)p->n_groups++;
+}
+
+static struct jb_need need_of(const struct jb_qtask *t)
+{
+    struct jb_need need = t->job->need;
+    if (t->memory != JB_UNSET)
+        need.memory = t->memory;
+    return need;
+}
+
+/* 0: may start as far as it is concerned; otherwise not, and *wake is brought forward to when that changes by time. */
+static bool waits(const struct jb_queue *q, const struct jb_qtask *t, uint64_t now_us, uint64_t *wake)
+{
+    uint64_t until = 0;
+    (void)q;
+    if (t->held || t->job->unmet)
+        return true;
+    if (t->job->begin_us > now_us)
+        until = t->job->begin_us;
+    if (t->not_before_us > now_us && t->not_before_us > until)
+        until = t->not_before_us;
+    if (until && until < *wake)
+        *wake = until;
+    return until != 0;
+}
+
+static int collect(struct pass *p, struct jb_error *err)
+{
+    struct jb_queue *q = p->q;
+    size_t n = 0;
+    for (size_t i = 0; i < q->pending.len && n < p->limit; i++) {
+        struct jb_qtask *t = q->pending.items[i];
+        if (waits(q, t, p->now_us, &q->wake_us))
+            continue;
+        if (t->eligible_us == 0)
+            t->eligible_us = p->now_us;
+        uint32_t group = group_of(p, t->job);
+        if (group == UINT32_MAX - 1)
+            return jb_fail_errno(err, ENOMEM, "scheduling");
+        p->tasks[n] = t;
+        p->jobs[n++] = (struct jb_sched_job){
+            .need = need_of(t),
+            .priority = t->job->priority,
+            .submitted_us = t->job->submitted_us,
+            .wall_us = t->job->wall_us,
+            .deadline_us = t->job->deadline_us,
+            .share = t->job->share,
+            .group = group,
+            .windows = windows_of(q, t->job),
+            .number = t->id,
+        };
+    }
+    p->in.n_jobs = n;
+    return 0;
+}
+
+/* Those who run, into the counts of their users and accounts too; what they use now counts as used. */
+static void collect_running(struct pass *p)
+{
+    struct jb_queue *q = p->q;
+    size_t n = 0;
+    for (size_t i = 0; i < q->running.len; i++) {
+        const struct jb_qtask *t = q->running.items[i];
+        if (!t)
+            continue;
+        struct jb_sched_share *s = &q->fair.shares[t->job->share];
+        struct jb_need need = need_of(t);
+        double used =
+            p->now_us > t->started_us ? (double)need.pus * (double)(p->now_us - t->started_us) / 1e6 : 0;
+        p->running[n++] = (struct jb_sched_running){
+            .need = need,
+            .started_us = t->started_us,
+            .wall_us = t->job->wall_us,
+            .share = t->job->share,
+            .group = UINT32_MAX,
+            .windows = windows_of(q, t->job),
+        };
+        s->usage += used;
+        q->fair.accounts[s->account].usage += used;
+        q->fair.accounts[s->account].running++;
+        q->fair.accounts[s->account].pus += need.pus;
+        q->fair.users[s->user].running++;
+        q->fair.users[s->user].pus += need.pus;
+    }
+    p->in.n_running = n;
+}
+
+static uint64_t kernel_number(const char *path, uint64_t otherwise)
+{
+    struct jb_kdir proc = {.fd = -1};
+    char line[64];
+    uint64_t n = otherwise;
+    if (jb_kdir_open("/proc/sys/kernel", &proc) == 0) {
+        if (jb_kread_line(&proc, path, line, sizeof(line)) < 0 || jb_parse_u64(line, INT64_MAX, &n) < 0)
+            n = otherwise;
+        jb_kdir_close(&proc);
+    }
+    return n;
+}
+
+static bool is_ours(const struct jb_queue *q, const char *id)
+{
+    for (size_t i = 0; i < q->running.len; i++)
+        if (q->running.items[i] && jb_streq(q->running.items[i]->attempt.text, id))
+            return true;
+    return false;
+}
+
+/* The machine, less what boxes hold that are not of this queue. */
+static int capacity(struct jb_queue *q, struct jb_need *ret, struct jb_error *err)
+{
+    struct jb_ledger ledger = {0};
+    struct statvfs fs;
+    int r = jb_ledger_read(&q->state->ledger, &ledger, err);
+    if (r < 0)
+        return r;
+    *ret = (struct jb_need){.pus = q->pus, .memory = q->machine.memory ? q->machine.memory : INT64_MAX};
+    ret->scratch = q->site->queue.scratch;
+    if (ret->scratch == JB_UNSET) {
+        ret->scratch = ret->memory;
+        if (q->site->scratch_backend == JB_SCRATCH_DISK && fstatvfs(q->state->state_fd, &fs) == 0)
+            ret->scratch = (uint64_t)fs.f_blocks * fs.f_frsize;
+    }
+    ret->pids = q->site->queue.pids;
+    if (ret->pids == JB_UNSET) {
+        uint64_t threads = kernel_number("threads-max", INT64_MAX);
+        ret->pids = kernel_number("pid_max", INT64_MAX);
+        ret->pids = threads < ret->pids ? threads : ret->pids;
+    }
+    for (size_t i = 0; i < ledger.len; i++) {
+        struct jb_holding h;
+        if (is_ours(q, ledger.items[i].id.text))
+            continue;
+        jb_ledger_get(&ledger, i, &h);
+        uint32_t pus = (uint32_t)jb_cpus_count(h.exclusive ? &h.held : &h.cpus);
+        ret->pus -= pus < ret->pus ? pus : ret->pus;
+        if (h.memory != JB_UNSET)
+            ret->memory -= h.memory < ret->memory ? h.memory : ret->memory;
+    }
+    jb_ledger_free(&ledger);
+    return 0;
+}
+
+static int prepare(struct pass *p, bool all, struct jb_error *err)
+{
+    struct jb_queue *q = p->q;
+    jb_qlist_pack(&q->pending);
+    jb_qlist_pack(&q->running);
+    p->limit = all || q->pending.len < QUICK ? q->pending.len : QUICK;
+    p->jobs = calloc(p->limit + 1, sizeof(*p->jobs));
+    p->tasks = calloc(p->limit + 1, sizeof(struct jb_qtask *));
+    p->running = calloc(q->running.len + 1, sizeof(*p->running));
+    p->verdicts = calloc(p->limit + 1, sizeof(*p->verdicts));
+    p->order = calloc(p->limit + 1, sizeof(*p->order));
+    if (!p->jobs || !p->tasks || !p->running || !p->verdicts || !p->order)
+        return jb_fail_errno(err, ENOMEM, "scheduling");
+    jb_fair_refresh(&q->fair, p->now_us);
+    q->wake_us = JB_UNSET;
+    int r = capacity(q, &p->in.capacity, err);
+    if (r == 0)
+        r = collect(p, err);
+    if (r < 0)
+        return r;
+    collect_running(p);
+    for (size_t i = 0; i < q->site->queue.n_windows && i < JB_SCHED_WINDOWS; i++) {
+        const struct jb_site_window *w = &q->site->queue.windows[i];
+        p->windows[p->in.n_windows++] =
+            (struct jb_sched_window){.from_us = w->from_us,
+                                     .to_us = w->to_us,
+                                     .pus = w->cpus == JB_UNSET ? UINT32_MAX : (uint32_t)w->cpus};
+        if (w->from_us > p->now_us && w->from_us < q->wake_us)
+            q->wake_us = w->from_us;
+        if (w->to_us > p->now_us && w->to_us < q->wake_us)
+            q->wake_us = w->to_us;
+    }
+    p->in.now_us = p->now_us;
+    p->in.drained = q->drained != NULL;
+    p->in.assume_us = q->site->queue.assume_wall / JB_NS_PER_US;
+    p->in.depth = DEPTH;
+    p->in.jobs = p->jobs;
+    p->in.running = p->running;
+    p->in.shares = q->fair.shares;
+    p->in.n_shares = q->fair.len;
+    p->in.accounts = q->fair.accounts;
+    p->in.n_accounts = q->fair.n_accounts;
+    p->in.users = q->fair.users;
+    p->in.n_users = q->fair.n_users;
+    p->in.groups = p->groups;
+    p->in.n_groups = p->n_groups;
+    p->in.windows = p->windows;
+    return 0;
+}
+
+/* The order into the list itself, so that it stays for the passes to come; those who wait for something else go last. */
+static int keep_order(struct pass *p, struct jb_error *err)
+{
+    struct jb_queue *q = p->q;
+    struct jb_qtask **sorted = calloc(q->pending.cap + 1, sizeof(struct jb_qtask *));
+    size_t n = 0;
+    if (!sorted)
+        return jb_fail_errno(err, ENOMEM, "scheduling");
+    for (size_t i = 0; i < p->in.n_jobs; i++) {
+        struct jb_qtask *t = p->tasks[p->order[i]];
+        q->pending.items[t->slot] = NULL;
+        t->slot = n;
+        sorted[n++] = t;
+    }
+    for (size_t i = 0; i < q->pending.len; i++)
+        if (q->pending.items[i]) {
+            q->pending.items[i]->slot = n;
+            sorted[n++] = q->pending.items[i];
+        }
+    free(q->pending.items);
+    q->pending.items = sorted;
+    q->pending.cap++;
+    return 0;
+}
+
+static json_t *number(uint64_t value)
+{
+    return value > INT64_MAX ? json_null() : json_integer((json_int_t)value);
+}
+
+/* What the nursery needs to know. */
+static int make_request(struct jb_queue *q, const struct jb_qtask *t, json_t **ret, struct jb_error *err)
+{
+    struct jb_qstore_extra x = {0};
+    json_t *groups = json_array();
+    int r = jb_qstore_get_extra(q->store, t->job->num, &x, err);
+    if (r < 0) {
+        json_decref(groups);
+        return r;
+    }
+    for (const char *p = x.groups; p && *p;) {
+        char *end;
+        (void)json_array_append_new(groups, json_integer((json_int_t)strtoul(p, &end, 10)));
+        if (*end != ',')
+            break;
+        p = end + 1;
+    }
+    json_t *env = x.env ? json_loads(x.env, 0, NULL) : NULL;
+    json_t *spec = json_string(x.spec);
+    *ret = spec ? json_pack(
+                      "{s:s, s:o, s:s, s:o, s:o, s:o, s:o, s:s, s:I, s:I, s:o, s:s, s:s, s:s, s:o, s:o, s:o, "
+                      "s:o, s:s}",
+                      "do", "start", "task", number(t->id), "id", t->attempt.text, "job", number(t->job->num),
+                      "attempt", number(t->tries), "index", number(t->index), "spec", spec, "file", x.file,
+                      "uid", (json_int_t)t->job->uid, "gid", (json_int_t)t->job->gid, "groups", groups,
+                      "user", t->job->user, "home", x.home, "cwd", x.cwd, "env", env ? env : json_array(),
+                      "submitted_us", number(t->job->submitted_us), "eligible_us", number(t->eligible_us),
+                      "memory", number(t->memory), "queue", q->id)
+                : NULL;
+    jb_qstore_extra_free(&x);
+    return *ret ? 0 : jb_fail(err, ENOMEM, "starting job %llu", (unsigned long long)t->job->num);
+}
+
+static int start(struct jb_queue *q, struct jb_qtask *t, const struct jb_journal_mark *mark, uint64_t now_us,
+                 struct jb_error *err)
+{
+    json_t *request = NULL;
+    int r = jb_queue_begin_change(q, err);
+    if (r == 0 && jb_id_new(now_us, &t->attempt) < 0)
+        r = jb_fail_errno(err, EIO, "making an id");
+    if (r < 0)
+        return r;
+    jb_qlist_remove(&q->pending, t);
+    t->state = JB_TASK_RUNNING;
+    t->tries++;
+    t->started_us = now_us;
+    t->refused = false;
+    t->not_before_us = 0;
+    free(jb_take_ptr(t->why));
+    t->job->n_running++;
+    if (jb_qlist_add(&q->running, t) < 0)
+        return jb_fail_errno(err, ENOMEM, "the queue");
+    r = jb_qstore_attempt(q->store, t, now_us, mark, err);
+    if (r == 0)
+        r = jb_qstore_save_task(q->store, t, err);
+    if (r == 0)
+        r = jb_queue_event(q, t, now_us, "started", t->attempt.text, err);
+    if (r == 0)
+        r = make_request(q, t, &request, err);
+    if (r < 0)
+        return r;
+    (void)json_array_append_new(q->launches, request);
+    q->counts.started++;
+    q->counts.wait_s += (double)(now_us - t->job->submitted_us) / 1e6;
+    jb_queue_notify(q, t, JB_NOTIFY_BEGIN, NULL);
+    return 0;
+}
+
+/* Now and then the store notes where the journal is, so that what the power takes from the store is found there. */
+static int note_mark(struct jb_queue *q, const struct jb_journal_mark *mark, uint64_t now_us,
+                     struct jb_error *err)
+{
+    char text[64];
+    if (now_us < q->next_mark_us)
+        return 0;
+    q->next_mark_us = now_us + 10000000;
+    q->durable = true;
+    (void)snprintf(text, sizeof(text), "%u:%llu", mark->month, (unsigned long long)mark->offset);
+    int r = jb_queue_begin_change(q, err);
+    return r < 0 ? r : jb_qstore_set(q->store, "mark", text, err);
+}
+
+int jb_queue_pass(struct jb_queue *q, uint64_t now_us, struct jb_error *err)
+{
+    struct pass p = {.q = q, .now_us = now_us};
+    struct jb_journal_mark mark = {0};
+    if (now_us >= q->wake_us)
+        q->dirty = true;
+    if (!q->dirty || q->stopping)
+        return 0;
+    q->dirty = false;
+    bool sort = q->unsorted && (q->pending.len < ALWAYS_SORT || now_us >= q->next_sort_us);
+    uint64_t begun = jb_mono_ns(NULL);
+    int r = prepare(&p, sort || q->pending.len < ALWAYS_SORT, err);
+    for (uint32_t i = 0; r == 0 && i < p.in.n_jobs; i++)
+        p.order[i] = i;
+    if (r == 0 && (sort || q->pending.len < ALWAYS_SORT))
+        r = jb_sched_order(&p.in, p.order, err);
+    if (r == 0 && sort) {
+        r = keep_order(&p, err);
+        q->unsorted = false;
+    }
+    int started = r == 0 ? jb_sched_decide(&p.in, p.order, p.in.n_jobs, true, p.verdicts, err) : r;
+    uint64_t cost = jb_mono_ns(NULL) - begun;
+    if (sort)
+        q->next_sort_us = now_us + cost / JB_NS_PER_US * SORT_WORTH;
+    q->counts.passes++;
+    q->counts.pass_s += (double)cost / 1e9;
+    if (started > 0)
+        jb_tail_mark(q->state->state_fd, now_us, &mark);
+    r = started < 0 ? started : 0;
+    for (size_t i = 0; r == 0 && started > 0 && i < p.in.n_jobs; i++)
+        if (p.verdicts[p.order[i]].why == JB_WHY_START)
+            r = start(q, p.tasks[p.order[i]], &mark, now_us, err);
+    if (r == 0 && started > 0)
+        r = note_mark(q, &mark, now_us, err);
+    if (q->unsorted && q->next_sort_us > now_us && q->next_sort_us < q->wake_us)
+        q->wake_us = q->next_sort_us;
+    pass_free(&p);
+    if (r < 0)
+        q->broken = true;
+    return r;
+}
+
+int jb_queue_explain(struct jb_queue *q, const struct jb_qtask *task, uint64_t now_us, json_t **ret,
+                     struct jb_error *err)
+{
+    static const char *const texts[JB_WHY_MAX] = {
+        [JB_WHY_START] = "it is about to start",
+        [JB_WHY_CPUS] = "not enough CPUs are free",
+        [JB_WHY_MEMORY] = "not enough memory is free",
+        [JB_WHY_SCRATCH] = "not enough scratch is free",
+        [JB_WHY_PIDS] = "too few processes are left",
+        [JB_WHY_PRIORITY] =
+            "it would fit now, but would delay a job before it; with a shorter wall_time it may not",
+        [JB_WHY_WINDOW] = "it would run into a reservation or maintenance; a shorter wall_time may help",
+        [JB_WHY_USER] = "its user has as much running as the site allows",
+        [JB_WHY_ACCOUNT] = "its account has as much running as the site allows",
+        [JB_WHY_ARRAY] = "as many of its array run as its %limit allows",
+        [JB_WHY_DEADLINE] = "with its wall_time it could not end before its deadline",
+        [JB_WHY_NEVER] = "it wants more than this machine has",
+        [JB_WHY_DRAINED] = "the host is drained",
+    };
+    struct pass p = {.q = q, .now_us = now_us};
+    uint64_t wake = JB_UNSET;
+    size_t ahead = 0;
+    json_t *why = NULL;
+    if (task->held)
+        why = json_pack("{s:s, s:s}", "why", "held", "text", "it is held; jobbox release lets it go on");
+    else if (task->job->unmet)
+        why = json_pack("{s:s, s:s}", "why", "dependency", "text", "jobs that it depends on have not ended");
+    else if (task->job->begin_us > now_us)
+        why = json_pack("{s:s, s:s, s:o}", "why", "begin", "text", "its begin is not there yet", "start",
+                        jb_json_time(task->job->begin_us));
+    else if (task->refused)
+        why = json_pack("{s:s, s:o}", "why", "placement", "text", jb_json_text(task->why));
+    else if (waits(q, task, now_us, &wake))
+        why = json_pack("{s:s, s:s, s:o}", "why", "retry", "text", "it is tried again later", "start",
+                        jb_json_time(task->not_before_us));
+    if (why) {
+        *ret = why;
+        return 0;
+    }
+    int r = prepare(&p, true, err);
+    if (r == 0)
+        r = jb_sched_order(&p.in, p.order, err);
+    size_t own = 0;
+    for (; r == 0 && own < p.in.n_jobs && p.tasks[p.order[own]] != task; own++)
+        ahead++;
+    p.in.depth = ahead + 1 < 2000 ? ahead + 1 : 2000; /* room for all before it: a promise, not a guess */
+    if (r == 0)
+        r = jb_sched_decide(&p.in, p.order, own < p.in.n_jobs ? own + 1 : own, false, p.verdicts, err);
+    if (r >= 0) {
+        const struct jb_sched_verdict *v = &p.verdicts[p.order[own]];
+        enum jb_sched_why code = own < p.in.n_jobs ? v->why : JB_WHY_CPUS;
+        bool known = own < p.in.n_jobs && v->start_us != JB_UNSET;
+        *ret = json_pack("{s:s, s:s, s:I, s:o}", "why", jb_sched_why_name(code), "text", texts[code], "ahead",
+                         (json_int_t)ahead, "start", known ? jb_json_time(v->start_us) : json_null());
+        if (code == JB_WHY_DRAINED)
+            (void)json_object_set_new(*ret, "reason", jb_json_text(q->drained));
+        r = 0;
+    }
+    pass_free(&p);
+    return r;
+}

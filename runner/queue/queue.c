@@ -1,0 +1,563 @@
+/*
+ * queue.c - jobs and tasks in memory; their ends.
+ *
+ * Owns: see queue.h. Runs in: jobboxd. Privilege: jobboxd's.
+ */
+#include "queue/queue.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/str.h"
+#include "queue/tail.h"
+#include "record/record.h"
+
+#define BACKOFF_MAX_US UINT64_C(86400000000)
+
+const char *jb_dep_name(enum jb_dep_kind kind)
+{
+    static const char *const names[] = {"success", "failure", "any", "singleton"};
+    return (unsigned)kind < JB_DEP_MAX ? names[kind] : NULL;
+}
+
+char *jb_task_name_of(uint64_t num, uint64_t index, char *buf, size_t len)
+{
+    if (index == JB_UNSET)
+        (void)snprintf(buf, len, "%llu", (unsigned long long)num);
+    else
+        (void)snprintf(buf, len, "%llu_%llu", (unsigned long long)num, (unsigned long long)index);
+    return buf;
+}
+
+char *jb_task_name(const struct jb_qtask *task, char *buf, size_t len)
+{
+    return jb_task_name_of(task->job->num, task->index, buf, len);
+}
+
+int jb_qlist_add(struct jb_qlist *list, struct jb_qtask *task)
+{
+    if (list->len == list->cap) {
+        size_t cap = list->cap ? list->cap * 2 : 64;
+        struct jb_qtask **grown = realloc(list->items, cap * sizeof(struct jb_qtask *));
+        if (!grown)
+            return -ENOMEM;
+        list->items = grown;
+        list->cap = cap;
+    }
+    task->slot = list->len;
+    list->items[list->len++] = task;
+    return 0;
+}
+
+void jb_qlist_remove(struct jb_qlist *list, struct jb_qtask *task)
+{
+    list->items[task->slot] = NULL;
+    list->holes++;
+}
+
+void jb_qlist_pack(struct jb_qlist *list)
+{
+    size_t n = 0;
+    if (list->holes == 0)
+        return;
+    for (size_t i = 0; i < list->len; i++)
+        if (list->items[i]) {
+            list->items[i]->slot = n;
+            list->items[n++] = list->items[i];
+        }
+    list->len = n;
+    list->holes = 0;
+}
+
+void jb_qtask_free(struct jb_qtask *task)
+{
+    if (!task)
+        return;
+    free(task->why);
+    free(task->cpus);
+    free(task);
+}
+
+void jb_qjob_free(struct jb_qjob *job)
+{
+    if (!job)
+        return;
+    for (size_t i = 0; i < job->n_left; i++)
+        jb_qtask_free(job->tasks[i]);
+    free(job->tasks);
+    free(job->user);
+    free(job->name);
+    free(job->account);
+    free(job->deps);
+    jb_strv_free(&job->retry_on);
+    free(job);
+}
+
+int jb_queue_begin_change(struct jb_queue *q, struct jb_error *err)
+{
+    int r = jb_qstore_begin(q->store, err);
+    if (r < 0)
+        q->broken = true;
+    return r;
+}
+
+int jb_queue_event(struct jb_queue *q, const struct jb_qtask *t, uint64_t now_us, const char *what,
+                   const char *detail, struct jb_error *err)
+{
+    return jb_qstore_event(q->store, t->job->num, t->id, now_us, what, detail, err);
+}
+
+/* What a store that failed leaves: memory is ahead of the disk. */
+static int kept(struct jb_queue *q, int r)
+{
+    if (r < 0)
+        q->broken = true;
+    return r;
+}
+
+int jb_queue_add(struct jb_queue *q, struct jb_qjob *job)
+{
+    int r = jb_map_put(&q->jobs, job->num, job);
+    for (size_t i = 0; r == 0 && i < job->n_left; i++) {
+        struct jb_qtask *t = job->tasks[i];
+        r = jb_map_put(&q->tasks, t->id, t);
+        if (r == 0)
+            r = jb_qlist_add(t->state == JB_TASK_RUNNING ? &q->running : &q->pending, t);
+    }
+    q->dirty = q->unsorted = true;
+    return r;
+}
+
+static void set_why(struct jb_qtask *t, const char *why)
+{
+    free(t->why);
+    t->why = why ? strdup(why) : NULL;
+}
+
+/* A dependency on `job`, which is over. */
+static bool comes_true(const struct jb_dep *dep, bool bad)
+{
+    return dep->kind == JB_DEP_ANY || dep->kind == JB_DEP_SINGLETON || (dep->kind == JB_DEP_FAILURE) == bad;
+}
+
+static int doom(struct jb_queue *q, struct jb_qjob *job, const struct jb_dep *dep, uint64_t now_us,
+                struct jb_error *err)
+{
+    int r = 0;
+    while (r == 0 && job->n_left > 0) {
+        struct jb_qtask *t = job->tasks[job->n_left - 1];
+        bool last = job->n_left == 1;
+        struct jb_end end = {.reason = "cancelled",
+                             .exit_code = -1,
+                             .wall_s = -1,
+                             .cpu_s = -1,
+                             .memory_peak = JB_UNSET,
+                             .ended_us = now_us};
+        end.error = jb_asprintf("it waited for the %s of job %llu, which can not come any more",
+                                jb_dep_name(dep->kind), (unsigned long long)dep->on);
+        r = jb_queue_finish(q, t, &end, now_us, err);
+        jb_end_free(&end);
+        if (last) /* the job is gone with it */
+            break;
+    }
+    return r;
+}
+
+/* The next job that waits for `num`: its dependency is met, or it is doomed. Found anew each time: jobs go meanwhile. */
+static int tell_dependents(struct jb_queue *q, uint64_t num, bool bad, uint64_t now_us, struct jb_error *err)
+{
+    for (;;) {
+        struct jb_qjob *job;
+        struct jb_dep *dep = NULL;
+        for (size_t at = 0; !dep && (job = jb_map_next(&q->jobs, &at));)
+            for (size_t i = 0; !dep && i < job->n_deps; i++)
+                if (job->deps[i].on == num && !job->deps[i].met)
+                    dep = &job->deps[i];
+        if (!dep)
+            return 0;
+        if (!comes_true(dep, bad)) {
+            const struct jb_dep copy = *dep;
+            int r = doom(q, job, &copy, now_us, err);
+            if (r < 0)
+                return r;
+            continue;
+        }
+        dep->met = true;
+        job->unmet--;
+        q->dirty = true;
+        int r = jb_qstore_save_deps(q->store, job, err);
+        if (r < 0)
+            return r;
+    }
+}
+
+int jb_queue_finish(struct jb_queue *q, struct jb_qtask *t, const struct jb_end *end, uint64_t now_us,
+                    struct jb_error *err)
+{
+    struct jb_qjob *job = t->job;
+    bool good = jb_streq(end->reason, "completed");
+    int r = jb_queue_begin_change(q, err);
+    if (r == 0)
+        r = jb_qstore_task_ended(q->store, t, end, err);
+    if (r == 0)
+        r = jb_queue_event(q, t, now_us, "ended", end->reason, err);
+    if (r < 0)
+        return kept(q, r);
+    jb_queue_notify(q, t, JB_NOTIFY_END, end);
+    if (!good)
+        jb_queue_notify(q, t, JB_NOTIFY_FAIL, end);
+    if (q->ended)
+        q->ended(q->ended_ctx, t, end);
+    jb_qlist_remove(t->state == JB_TASK_RUNNING ? &q->running : &q->pending, t);
+    if (t->state == JB_TASK_RUNNING)
+        job->n_running--;
+    jb_map_remove(&q->tasks, t->id);
+    job->tasks[t->at] = job->tasks[--job->n_left];
+    job->tasks[t->at]->at = t->at;
+    job->n_bad += !good;
+    jb_qtask_free(t);
+    q->dirty = true;
+    if (job->n_left > 0)
+        return 0;
+    uint64_t num = job->num;
+    bool bad = job->n_bad > 0;
+    bool anybody = q->jobs.len > 1;
+    jb_map_remove(&q->jobs, num);
+    jb_qjob_free(job);
+    return anybody ? kept(q, tell_dependents(q, num, bad, now_us, err)) : 0;
+}
+
+/* --- ends of attempts --- */
+
+static bool retries(const struct jb_qtask *t, const struct jb_end *end)
+{
+    const struct jb_qjob *job = t->job;
+    char code[16];
+    (void)snprintf(code, sizeof(code), "exit:%d", end->exit_code);
+    if (t->asked_to_end || job->retry_max == JB_UNSET || t->tries > job->retry_max)
+        return false;
+    return jb_strv_has(&job->retry_on, end->reason) ||
+           (jb_streq(end->reason, "failed") && jb_strv_has(&job->retry_on, code));
+}
+
+/* What was too little is made more, as far as the site and the machine go. */
+static void grow_memory(const struct jb_queue *q, struct jb_qtask *t)
+{
+    uint64_t was = t->memory != JB_UNSET ? t->memory : t->job->need.memory;
+    if (t->job->retry_memory_micro == JB_UNSET || was == 0)
+        return;
+    double more = (double)was * ((double)t->job->retry_memory_micro / 1e6);
+    uint64_t most = q->machine.memory ? q->machine.memory : UINT64_C(1) << 62;
+    if (q->site->memory.max < most)
+        most = q->site->memory.max;
+    t->memory = more > (double)most ? most : (uint64_t)more;
+}
+
+static int put_back(struct jb_queue *q, struct jb_qtask *t, uint64_t not_before_us, struct jb_error *err)
+{
+    jb_qlist_remove(&q->running, t);
+    t->job->n_running--;
+    t->state = JB_TASK_PENDING;
+    t->adopted = false;
+    t->asked_to_end = false;
+    t->not_before_us = not_before_us;
+    t->started_us = 0;
+    if (jb_qlist_add(&q->pending, t) < 0)
+        return jb_fail_errno(err, ENOMEM, "the queue");
+    q->dirty = true;
+    q->unsorted = true;
+    return jb_qstore_save_task(q->store, t, err);
+}
+
+/* An end makes room: whoever was refused is looked at again. */
+static void wake_refused(struct jb_queue *q)
+{
+    for (size_t i = 0; i < q->pending.len; i++) {
+        struct jb_qtask *t = q->pending.items[i];
+        if (t && t->refused) {
+            t->refused = false;
+            t->not_before_us = 0;
+        }
+        if (i > 4096) /* the others by time */
+            break;
+    }
+    q->dirty = true;
+}
+
+int jb_queue_attempt_ended(struct jb_queue *q, struct jb_qtask *t, const struct jb_end *end, uint64_t now_us,
+                           struct jb_error *err)
+{
+    char detail[96];
+    int r = jb_queue_begin_change(q, err);
+    if (r == 0)
+        r = jb_qstore_attempt_ended(q->store, &t->attempt, end, err);
+    if (r < 0)
+        return kept(q, r);
+    if (end->wall_s > 0)
+        jb_fair_add(&q->fair, t->job->share, end->wall_s * (double)end->cpu_count, now_us);
+    wake_refused(q);
+    bool again = t->requeue;
+    t->requeue = false;
+    if (!again && !retries(t, end))
+        return jb_queue_finish(q, t, end, now_us, err);
+    uint64_t wait = 0;
+    if (!again) {
+        unsigned doublings = t->tries - 1 < 20 ? t->tries - 1 : 20;
+        wait = t->job->retry_backoff_us << doublings;
+        wait = wait > BACKOFF_MAX_US ? BACKOFF_MAX_US : wait;
+        if (jb_streq(end->reason, "oom"))
+            grow_memory(q, t);
+    }
+    (void)snprintf(detail, sizeof(detail), "after %s", end->reason);
+    r = jb_queue_event(q, t, now_us, again ? "requeued" : "retry", detail, err);
+    if (r == 0)
+        r = put_back(q, t, now_us + wait, err);
+    return kept(q, r);
+}
+
+/* It was not placed after all: back to its place, and again a little later or when somebody ends. */
+static int refused(struct jb_queue *q, struct jb_qtask *t, const char *why, uint64_t now_us,
+                   struct jb_error *err)
+{
+    int r = jb_queue_begin_change(q, err);
+    if (r == 0)
+        r = jb_qstore_attempt_undone(q->store, &t->attempt, err);
+    t->tries--;
+    t->attempt.text[0] = '\0';
+    set_why(t, why);
+    t->refused = true;
+    if (r == 0)
+        r = put_back(q, t, now_us + UINT64_C(1000000), err);
+    return kept(q, r);
+}
+
+static int failed(struct jb_queue *q, struct jb_qtask *t, const char *failure, const char *error,
+                  uint64_t now_us, struct jb_error *err)
+{
+    struct jb_end end = {
+        .exit_code = -1, .wall_s = -1, .cpu_s = -1, .memory_peak = JB_UNSET, .ended_us = now_us};
+    bool cancelled = jb_streq(failure, "cancelled") || t->asked_to_end;
+    (void)snprintf(end.reason, sizeof(end.reason), "%s", cancelled ? "cancelled" : "box_error");
+    end.error = error ? strdup(error) : NULL;
+    int r = jb_streq(failure, "spec") ? 0 : -1; /* a spec that cannot be does not get better */
+    if (r == 0) {
+        r = jb_queue_begin_change(q, err);
+        if (r == 0)
+            r = jb_qstore_attempt_ended(q->store, &t->attempt, &end, err);
+        if (r == 0)
+            r = jb_queue_finish(q, t, &end, now_us, err);
+    } else {
+        r = jb_queue_attempt_ended(q, t, &end, now_us, err);
+    }
+    jb_end_free(&end);
+    return kept(q, r);
+}
+
+int jb_queue_heard(struct jb_queue *q, const json_t *answer, uint64_t now_us, struct jb_error *err)
+{
+    const json_t *task_json = json_object_get(answer, "task");
+    const char *id = json_string_value(json_object_get(answer, "id"));
+    const char *failure = json_string_value(json_object_get(answer, "failure"));
+    const json_t *end_json = json_object_get(answer, "end");
+    if (json_object_get(answer, "swept")) {
+        q->sweeping = false;
+        return jb_queue_find_lost(q, now_us, true, err);
+    }
+    struct jb_qtask *t =
+        json_is_integer(task_json) ? jb_map_get(&q->tasks, (uint64_t)json_integer_value(task_json)) : NULL;
+    if (!t || t->state != JB_TASK_RUNNING || !id || !jb_streq(t->attempt.text, id))
+        return 0; /* of an attempt that is dealt with */
+    if (end_json) {
+        struct jb_end end;
+        if (jb_end_from_json(end_json, &end) < 0)
+            return 0;
+        int r = jb_queue_attempt_ended(q, t, &end, now_us, err);
+        jb_end_free(&end);
+        return r;
+    }
+    const char *error = json_string_value(json_object_get(answer, "error"));
+    if (failure && jb_streq(failure, "busy") && !t->asked_to_end)
+        return refused(q, t, error, now_us, err);
+    if (failure)
+        return failed(q, t, failure, error, now_us, err);
+    t->lost = true; /* killed: its box is recovered, and then its record tells */
+    q->lost = true;
+    return jb_queue_find_lost(q, now_us, false, err);
+}
+
+/* --- what people do --- */
+
+static int end_by(struct jb_queue *q, struct jb_qtask *t, const char *what, uint64_t now_us,
+                  struct jb_error *err)
+{
+    struct jb_end end = {.reason = "cancelled",
+                         .exit_code = -1,
+                         .wall_s = -1,
+                         .cpu_s = -1,
+                         .memory_peak = JB_UNSET,
+                         .ended_us = now_us};
+    end.error = jb_asprintf("%s before it started", what);
+    int r = jb_queue_finish(q, t, &end, now_us, err);
+    jb_end_free(&end);
+    return r;
+}
+
+/* TERM to a supervisor is a cancellation; one that is not our child is asked at its box. */
+static void ask_to_end(struct jb_queue *q, const struct jb_qtask *t)
+{
+    struct jb_error ignored = {0};
+    json_t *request = t->adopted ? json_pack("{s:s, s:i, s:s, s:{s:s}}", "do", "control", "token", -1, "id",
+                                             t->attempt.text, "request", "verb", "cancel")
+                                 : json_pack("{s:s, s:I, s:i}", "do", "signal", "task", (json_int_t)t->id,
+                                             "signal", SIGTERM);
+    if (request)
+        (void)json_array_append_new(q->launches, request);
+    (void)ignored;
+}
+
+int jb_queue_cancel(struct jb_queue *q, struct jb_qtask *t, const char *who, uint64_t now_us,
+                    struct jb_error *err)
+{
+    jb_autofree char *what = jb_asprintf("cancelled by %s", who);
+    int r = jb_queue_begin_change(q, err);
+    if (r == 0)
+        r = jb_queue_event(q, t, now_us, "cancel", who, err);
+    if (r < 0)
+        return kept(q, r);
+    q->durable = true;
+    if (t->state == JB_TASK_PENDING)
+        return end_by(q, t, what ? what : "cancelled", now_us, err);
+    t->asked_to_end = true;
+    t->requeue = false;
+    r = jb_qstore_save_task(q->store, t, err);
+    ask_to_end(q, t);
+    return kept(q, r);
+}
+
+int jb_queue_hold(struct jb_queue *q, struct jb_qtask *t, bool hold, const char *who, uint64_t now_us,
+                  struct jb_error *err)
+{
+    if (t->state != JB_TASK_PENDING)
+        return jb_fail(err, EINVAL, "it runs; only what waits can be held (jobbox pause freezes what runs)");
+    int r = jb_queue_begin_change(q, err);
+    t->held = hold;
+    t->eligible_us = 0;
+    if (r == 0)
+        r = jb_queue_event(q, t, now_us, hold ? "hold" : "release", who, err);
+    if (r == 0)
+        r = jb_qstore_save_task(q->store, t, err);
+    q->dirty = q->durable = true;
+    return kept(q, r);
+}
+
+int jb_queue_priority(struct jb_queue *q, struct jb_qjob *job, int64_t priority, const char *who,
+                      uint64_t now_us, struct jb_error *err)
+{
+    char detail[96];
+    int r = jb_queue_begin_change(q, err);
+    (void)snprintf(detail, sizeof(detail), "%lld by %s", (long long)priority, who);
+    job->priority = priority;
+    if (r == 0)
+        r = jb_qstore_save_priority(q->store, job, err);
+    if (r == 0)
+        r = jb_qstore_event(q->store, job->num, JB_UNSET, now_us, "priority", detail, err);
+    q->dirty = q->unsorted = q->durable = true;
+    q->next_sort_us = 0;
+    return kept(q, r);
+}
+
+int jb_queue_requeue(struct jb_queue *q, struct jb_qtask *t, const char *who, uint64_t now_us,
+                     struct jb_error *err)
+{
+    if (t->state != JB_TASK_RUNNING)
+        return jb_fail(err, EINVAL, "it has not started yet");
+    int r = jb_queue_begin_change(q, err);
+    if (r == 0)
+        r = jb_queue_event(q, t, now_us, "requeue", who, err);
+    t->requeue = true;
+    ask_to_end(q, t);
+    q->durable = true;
+    return kept(q, r);
+}
+
+int jb_queue_drain(struct jb_queue *q, const char *why, struct jb_error *err)
+{
+    int r = jb_queue_begin_change(q, err);
+    if (r == 0)
+        r = jb_qstore_set(q->store, "drained", why ? why : "", err);
+    free(q->drained);
+    q->drained = why ? strdup(why) : NULL;
+    q->dirty = q->durable = true;
+    return kept(q, r);
+}
+
+int jb_queue_commit(struct jb_queue *q, struct jb_error *err)
+{
+    size_t i;
+    json_t *request;
+    int r = jb_qstore_commit(q->store, q->durable, err);
+    q->durable = false;
+    if (r < 0)
+        return kept(q, r);
+    json_array_foreach(q->launches, i, request)
+    {
+        r = jb_nursery_ask(&q->nursery, request, err);
+        if (r < 0)
+            return kept(q, r);
+    }
+    (void)json_array_clear(q->launches);
+    return 0;
+}
+
+bool jb_queue_idle(const struct jb_queue *q)
+{
+    return q->jobs.len == 0;
+}
+
+/* --- time --- */
+
+/* A second has gone by: deadlines, and those whose end nobody tells us. */
+int jb_queue_tick(struct jb_queue *q, uint64_t now_us, struct jb_error *err)
+{
+    int r = 0;
+    if (now_us < q->next_tick_us)
+        return 0;
+    q->next_tick_us = now_us + 500000;
+    q->dirty = q->dirty || q->pending.len > q->pending.holes; /* boxes that are not ours come and go */
+    for (size_t i = 0; r == 0 && i < q->running.len; i++) {
+        struct jb_qtask *t = q->running.items[i];
+        if (!t)
+            continue;
+        if (t->job->deadline_us != JB_UNSET && now_us > t->job->deadline_us && !t->asked_to_end)
+            r = jb_queue_cancel(q, t, "its deadline", now_us, err);
+        else if (t->adopted && !t->lost && jb_supervisor_lives(q->state->runtime_fd, t->id) == 0)
+            t->lost = q->lost = true;
+        else if (t->adopted && (t->asked_to_end || t->requeue) && now_us > t->asked_us + 2000000) {
+            t->asked_us = now_us;
+            ask_to_end(q, t);
+        }
+    }
+    for (size_t i = 0; r == 0 && i < q->pending.len; i++) {
+        struct jb_qtask *t = q->pending.items[i];
+        if (t && t->job->deadline_us != JB_UNSET && now_us > t->job->deadline_us)
+            r = jb_queue_cancel(q, t, "its deadline", now_us, err);
+    }
+    if (r == 0 && q->lost)
+        r = jb_queue_find_lost(q, now_us, false, err);
+    for (size_t i = 0; r == 0 && now_us >= q->next_usage_us && i < q->fair.len; i++) {
+        struct jb_fair_item *item = &q->fair.items[i];
+        if (!item->dirty)
+            continue;
+        r = jb_queue_begin_change(q, err);
+        if (r == 0)
+            r = jb_qstore_usage(q->store, item->account, item->user, item->used, item->at_us, err);
+        item->dirty = false;
+    }
+    if (now_us >= q->next_usage_us)
+        q->next_usage_us = now_us + 5000000;
+    return kept(q, r);
+}

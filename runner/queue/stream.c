@@ -1,0 +1,139 @@
+/*
+ * stream.c - what a job wrote, to whoever may read it.
+ *
+ * Owns: the descriptors of logs that are being sent. Runs in: jobboxd. Privilege: jobboxd's; only files below logs/ of
+ * the state directory are opened, by number.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/fd.h"
+#include "queue/server.h"
+
+#define PIECE 32768
+
+static char *base64(const unsigned char *data, size_t len)
+{
+    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    char *text = malloc((len + 2) / 3 * 4 + 1);
+    char *p = text;
+    for (size_t i = 0; text && i < len; i += 3) {
+        unsigned word = (unsigned)data[i] << 16 | (i + 1 < len ? (unsigned)data[i + 1] << 8 : 0U) |
+                        (i + 2 < len ? data[i + 2] : 0U);
+        *p++ = letters[word >> 18];
+        *p++ = letters[word >> 12 & 63];
+        *p++ = i + 1 < len ? letters[word >> 6 & 63] : '=';
+        *p++ = i + 2 < len ? letters[word & 63] : '=';
+    }
+    if (text)
+        *p = '\0';
+    return text;
+}
+
+static int open_log(const struct jb_server *s, uint64_t task, uint32_t attempt, const char *end)
+{
+    char path[96];
+    (void)snprintf(path, sizeof(path), "logs/%llu/%u.%s", (unsigned long long)task, attempt, end);
+    return jb_open_at(s->q->state->state_fd, path, O_RDONLY | O_NONBLOCK, 0, JB_WALK_STRICT);
+}
+
+/* Where the last `lines` lines of a file begin. */
+static off_t tail_offset(int fd, int64_t lines)
+{
+    char data[PIECE];
+    struct stat st;
+    if (lines < 0 || fstat(fd, &st) < 0)
+        return 0;
+    int64_t seen = 0;
+    off_t at = st.st_size;
+    bool last = true;
+    while (at > 0) {
+        size_t want = at > PIECE ? PIECE : (size_t)at;
+        ssize_t n = pread(fd, data, want, at - (off_t)want);
+        if (n <= 0)
+            return at;
+        for (ssize_t i = n; i-- > 0;) {
+            bool end = data[i] == '\n' && !(last && at - (off_t)want + i == st.st_size - 1);
+            last = last && data[i] != '\n';
+            if (end && ++seen >= lines)
+                return at - (off_t)want + i + 1;
+        }
+        at -= (off_t)want;
+    }
+    return lines == 0 ? st.st_size : 0;
+}
+
+void jb_logs_end(struct jb_conn *c)
+{
+    jb_close(&c->logs.fd[0]);
+    jb_close(&c->logs.fd[1]);
+    c->logs.on = false;
+}
+
+int jb_logs_begin(struct jb_server *s, struct jb_conn *c, uint64_t task, uint32_t attempt, int64_t tail,
+                  bool follow, struct jb_error *err)
+{
+    if (c->logs.on)
+        return jb_fail(err, EBUSY, "one log at a time on a connection");
+    const struct jb_qtask *t = jb_map_get(&s->q->tasks, task);
+    c->logs.on = true;
+    c->logs.follow = follow;
+    c->logs.task = task;
+    c->logs.attempt = attempt;
+    c->logs.ended = !t;
+    c->logs.offset[0] = c->logs.offset[1] = 0;
+    static const char *const ends[] = {"out", "err"};
+    for (int i = 0; i < 2; i++) {
+        c->logs.fd[i] = open_log(s, task, attempt, ends[i]);
+        if (c->logs.fd[i] >= 0)
+            c->logs.offset[i] = tail_offset(c->logs.fd[i], tail);
+    }
+    return 0;
+}
+
+/* A task that waits has written nothing yet; a retry writes new files. */
+static void keep_up(struct jb_server *s, struct jb_conn *c)
+{
+    static const char *const ends[] = {"out", "err"};
+    const struct jb_qtask *t = jb_map_get(&s->q->tasks, c->logs.task);
+    if (t && c->logs.follow && t->tries > c->logs.attempt && t->tries > 0) {
+        jb_close(&c->logs.fd[0]);
+        jb_close(&c->logs.fd[1]);
+        c->logs.attempt = t->tries;
+        c->logs.offset[0] = c->logs.offset[1] = 0;
+    }
+    for (int i = 0; i < 2; i++)
+        if (c->logs.fd[i] < 0 && c->logs.attempt > 0)
+            c->logs.fd[i] = open_log(s, c->logs.task, c->logs.attempt, ends[i]);
+}
+
+void jb_logs_more(struct jb_server *s, struct jb_conn *c)
+{
+    unsigned char data[PIECE];
+    bool ended = c->logs.ended; /* before the look: what it wrote last is there by now */
+    bool more = true;
+    if (c->logs.attempt == 0 || c->logs.fd[0] < 0 || c->logs.follow)
+        keep_up(s, c);
+    while (more && c->out.len - c->sent < JB_STREAM_PAUSE && !c->closing) {
+        more = false;
+        for (int i = 0; i < 2; i++) {
+            ssize_t n = c->logs.fd[i] < 0 ? 0 : pread(c->logs.fd[i], data, sizeof(data), c->logs.offset[i]);
+            if (n <= 0)
+                continue;
+            c->logs.offset[i] += n;
+            more = true;
+            jb_autofree char *text = base64(data, (size_t)n);
+            jb_conn_send(c, json_pack("{s:s, s:s, s:s}", "event", "output", "stream", i ? "stderr" : "stdout",
+                                      "base64", text ? text : ""));
+        }
+    }
+    if (more || (c->logs.follow && !ended))
+        return;
+    jb_logs_end(c);
+    jb_conn_send(c, json_pack("{s:i, s:b, s:b}", "v", JB_PROTOCOL, "ok", true, "done", true));
+}

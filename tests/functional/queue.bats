@@ -1,0 +1,454 @@
+#!/usr/bin/env bats
+# The queue: the first submit of somebody without a daemon, several users, arrays, dependencies, retries, and a daemon
+# that is killed again and again.
+
+load lib
+
+setup_file() { file_setup; }
+teardown_file() { file_teardown; }
+
+setup()
+{
+    needs_cgroups
+    test_setup
+    cp "$FILE_DIR/probe" probe
+}
+
+teardown()
+{
+    stop_daemon
+    test_teardown
+}
+
+# --- a daemon ----------------------------------------------------------------------------------------------------
+
+# Its pid; nothing when there is none: whoever holds the lock that each daemon takes.
+daemon_pid()
+{
+    local inode
+    [ -e run/jobboxd.lock ] || return 0
+    inode=$(stat -c %i run/jobboxd.lock)
+    awk -v i=":$inode" '$2 == "FLOCK" && index($6, i) { print $5; exit }' /proc/locks
+}
+
+stop_daemon()
+{
+    local pid
+    pid=$(daemon_pid)
+    [ -z "$pid" ] || kill "$pid" 2>/dev/null || true
+    [ -z "$pid" ] || until_true 20 gone "$pid" || true
+}
+
+gone() { [ ! -d "/proc/$1" ]; }
+listens() { "$JOBBOX" stats --config "$CONF"; }
+
+# The system's daemon of this test, in the background.
+start_daemon()
+{
+    env "$MARK" "$JOBBOX_BUILD/jobboxd" --config "$CONF" "$@" >daemon.out 2>&1 </dev/null 3>&- &
+    daemon=$!
+    disown
+    until_true 20 listens || fail "$(cat daemon.out)"
+}
+
+q() { jobbox "$1" --config "$CONF" "${@:2}"; }
+
+# job NAME SCRIPT [YAML-LINE...]: NAME.yaml, on one thread.
+job()
+{
+    local name=$1
+    script "$2" "name: $name" "resources: { cpus: 1, cpu_unit: thread }" "${@:3}"
+    mv job.yaml "$name.yaml"
+}
+
+# field JOB KEY: of what show says of it.
+field()
+{
+    q show --json "$1" | /usr/bin/python3 -c "import json,sys; print(json.load(sys.stdin)['jobs'][0]['$2'])"
+}
+
+state_is() { [ "$(field "$1" state)" = "$2" ]; }
+
+# as NAME COMMAND...: as one of three users that no account has.
+as()
+{
+    local uid=$((ORDINARY + $1))
+    shift
+    env -i PATH="$PATH" HOME="$T" "$MARK" setpriv --reuid "$uid" --regid "$uid" --clear-groups "$@"
+}
+
+# --- tests -------------------------------------------------------------------------------------------------------
+
+@test "the first time: submit, ps, logs -f just work without a daemon" {
+    job hello 'echo hello from the queue; sleep 0.3; echo done'
+    q submit hello.yaml >out 2>err
+    out_is "Submitted job 1 (hello)"
+    [ ! -s err ] || fail "$(cat err)"
+    q ps >out
+    out_has '^1 +(pending|running) .* hello'
+    q logs -f 1 >out
+    out_is "hello from the queue
+done"
+    until_true 10 state_is 1 done
+    q show 1 >out
+    out_has 'end +completed'
+    record "r['origin']['kind'] == 'queue'" "r['job'] == '1'" "r['attempt'] == 1" "r['end']['reason'] == 'completed'"
+    [ "$(stat -c %a run/jobboxd.sock)" = 600 ]
+}
+
+@test "submit --wait has the job's exit code, --watch its output too; - is standard input" {
+    job three 'echo three; echo four >&2; exit 3'
+    code=0
+    q submit --wait three.yaml >out 2>err || code=$?
+    exits 3
+    code=0
+    q submit --watch three.yaml >out 2>err || code=$?
+    exits 3
+    out_has '^three$'
+    err_has '^four$'
+    q submit --wait -q - <<<"{ version: 1, image: $IMAGE, command: [/bin/true] }" >out
+    out_is 3
+}
+
+@test "a command line, and a script with #JOBBOX lines" {
+    q submit --watch --threads 1 --mem 64M --env A=b --name inline --image "$IMAGE" -- sh -c 'echo $A $JOBBOX_NAME' >out
+    out_has '^b inline$'
+    cat >job.sh <<END
+#!/bin/sh
+# a comment
+#JOBBOX --threads 1 --time 1m --image $IMAGE
+#JOBBOX --name "from a script" --env B=c
+#JOBBOX --name script
+echo \$B \$JOBBOX_NAME
+#JOBBOX --name too-late
+END
+    q submit --watch job.sh >out
+    out_has '^c script$'
+    q submit --watch --name stronger job.sh >out
+    out_has '^c stronger$'
+    echo '#JOBBOX --cpux 3' >>job.sh
+    sed -i '2i#JOBBOX --cpux 3' job.sh
+    code=0
+    q submit job.sh >out 2>err || code=$?
+    exits 125
+    one_error 'job.sh:2: #JOBBOX: .*cpux'
+}
+
+@test "--here binds the working directory, and only then is it written" {
+    q submit --wait -q --threads 1 -- sh -c 'echo no >there' >out
+    [ ! -e there ]
+    q submit --wait -q --threads 1 --here -- sh -c 'echo yes >there' >out
+    [ "$(cat there)" = yes ]
+}
+
+@test "faults of a spec come at once, with their places, and nothing is queued" {
+    printf 'version: 1\nnam: x\nresources: { cpus: none }\n' >bad.yaml
+    code=0
+    q submit bad.yaml >out 2>err || code=$?
+    exits 125
+    err_has 'bad.yaml:2:1: nam: unknown key'
+    err_has 'bad.yaml:3:20: resources.cpus'
+    job huge true
+    sed -i 's/cpus: 1/cpus: 1000/' huge.yaml
+    code=0
+    q submit huge.yaml >out 2>err || code=$?
+    exits 124
+    err_has 'cpus: 1000 threads wanted'
+    [ -z "$(q ps)" ]
+}
+
+@test "an array: every index once, %a in names, no more at once than its limit" {
+    mkdir -m 777 share
+    job array 'echo $JOBBOX_ARRAY_INDEX; set -- /share/live.*; echo $# >/share/n.$JOBBOX_ARRAY_INDEX
+        touch /share/live.$JOBBOX_ARRAY_INDEX; sleep 0.2; rm /share/live.$JOBBOX_ARRAY_INDEX' \
+        "array: 1-5,10-14:2%1" "stdout: 'out/%a.txt'" "mounts: [{ source: $T/share, target: /share, mode: rw }]"
+    q submit --wait -q array.yaml >out
+    [ "$(cd out && ls | sort -n | tr '\n' ' ')" = "1.txt 10.txt 12.txt 14.txt 2.txt 3.txt 4.txt 5.txt " ] || fail "$(ls out)"
+    [ "$(cat out/12.txt)" = 12 ]
+    ! grep -L '^1$' share/n.* | grep . || fail "several at once"
+    [ "$(records)" = 8 ]
+}
+
+@test "dependencies: success, failure, any, singleton; one that cannot come true is cancelled and says so" {
+    mkdir -m 777 share
+    local m="mounts: [{ source: $T/share, target: /share, mode: rw }]"
+    job bad 'exit 7'
+    q submit --hold bad.yaml >/dev/null
+    job ok 'echo ok >>/share/log' "$m" "depends_on: [{ job: 1 }]"
+    job fail 'echo fail >>/share/log' "$m" "depends_on: [{ job: 1, when: failure }]"
+    job any 'echo any >>/share/log' "$m" "depends_on: [{ job: 1, when: any }, { job: 3, when: any }]"
+    job one 'echo one >>/share/log' "$m" "depends_on: [{ job: 4 }]"
+    q submit ok.yaml fail.yaml any.yaml one.yaml >/dev/null
+    job one 'echo two >>/share/log' "$m" "depends_on: [singleton]"
+    q submit one.yaml >/dev/null
+    q explain --job 2 >out
+    out_has 'dependency'
+    out_has 'job 1 \(success\)'
+    q release 1
+    code=0
+    q wait -q 1 2 3 4 5 6 2>err || code=$?
+    [ "$(cat share/log)" = "fail
+any
+one
+two" ] || fail "$(cat share/log)"
+    [ "$(field 2 reason)" = cancelled ]
+    err_has 'job 2: it waited for the success of job 1'
+}
+
+@test "retries: by reason and exit code, with memory that grows after oom, each attempt with its record" {
+    job again 'echo try $JOBBOX_ATTEMPT; [ $JOBBOX_ATTEMPT = 3 ] || exit 75' "retry: { max: 5, on: [exit:75], backoff: 100ms }"
+    q submit --wait -q again.yaml >/dev/null
+    [ "$(records)" = 3 ]
+    record "r['attempt'] == 3" "r['end']['reason'] == 'completed'"
+    [ "$(q logs 1)" = "try 3" ]
+    [ "$(q logs --attempt 1 1)" = "try 1" ]
+    script '/probe eat 40' "retry: { max: 4, on: [oom], backoff: 100ms, memory_factor: 2 }" \
+        "resources: { cpus: 1, cpu_unit: thread, memory: 24MiB }" "mounts: [{ source: $T/probe, target: /probe }]"
+    "$T/probe" eat 1 || skip "the probe cannot eat memory"
+    q submit --wait -q job.yaml >/dev/null
+    record "r['attempt'] == 2" "r['granted']['memory_bytes'] == 48 << 20"
+}
+
+@test "begin, deadline, hold, release, priority, requeue, cancel by name and all" {
+    job later 'true' "begin: now+1h"
+    job late 'sleep 100' "deadline: now+2s"
+    job one 'sleep 100'
+    q submit later.yaml late.yaml >/dev/null
+    q explain --job 1 >out
+    out_has 'begin'
+    until_true 20 state_is 2 done
+    [ "$(field 2 reason)" = cancelled ]
+    q submit --hold one.yaml one.yaml one.yaml >/dev/null
+    [ "$(field 3 state)" = held ]
+    q release 3
+    until_true 20 state_is 3 running
+    until_true 20 says_started 3
+    q requeue 3
+    until_true 20 attempts_are 3 2
+    q priority 5 4
+    [ "$(field 4 priority)" = 5 ]
+    q cancel 3
+    until_true 20 state_is 3 done
+    q cancel --name one
+    [ "$(field 5 reason)" = cancelled ]
+    q cancel --all
+    [ "$(field 1 reason)" = cancelled ]
+    [ -z "$(q ps)" ]
+    code=0
+    q cancel 1 2>err || code=$?
+    exits 124
+    one_error '1: it has ended already'
+}
+
+says_started() { [ -d "run/boxes/$(field "$1" id)" ]; }
+attempts_are() { [ "$(field "$1" attempts)" = "$2" ]; }
+
+@test "drain: what runs ends, nothing starts, and ps says so" {
+    job short 'true'
+    q submit --wait -q short.yaml >/dev/null
+    q drain 'disk is to be changed' >out
+    q submit short.yaml >/dev/null
+    q explain --job 2 >out
+    out_has 'host_drained'
+    out_has 'disk is to be changed'
+    q ps >out
+    out_has 'The host is drained: disk is to be changed \(root\)'
+    stop_daemon
+    q submit --hold short.yaml >/dev/null # the next daemon knows it too
+    [ "$(field 2 state)" = pending ]
+    q drain --off
+    q wait -q 2
+}
+
+@test "pause, signal and update reach a job by its number" {
+    job trap 'trap "echo caught; exit 5" USR1; echo ready; while :; do sleep 0.05; done'
+    q submit trap.yaml >/dev/null
+    until_true 20 log_has ready
+    q pause 1
+    q resume 1
+    q update 1 --wall-time 10m
+    q signal 1 USR1
+    code=0
+    q wait -q 1 || code=$?
+    exits 5
+    [ "$(q logs 1)" = "ready
+caught" ]
+}
+
+log_has() { q logs 1 | grep -q "$1"; }
+
+@test "three users: no one sees what another's job wrote, cancels it, or learns that it is there when the site is private" {
+    site_config "env: { JBT_MARK: $T }" "queue: { private: true }"
+    start_daemon
+    mkdir -m 777 a b
+    install -m 755 "$JOBBOX" jobbox
+    job secret 'echo secret; id -u; sleep 100' "stderr: merge"
+    as 1 ./jobbox submit --config "$CONF" secret.yaml >out
+    out_is "Submitted job 1 (secret)"
+    until_true 20 log_has secret
+    [ "$(as 1 ./jobbox logs --config "$CONF" 1)" = "secret
+$((ORDINARY + 1))" ]
+    local verb
+    for verb in logs cancel show hold wait "explain --job" pause; do
+        code=0
+        # shellcheck disable=SC2086 # a verb and an option
+        as 2 ./jobbox $verb 1 --config "$CONF" >out 2>err || code=$?
+        exits 124
+        [ ! -s out ] || fail "$verb said something"
+        cp err one.err
+        # shellcheck disable=SC2086
+        as 2 ./jobbox $verb 9 --config "$CONF" >out 2>err || true
+        [ "$(sed 's/9/1/g' err)" = "$(sed 's/9/1/g' one.err)" ] || fail "$verb tells 1 from 9: $(cat one.err err)"
+    done
+    as 2 ./jobbox ps --all --config "$CONF" >out 2>err
+    [ ! -s out ] || fail "$(cat out)"
+    as 3 ./jobbox cancel --all --config "$CONF"
+    [ "$(field 1 state)" = running ]
+    code=0
+    as 2 ./jobbox drain --config "$CONF" 2>err || code=$?
+    exits 124
+    one_error 'only administrators'
+    as 1 ./jobbox cancel --config "$CONF" 1
+    until_true 20 state_is 1 done
+    record "r['uid'] == $((ORDINARY + 1))" "r['end']['reason'] == 'cancelled'"
+}
+
+@test "a user's job is his in every way: files, images, places in binds, ids" {
+    start_daemon
+    install -m 755 "$JOBBOX" jobbox
+    mkdir -m 700 roots
+    mkdir -m 755 roots/inner open
+    echo secret >roots/inner/file
+    mkdir -m 777 share
+    local mine=$((ORDINARY + 1)) line
+    sub() { as 1 ./jobbox submit --config "$CONF" --wait -q job.yaml >out 2>err || code=$?; }
+    script 'id -u; id -G; echo x >/share/f' "stdout: $T/share/o" "mounts: [{ source: $T/share, target: /share, mode: rw }]"
+    code=0 && sub && [ "$code" = 0 ] || fail "$(cat err)"
+    [ "$(cat share/o)" = "$mine
+$mine" ]
+    [ "$(stat -c %u share/o share/f | sort -u)" = "$mine" ]
+    for line in "stdout: $T/roots/o" "stdout: $T/open/o" "stdin: $T/roots/inner/file" "image: $T/roots/inner" \
+        "mounts: [{ source: $T/roots/inner, target: /in }]" \
+        "mounts: [{ source: $T/open, target: /in, mode: rw }, { tmpfs: 1MiB, target: /in/new }]" \
+        "mounts: [{ source: $T/open, target: /run/jobbox, mode: rw }]" \
+        "user: 0:0" "user: root-in-box"; do
+        script 'cat /in/file /in/inner/file' "$line"
+        code=0 && sub
+        [ "$code" != 0 ] || fail "$line went well"
+        ! grep -q secret out || fail "$line showed it"
+    done
+    script 'true' "mounts: [{ source: $T/open, target: /in, mode: rw }]" "workdir: /in/made"
+    code=0 && sub
+    [ "$code" != 0 ] || fail "a working directory was made in a folder that is not his"
+    [ -z "$(find roots open -newer jobbox -type f)" ] && [ -z "$(ls open)" ] || fail "$(find roots open)"
+    script 'true' "mounts: [{ source: $T/share, target: /in, mode: rw }, { tmpfs: 1MiB, target: /in/new }]" "workdir: /in/made"
+    code=0 && sub && [ "$code" = 0 ] || fail "$(cat err)"
+    [ "$(stat -c %u share/new share/made | sort -u)" = "$mine" ]
+}
+
+# check_once N: N tasks of job 1 have ended well, each with one attempt and one record, and each ran once.
+check_once()
+{
+    [ "$(records)" = "$1" ] || fail "$(records) records of $1 jobs"
+    [ "$(sort ran | uniq -d | wc -l)" = 0 ] || fail "ran twice: $(sort ran | uniq -d | head -3)"
+    [ "$(wc -l <ran)" = "$1" ] || fail "$(wc -l <ran) of $1 ran"
+    q stats --json >out
+    grep -q "\"completed\": $1" out || fail "$(cat out)"
+}
+
+@test "kill -9 of the daemon, again and again: every job runs once, every record is there once, what runs is adopted" {
+    local n=60 kills=5 i pid
+    [ "${JOBBOX_TEST_SLOW:-0}" != 1 ] || { n=2000 kills=20; }
+    : >ran
+    chmod 666 ran
+    job many 'echo $JOBBOX_ARRAY_INDEX >>/ran; sleep 0.1' "array: 1-$n" "mounts: [{ source: $T/ran, target: /ran, mode: rw }]"
+    q submit -q many.yaml >/dev/null
+    for ((i = 0; i < kills; i++)); do
+        sleep "0.$((RANDOM % 90 + 10))"
+        pid=$(daemon_pid)
+        [ -z "$pid" ] || kill -9 "$pid"
+        # whoever comes next begins it anew
+        until_true 30 q submit --hold -q many.yaml || fail "no daemon comes up: $(cat state/jobboxd.log)"
+        until_true 30 q cancel "$((i + 2))"
+    done
+    PATIENCE=$((n / 2 + 120)) q wait -q 1
+    check_once "$n"
+}
+
+@test "the power goes: whatever was acknowledged is there after the restart" {
+    local rounds=6 i last pid
+    [ "${JOBBOX_TEST_SLOW:-0}" != 1 ] || rounds=50
+    job held 'true'
+    q submit -q held.yaml >/dev/null
+    q drain 'to keep them' >/dev/null
+    (while :; do q submit -q held.yaml || break; done >acked 2>/dev/null) 3>&- &
+    started+=($!)
+    for ((i = 0; i < rounds; i++)); do
+        sleep "0.$((RANDOM % 20 + 5))"
+        last=$(tail -n 1 acked)
+        # what is on the disk at this moment, as the files of a machine that stops
+        mkdir "snap.$i"
+        cp state/queue.db-wal "snap.$i/" && cp state/queue.db "snap.$i/" && cp state/queue.db-wal "snap.$i/"
+        [ -n "$last" ] || continue
+        echo "$last" >"snap.$i/acked"
+    done
+    kill "${started[0]}" 2>/dev/null || true
+    for ((i = 0; i < rounds; i++)); do
+        [ -e "snap.$i/acked" ] || continue
+        last=$(cat "snap.$i/acked")
+        [ "$(/usr/bin/python3 -c '
+import sqlite3, sys
+print(sqlite3.connect(sys.argv[1]).execute("select count(*) from jobs where num <= ?", (int(sys.argv[2]),)).fetchone()[0])
+' "snap.$i/queue.db" "$last")" = "$last" ] || fail "snapshot $i lost one of $last"
+    done
+}
+
+@test "a supervisor that is killed: the job has its record, and goes on or not as its retry says" {
+    start_daemon
+    job lost 'echo begun; sleep 100' "retry: { max: 1, on: [supervisor_lost], backoff: 50ms }"
+    q submit lost.yaml >/dev/null
+    until_true 20 log_has begun
+    local pid
+    pid=$(supervisor_of 1)
+    kill -9 "$pid"
+    until_true 30 attempts_are 1 2
+    record "r['end']['reason'] == 'supervisor_lost'" "r['attempt'] == 1"
+    until_true 20 log_has begun
+    kill -9 "$(supervisor_of 1)"
+    code=0
+    q wait -q 1 || code=$?
+    [ "$code" != 0 ]
+    [ "$(records)" = 2 ]
+}
+
+# The supervisor of a job: its name says so.
+supervisor_of()
+{
+    local dir
+    for dir in /proc/[0-9]*; do
+        [ "$(cat "$dir/comm" 2>/dev/null)" = "jobbox:$1" ] && grep -qzsxF -- "$MARK" "$dir/environ" && echo "${dir#/proc/}" && return
+    done
+}
+
+@test "hostile and clumsy clients: half a request, too long ones, nonsense, none who reads; the others do not notice" {
+    site_config "env: { JBT_MARK: $T }"
+    start_daemon
+    /usr/bin/python3 "$HERE/queue_clients.py" "$T/run/jobboxd.sock" || fail "see above"
+    job fine 'echo fine'
+    q submit --wait -q fine.yaml >out
+    out_is 1
+}
+
+@test "metrics: over the socket by HTTP and as a file" {
+    start_daemon --exporter "$T/metrics.prom"
+    job fine true
+    q submit --wait -q fine.yaml >/dev/null
+    /usr/bin/python3 -c '
+import socket, sys
+s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+print(b"".join(iter(lambda: s.recv(65536), b"")).decode())' "$T/run/jobboxd.sock" >out
+    out_has '^HTTP/1.0 200 OK'
+    out_has '^jobbox_queue_started_total 1$'
+    out_has '^jobbox_queue_ended_total\{reason="completed"\} 1$'
+    [ -s metrics.prom ]
+}
