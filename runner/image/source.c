@@ -358,6 +358,28 @@ static int copy(const struct fetching *f, uint64_t total, const struct jb_image_
     return jb_tool_run(&program, ui, err);
 }
 
+/* skopeo leaves a manifest and a configuration of its own making among the blobs. */
+static void drop_texts(const struct jb_istore_work *work)
+{
+    jb_autochoices struct jb_oci_index index = {0};
+    jb_automanifest struct jb_oci_manifest manifest = {0};
+    jb_autofree char *text = NULL;
+    char path[96];
+    size_t len;
+    if (jb_read_at(work->fd, "layout/index.json", JB_OCI_JSON_MAX, &text, &len) < 0 ||
+        jb_oci_index_parse(text, len, &index, NULL) < 0)
+        return;
+    free(jb_take_ptr(text));
+    blob_path(path, sizeof(path), &index.items[0].manifest.digest);
+    if (jb_read_at(work->store->fd, path, JB_OCI_JSON_MAX, &text, &len) < 0)
+        return;
+    (void)unlinkat(work->store->fd, path, 0);
+    if (jb_oci_manifest_parse(text, len, &manifest, NULL) < 0)
+        return;
+    blob_path(path, sizeof(path), &manifest.config.digest);
+    (void)unlinkat(work->store->fd, path, 0);
+}
+
 int jb_source_fetch(const struct jb_image_source *source, const struct jb_istore_work *work, const bool *have,
                     const struct jb_image_ui *ui, struct jb_error *err)
 {
@@ -383,6 +405,7 @@ int jb_source_fetch(const struct jb_image_source *source, const struct jb_istore
     jb_image_say(ui, "fetching %zu of %zu layers, %s", wanted, parts->n_layers,
                  jb_format_size(total, size, sizeof(size)));
     r = copy(&f, total, ui, err);
+    drop_texts(work);
     for (size_t i = 0; i < parts->n_layers; i++) {
         char path[96];
         blob_path(path, sizeof(path), &parts->layers[i].digest);

@@ -244,18 +244,18 @@ static int in_the_way(const char *path, int errnum, struct jb_error *err)
     return jb_fail_errno(err, errnum, "unpacking \"%s\"", shown);
 }
 
-static int make_parents(struct reader *rd, const char *path, struct jb_error *err)
+static int make_parents(struct reader *rd, const char *parent, const char *path, struct jb_error *err)
 {
     char part[PATH_MAX];
     jb_autoclose int at = openat(rd->u->dir_fd, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (at < 0)
         return in_the_way(path, errno, err);
-    for (const char *end = path; end;) {
+    for (const char *end = parent; end;) {
         end = strchr(end, '/');
-        size_t len = end ? (size_t)(end - path) : strlen(path);
+        size_t len = end ? (size_t)(end - parent) : strlen(parent);
         if (end)
             end++;
-        (void)snprintf(part, sizeof(part), "%.*s", (int)len, path);
+        (void)snprintf(part, sizeof(part), "%.*s", (int)len, parent);
         const char *slash = strrchr(part, '/');
         int next = jb_open_at(rd->u->dir_fd, part, O_PATH | O_DIRECTORY, 0, JB_WALK_IN_ROOT);
         if (next == -ENOENT) {
@@ -286,7 +286,7 @@ static int open_parent(struct reader *rd, const char *path, const char **ret_nam
     jb_close(&rd->parent_fd);
     int fd = jb_open_at(rd->u->dir_fd, *parent ? parent : ".", O_PATH | O_DIRECTORY, 0, JB_WALK_IN_ROOT);
     if (fd == -ENOENT)
-        fd = make_parents(rd, parent, err);
+        fd = make_parents(rd, parent, path, err);
     else if (fd < 0)
         fd = in_the_way(path, -fd, err);
     if (fd < 0)
@@ -341,12 +341,11 @@ static int check_ids(struct reader *rd, struct archive_entry *e, const char *pat
 }
 
 /* Of the attributes only the program's own, and capabilities where they cannot do harm. */
-static int set_xattrs(struct reader *rd, struct archive_entry *e, int fd, struct stat *st)
+static int set_xattrs(struct reader *rd, struct archive_entry *e, int fd)
 {
     const char *name;
     const void *value;
     size_t len;
-    (void)st;
     (void)rd->lib.entry_xattr_reset(e);
     while (rd->lib.entry_xattr_next(e, &name, &value, &len) == JB_ARCHIVE_OK) {
         if (!name)
@@ -426,7 +425,7 @@ static int put_file(struct reader *rd, struct archive_entry *e, const char *path
     if (rd->u->owners && fchown(fd, st->st_uid, st->st_gid) < 0)
         r = -errno;
     if (r == 0) /* chown takes both away */
-        r = set_xattrs(rd, e, fd, st);
+        r = set_xattrs(rd, e, fd);
     if (r == 0 && (fchmod(fd, mode_of(rd, st)) < 0 || futimens(fd, times) < 0))
         r = -errno;
     return r < 0 ? failed(path, r, err) : 0;
@@ -449,7 +448,7 @@ static int put_dir(struct reader *rd, struct archive_entry *e, const char *path,
     jb_autoclose int fd = r < 0 ? r : openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
         return failed(path, r < 0 ? r : errno, err);
-    r = set_xattrs(rd, e, fd, st);
+    r = set_xattrs(rd, e, fd);
     return r < 0 ? failed(path, r, err) : add_dir(rd, path, st, err);
 }
 

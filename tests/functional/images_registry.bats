@@ -1,0 +1,198 @@
+#!/usr/bin/env bats
+# A real registry on the loopback interface, of this test alone: Debian's docker-registry.
+
+load lib
+load images
+
+setup_file()
+{
+    file_setup
+    command -v docker-registry >/dev/null && command -v skopeo >/dev/null || return 0
+    local port try
+    for try in 1 2 3 4 5; do
+        port=$((20000 + RANDOM % 20000))
+        cat >"$FILE_DIR/registry.yml" <<END
+version: 0.1
+storage: { filesystem: { rootdirectory: $FILE_DIR/registry } }
+http: { addr: "127.0.0.1:$port" }
+log: { level: info }
+END
+        docker-registry serve "$FILE_DIR/registry.yml" >"$FILE_DIR/registry.log" 2>&1 3>&- &
+        REGISTRY_PID=$!
+        for _ in $(seq 100); do
+            kill -0 "$REGISTRY_PID" 2>/dev/null || break
+            ! (exec 9<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break 2
+            sleep 0.1
+        done
+    done
+    export REGISTRY_PID REGISTRY=127.0.0.1:$port
+}
+
+teardown_file()
+{
+    [ -z "${REGISTRY_PID-}" ] || { kill "$REGISTRY_PID" && wait "$REGISTRY_PID" 2>/dev/null || true; }
+    file_teardown
+}
+
+setup()
+{
+    needs_programs docker-registry skopeo
+    test_setup
+}
+
+teardown() { test_teardown; }
+
+# push LAYOUT NAME:TAG [FORMAT]
+push()
+{
+    skopeo copy -q --dest-tls-verify=false ${3:+--format "$3"} "oci:$1" "docker://$REGISTRY/$2"
+}
+
+pull()
+{
+    image pull --insecure "docker://$REGISTRY/$1" "${@:2}"
+}
+
+# How often blobs of layers were asked for.
+fetches()
+{
+    grep -c 'GET /v2/.*/blobs/' "$FILE_DIR/registry.log" || true
+}
+
+@test "pulled, listed and run; the digest is the registry's, in both kinds of manifest" {
+    needs_cgroups
+    tar -C "$IMAGE" -cf bb.tar .
+    python3 "$LAYOUT" plain bb bb.tar
+    local format digest
+    for format in oci v2s2; do
+        push bb:latest "team/app:$format" "$format"
+        digest=$(skopeo inspect --tls-verify=false --format '{{.Digest}}' "docker://$REGISTRY/team/app:$format")
+        [ "$(pull "team/app:$format" 2>/dev/null)" = "team/app:$format $digest" ] || fail "$format" || return 1
+        script "$SAME_ANSWER" "image: team/app:$format" "env: { ASKED: yes }" \
+            "resources: { cpus: 1, cpu_unit: thread, exclusive: false }"
+        run_job
+        exits 7
+        record "image.digest == \"$digest\""
+        pull "team/app@$digest" --name "by/digest:$format"
+    done
+    [ "$(ls state/images/layers | wc -l)" = 1 ] # both have the same layer
+    store_is_whole
+}
+
+@test "what is here is not fetched again: the image, a layer of another image, a fetched blob" {
+    local before
+    python3 - "$LAYOUT" <<'END'
+import os, runpy, sys
+m = runpy.run_path(sys.argv[1])
+base = m["Layer"]().add("base", data=os.urandom(200000)).bytes()
+for i in "12":
+    m["layout"]("s" + i, [base, m["Layer"]().file("own" + i).bytes()])
+END
+    push s1:latest shared:1
+    push s2:latest shared:2
+    pull shared:1
+    before=$(fetches)
+    pull shared:1
+    [ "$(fetches)" -le $((before + 1)) ] || fail "asked for more than the config"
+    before=$(fetches)
+    pull shared:2 2>err
+    err_has 'fetching 1 of 2 layers'
+    [ "$(find state/images/blobs -type f | wc -l)" = 0 ]
+    [ "$(ls state/images/layers | wc -l)" = 3 ]
+    # as an interrupted pull leaves it: fetched, not unpacked
+    image rm shared:1 shared:2
+    skopeo copy -q --src-tls-verify=false --dest-shared-blob-dir state/images/blobs "docker://$REGISTRY/shared:1" oci:x:1
+    before=$(grep 'GET' "$FILE_DIR/registry.log" | grep -c "$(python3 -c 'import json
+m = json.load(open("s1/index.json"))["manifests"][0]["digest"][7:]
+print(json.load(open("s1/blobs/sha256/" + m))["layers"][0]["digest"])')")
+    pull shared:1
+    [ "$before" = "$(grep 'GET' "$FILE_DIR/registry.log" | grep -c "$(python3 -c 'import json
+m = json.load(open("s1/index.json"))["manifests"][0]["digest"][7:]
+print(json.load(open("s1/blobs/sha256/" + m))["layers"][0]["digest"])')")" ] || fail "the base was fetched again"
+    store_is_whole
+}
+
+@test "a fetched blob that was damaged is fetched anew" {
+    python3 "$LAYOUT" layered lay
+    push lay:latest damaged:1
+    pull damaged:1
+    image rm damaged:1
+    skopeo copy -q --src-tls-verify=false --dest-shared-blob-dir state/images/blobs "docker://$REGISTRY/damaged:1" oci:x:1
+    local blob
+    for blob in state/images/blobs/sha256/*; do
+        printf 'xx' | dd of="$blob" bs=1 seek=30 conv=notrunc 2>/dev/null
+    done
+    pull damaged:1
+    store_is_whole
+}
+
+@test "several pulls of one image at once do the work once" {
+    local pids=() pid i
+    python3 - "$LAYOUT" <<'END'
+import os, runpy, sys
+m = runpy.run_path(sys.argv[1])
+m["layout"]("big", [m["Layer"]().add("r", data=os.urandom(20 << 20)).bytes()], compress=False)
+END
+    push big:latest big:1
+    local before
+    before=$(fetches)
+    for i in 1 2 3 4; do
+        env "$MARK" "$JOBBOX" image pull --insecure --config "$CONF" "docker://$REGISTRY/big:1" --name "big:$i" \
+            >"out$i" 2>"err$i" 3>&- &
+        pids+=($!)
+    done
+    started=("${pids[@]}")
+    for pid in "${pids[@]}"; do
+        wait "$pid" || fail "$(cat err?)" || return 1
+    done
+    started=()
+    [ "$(cat err? | grep -c '^jobbox: fetching')" = 1 ] || fail "$(cat err?)"
+    [ "$(ls state/images/layers | wc -l)" = 1 ]
+    store_is_whole
+}
+
+@test "layers as umoci unpacks them, file by file" {
+    needs_root
+    needs_programs umoci
+    python3 "$LAYOUT" layered lay
+    push lay:latest layered:1
+    pull layered:1
+    umoci unpack --image lay:latest bundle
+    python3 "$TREELIST" bundle/rootfs >theirs
+    list_image layered:1 >ours
+    diff theirs ours
+    [ "$(wc -l <ours)" -ge 30 ]
+    # without privilege the same files with the same content
+    needs_programs setpriv
+    user_setup
+    as_user ./jobbox image pull --insecure "docker://$REGISTRY/layered:1"
+    as_user ./jobbox image verify
+    as_user ./jobbox image export layered:1 --format tar -o - >user.tar
+    mkdir user && tar -C user -xf user.tar
+    diff <(cd bundle/rootfs && find . | sort) <(cd user && find . | sort)
+    diff <(cd bundle/rootfs && find . -type f -exec sha256sum {} + | sort) \
+        <(cd user && find . -type f -exec sha256sum {} + | sort)
+}
+
+@test "docker-archive and oci-archive" {
+    python3 "$LAYOUT" layered lay
+    skopeo copy -q oci:lay:latest docker-archive:d.tar:some/name:1
+    skopeo copy -q oci:lay:latest oci-archive:o.tar
+    image pull docker-archive:d.tar --name d:1
+    image pull oci-archive:o.tar --name o:1
+    image pull oci:lay --name l:1
+    [ "$(ls state/images/layers | wc -l)" = 3 ]
+    store_is_whole
+}
+
+@test "what the registry refuses is said in one line" {
+    code=0
+    pull nothing:1 >out 2>err || code=$?
+    exits 124
+    one_error 'skopeo: .*(unknown|not found)'
+    code=0
+    image pull docker://127.0.0.1:1/x:1 >out 2>err || code=$?
+    exits 124
+    one_error 'skopeo: .*refused'
+    store_is_whole
+}
