@@ -68,7 +68,7 @@ static int take(int *fd, struct jb_buf *into, size_t max)
         jb_close(fd);
         return 0;
     }
-    size_t room = into->len < max ? max - into->len : 0;
+    size_t room = into && into->len < max ? max - into->len : 0;
     if ((size_t)n > room)
         return -EFBIG;
     return jb_buf_add(into, buf, (size_t)n);

@@ -28,7 +28,7 @@ static json_t *load(const char *text, size_t len, const char *what, struct jb_er
         return NULL;
     }
     json_t *root = json_loadb(text, len, JSON_REJECT_DUPLICATES, &bad);
-    if (root && json_is_object(root))
+    if (json_is_object(root))
         return root;
     (void)jb_fail(err, EINVAL, "%s: %s", what, root ? "is no JSON object" : bad.text);
     json_decref(root);
@@ -149,10 +149,13 @@ int jb_oci_index_parse(const char *text, size_t len, struct jb_oci_index *ret, s
         return -EINVAL;
     const json_t *list = json_object_get(root, "manifests");
     size_t n = json_array_size(list);
-    int r = n == 0 || n > WORDS_MOST ? jb_fail(err, EINVAL, "the index names no manifest") : 0;
-    index.items = r == 0 ? calloc(n, sizeof(*index.items)) : NULL;
-    if (r == 0 && !index.items)
-        r = jb_fail_errno(err, ENOMEM, "index");
+    int r = 0;
+    index.items = calloc(n + 1, sizeof(*index.items));
+    if (n == 0 || n > WORDS_MOST || !index.items) {
+        json_decref(root);
+        return index.items ? jb_fail(err, EINVAL, "the index names no manifest")
+                           : jb_fail_errno(err, ENOMEM, "index");
+    }
     for (size_t i = 0; r == 0 && i < n; i++) {
         const json_t *item = json_array_get(list, i);
         const json_t *platform = json_object_get(item, "platform");
@@ -169,7 +172,7 @@ int jb_oci_index_parse(const char *text, size_t len, struct jb_oci_index *ret, s
     if (r < 0)
         return r;
     *ret = index;
-    index = (struct jb_oci_index){0};
+    index = (struct jb_oci_index){0}; /* NOLINT(clang-analyzer-deadcode.DeadStores): its cleanup reads it */
     return 0;
 }
 

@@ -72,10 +72,11 @@ static int describe(struct pull *p, struct jb_error *err)
     p->image.n_layers = n;
     p->have = calloc(n, sizeof(*p->have));
     p->fds = malloc(n * sizeof(*p->fds));
+    for (size_t i = 0; p->fds && i < n; i++)
+        p->fds[i] = -1;
     if (!p->image.source || !p->image.added || !p->image.manifest || !p->image.config || !p->image.layers ||
         !p->have || !p->fds)
         return jb_fail_errno(err, ENOMEM, "image");
-    memset(p->fds, 0xff, n * sizeof(*p->fds));
     for (size_t i = 0; i < n; i++) {
         struct jb_istore_layer *l = &p->image.layers[i];
         l->diff_id = s->settings.diff_ids[i];

@@ -106,7 +106,7 @@ void jb_ref_to_file(const char *name, char ret[JB_REF_MAX])
 
 bool jb_ref_from_file(const char *file, char ret[JB_REF_MAX])
 {
-    struct jb_ref ref;
+    struct jb_ref ref = {0};
     if (strlen(file) >= JB_REF_MAX)
         return false;
     (void)snprintf(ret, JB_REF_MAX, "%s", file);

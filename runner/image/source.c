@@ -129,7 +129,7 @@ static int open_layout(const char *text, struct jb_image_source *s, struct jb_er
     if (s->layout_fd < 0)
         return jb_fail_errno(err, errno, "%s", path);
     int r = read_layout(s, name, err);
-    if (r == 0)
+    if (r == 0 && s->manifest)
         r = jb_oci_manifest_parse(s->manifest, strlen(s->manifest), &s->parts, err);
     size_t len;
     return r == 0 ? read_blob(s->layout_fd, &s->parts.config, &s->config, &len, err) : r;
@@ -215,7 +215,7 @@ static int narrow(struct jb_image_source *s, const struct jb_image_ui *ui, size_
 
 static int open_by_skopeo(struct jb_image_source *s, const struct jb_image_ui *ui, struct jb_error *err)
 {
-    size_t len;
+    size_t len = 0;
     struct jb_digest got;
     s->reference = strdup(s->options->source);
     int r = s->reference ? ask(s, false, ui, &s->manifest, &len, err) : jb_fail_errno(err, ENOMEM, "image");
@@ -261,7 +261,7 @@ int jb_source_open(const struct jb_pull_options *options, const struct jb_image_
             "\"%.200s\" says no way to fetch an image; write docker://, oci:, docker-archive:, oci-archive: "
             "or dir: in front",
             options->source);
-    if (r == 0)
+    if (r == 0 && s.config)
         r = jb_oci_config_parse(s.config, strlen(s.config), &s.settings, err);
     if (r == 0 && s.settings.n_diff_ids != s.parts.n_layers)
         r = jb_fail(err, EINVAL, "the image's config tells of %zu layers and its manifest of %zu",

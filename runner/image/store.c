@@ -143,7 +143,8 @@ static int read_image(const char *text, size_t len, const char *hex, struct jb_i
         return jb_fail(err, EUCLEAN,
                        "image %.12s of the store is damaged; \"jobbox image rm\" it and fetch it again", hex);
     *ret = image;
-    image = (struct jb_istore_image){.lock_fd = -1};
+    image =
+        (struct jb_istore_image){.lock_fd = -1}; /* NOLINT(clang-analyzer-deadcode.DeadStores): as above */
     return 0;
 }
 
@@ -165,7 +166,7 @@ static int open_image(const struct jb_istore *store, const char *hex, struct jb_
                       struct jb_error *err)
 {
     jb_autofree char *text = NULL;
-    size_t len;
+    size_t len = 0;
     char path[16 + JB_HEX_LEN];
     (void)snprintf(path, sizeof(path), "images/%s", hex);
     jb_autoclose int fd = jb_open_at(store->fd, path, O_RDONLY, 0, JB_WALK_STRICT);

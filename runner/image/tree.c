@@ -240,7 +240,9 @@ static int enter(struct walk *w, const int *fds, const struct name *same, size_t
 {
     jb_autofree int *into = malloc(n_same * sizeof(*into));
     size_t n = 0;
-    int r = into ? 0 : jb_fail_errno(err, ENOMEM, "walking a layer");
+    int r = 0;
+    if (!into)
+        return jb_fail_errno(err, ENOMEM, "walking a layer");
     for (size_t i = 0; r == 0 && i < n_same; i++) {
         struct stat st;
         int fd = openat(fds[same[i].layer], same[i].text, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);

@@ -486,7 +486,7 @@ static int put_node(struct reader *rd, struct archive_entry *e, const char *path
 /* A second name for a file of the same layer; where the first one is, is resolved as every other name. */
 static int put_link(struct reader *rd, const char *target, const char *path, struct jb_error *err)
 {
-    char from[PATH_MAX];
+    char from[PATH_MAX] = "";
     char dir[PATH_MAX];
     char shown[SHOWN];
     const char *name;
@@ -543,7 +543,7 @@ static int note_whiteout(struct reader *rd, const char *path, struct jb_error *e
 
 static int put_entry(struct reader *rd, struct archive_entry *e, struct jb_error *err)
 {
-    char path[PATH_MAX];
+    char path[PATH_MAX] = "";
     struct stat st;
     const char *link = rd->lib.entry_hardlink(e);
     int r = clean_path(rd->lib.entry_pathname(e), path, err);
