@@ -143,8 +143,7 @@ static int read_image(const char *text, size_t len, const char *hex, struct jb_i
         return jb_fail(err, EUCLEAN,
                        "image %.12s of the store is damaged; \"jobbox image rm\" it and fetch it again", hex);
     *ret = image;
-    image =
-        (struct jb_istore_image){.lock_fd = -1}; /* NOLINT(clang-analyzer-deadcode.DeadStores): as above */
+    image = (struct jb_istore_image){.lock_fd = -1}; /* NOLINT(clang-analyzer-deadcode.DeadStores) */
     return 0;
 }
 

@@ -1,5 +1,5 @@
 /*
- * unpack.c - reads a layer's tar and writes what it means.
+ * unpack.c - reads a layer's tar, and holds it against its digests and limits.
  *
  * Owns: descriptors below the layer's directory. Runs in: see unpack.h. Privilege: see unpack.h.
  *
@@ -7,64 +7,21 @@
  * what it gives; the inner one reads the tar. What cannot be known before the end is done at the end: the modes and
  * times of directories, and what a whiteout means that stands beside new content of the same name.
  */
-#include "image/unpack.h"
+#include "image/unpack_reader.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
-#include <sys/xattr.h>
 #include <unistd.h>
 
-#include <sha2.h>
-
 #include "base/cleanup.h"
-#include "base/fd.h"
-#include "base/str.h"
 #include "base/units.h"
-#include "image/archive.h"
-#include "image/tree.h"
 
-#define CHUNK       (64U << 10)
-#define RATIO_FREE  (64U << 20) /* so much may come out of next to nothing */
-#define WHITEOUT    ".wh."
-#define OPAQUE_MARK ".wh..wh..opq"
-#define AUFS_PREFIX ".wh..wh."
-#define SHOWN       120
+#define RATIO_FREE (64U << 20) /* so much may come out of next to nothing */
 
-/* What a directory gets when nothing is written into it any more. */
-struct dir {
-    char *path;
-    size_t order; /* the last one said counts */
-    mode_t mode;
-    uid_t uid;
-    gid_t gid;
-    struct timespec mtime;
-};
-
-struct reader {
-    const struct jb_unpack *u;
-    struct jb_unpack_state *state;
-    struct jb_archive_calls lib;
-    struct archive *outer, *inner;
-    SHA2_CTX blob_sha, diff_sha;
-    uint8_t in_buf[CHUNK], out_buf[CHUNK];
-    uint64_t in, out, bytes, entries;
-    struct jb_error why; /* of a callback that failed */
-    /* the directory that the last entry was in */
-    char parent[PATH_MAX];
-    int parent_fd;
-    struct dir *dirs;
-    size_t n_dirs, cap_dirs;
-    struct jb_strv whiteouts, opaques;
-};
-
-static int too_much(struct jb_error *err, const char *what, uint64_t limit, const char *key)
+int jb_unpack_too_much(struct jb_error *err, const char *what, uint64_t limit, const char *key)
 {
     return jb_fail(err, E2BIG, "%s more than %" PRIu64 " (images.%s of the site); the image was refused",
                    what, limit, key);
@@ -74,7 +31,7 @@ static int too_much(struct jb_error *err, const char *what, uint64_t limit, cons
 
 static ssize_t read_file(struct archive *a, void *ctx, const void **ret)
 {
-    struct reader *rd = ctx;
+    struct jb_reader *rd = ctx;
     ssize_t n;
     (void)a;
     do
@@ -93,7 +50,7 @@ static ssize_t read_file(struct archive *a, void *ctx, const void **ret)
 
 static ssize_t read_tar(struct archive *a, void *ctx, const void **ret)
 {
-    struct reader *rd = ctx;
+    struct jb_reader *rd = ctx;
     const struct jb_unpack_limits *limits = &rd->u->limits;
     (void)a;
     ssize_t n = rd->lib.read_data(rd->outer, rd->out_buf, sizeof(rd->out_buf));
@@ -106,19 +63,19 @@ static ssize_t read_tar(struct archive *a, void *ctx, const void **ret)
     rd->out += (uint64_t)n;
     atomic_store(&rd->state->out, rd->out);
     if (rd->out > RATIO_FREE && rd->out / limits->ratio > rd->in) {
-        (void)too_much(&rd->why, "the layer grows by", limits->ratio, "max_ratio");
+        (void)jb_unpack_too_much(&rd->why, "the layer grows by", limits->ratio, "max_ratio");
         return -1;
     }
     if (rd->out / 2 > limits->bytes &&
         rd->out > RATIO_FREE) { /* headers and padding are no content, but not for ever */
-        (void)too_much(&rd->why, "the layer's bytes are", limits->bytes, "max_size");
+        (void)jb_unpack_too_much(&rd->why, "the layer's bytes are", limits->bytes, "max_size");
         return -1;
     }
     *ret = rd->out_buf;
     return n;
 }
 
-static int lib_failed(struct reader *rd, struct archive *a, struct jb_error *err)
+int jb_unpack_lib_failed(struct jb_reader *rd, struct archive *a, struct jb_error *err)
 {
     if (rd->why.errnum) {
         *err = rd->why;
@@ -129,7 +86,7 @@ static int lib_failed(struct reader *rd, struct archive *a, struct jb_error *err
                    words ? words : "it ends too early");
 }
 
-static int open_readers(struct reader *rd, struct jb_error *err)
+static int open_readers(struct jb_reader *rd, struct jb_error *err)
 {
     struct archive_entry *entry;
     int r = jb_archive_load(&rd->lib, err);
@@ -151,13 +108,13 @@ static int open_readers(struct reader *rd, struct jb_error *err)
     if (r == JB_ARCHIVE_OK)
         r = rd->lib.read_next_header(rd->outer, &entry);
     if (r < JB_ARCHIVE_WARN)
-        return lib_failed(rd, rd->outer, err);
+        return jb_unpack_lib_failed(rd, rd->outer, err);
     r = rd->lib.read_open(rd->inner, rd, NULL, read_tar, NULL);
-    return r < JB_ARCHIVE_WARN ? lib_failed(rd, rd->inner, err) : 0;
+    return r < JB_ARCHIVE_WARN ? jb_unpack_lib_failed(rd, rd->inner, err) : 0;
 }
 
 /* What lies behind the tar's end belongs to the digests too. */
-static int drain(struct reader *rd, struct jb_error *err)
+static int drain(struct jb_reader *rd, struct jb_error *err)
 {
     const void *data;
     ssize_t n;
@@ -172,496 +129,6 @@ static int drain(struct reader *rd, struct jb_error *err)
     return 0;
 }
 
-/* --- names --- */
-
-/* The entry's path without "/" and "./" in front, "//" and "." in between. "..", and what is too long, is refused. */
-static int clean_path(const char *name, char ret[PATH_MAX], struct jb_error *err)
-{
-    char shown[SHOWN];
-    size_t len = 0;
-    unsigned depth = 0;
-    if (!name)
-        return jb_fail(err, EBADMSG, "the layer has an entry without a name; the image was refused");
-    for (const char *p = name + strspn(name, "/"); *p; p += strspn(p, "/")) {
-        size_t part = strcspn(p, "/");
-        if (part == 2 && p[0] == '.' && p[1] == '.')
-            return jb_fail(err, EPERM, "the layer's entry \"%s\" climbs with \"..\"; the image was refused",
-                           jb_tree_show(name, shown, sizeof(shown)));
-        if (part > NAME_MAX || len + part + 2 > PATH_MAX || ++depth > JB_TREE_DEPTH)
-            return jb_fail(
-                err, ENAMETOOLONG,
-                "the layer's entry \"%s\" is longer or deeper than a path may be; the image was refused",
-                jb_tree_show(name, shown, sizeof(shown)));
-        if (part != 1 || p[0] != '.') {
-            if (len)
-                ret[len++] = '/';
-            memcpy(ret + len, p, part);
-            len += part;
-        }
-        p += part;
-    }
-    ret[len] = '\0';
-    return 0;
-}
-
-static int add_dir(struct reader *rd, const char *path, const struct stat *st, struct jb_error *err)
-{
-    if (rd->n_dirs == rd->cap_dirs) {
-        size_t cap = rd->cap_dirs ? rd->cap_dirs * 2 : 256;
-        struct dir *grown = realloc(rd->dirs, cap * sizeof(*grown));
-        if (!grown)
-            return jb_fail_errno(err, ENOMEM, "unpacking");
-        rd->dirs = grown;
-        rd->cap_dirs = cap;
-    }
-    rd->dirs[rd->n_dirs] = (struct dir){.path = strdup(path),
-                                        .order = rd->n_dirs,
-                                        .mode = st->st_mode & 07777,
-                                        .uid = st->st_uid,
-                                        .gid = st->st_gid,
-                                        .mtime = st->st_mtim};
-    return rd->dirs[rd->n_dirs++].path ? 0 : jb_fail_errno(err, ENOMEM, "unpacking");
-}
-
-/* A directory that the layer does not name itself looks as it does below; where it is new, as directories do. */
-static int add_implied(struct reader *rd, const char *path, struct jb_error *err)
-{
-    struct stat st;
-    if (jb_tree_lookup(rd->u->below, rd->u->n_below, path, &st) < 0 || !S_ISDIR(st.st_mode))
-        st = (struct stat){.st_mode = S_IFDIR | 0755};
-    return add_dir(rd, path, &st, err);
-}
-
-static int in_the_way(const char *path, int errnum, struct jb_error *err)
-{
-    char shown[SHOWN];
-    (void)jb_tree_show(path, shown, sizeof(shown));
-    if (errnum == ENOTDIR || errnum == EEXIST || errnum == ELOOP || errnum == EXDEV)
-        return jb_fail(
-            err, EPERM,
-            "the layer's entry \"%s\" leads through something that is no folder of it; the image was refused",
-            shown);
-    return jb_fail_errno(err, errnum, "unpacking \"%s\"", shown);
-}
-
-static int make_parents(struct reader *rd, const char *parent, const char *path, struct jb_error *err)
-{
-    char part[PATH_MAX];
-    jb_autoclose int at = openat(rd->u->dir_fd, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (at < 0)
-        return in_the_way(path, errno, err);
-    for (const char *end = parent; end;) {
-        end = strchr(end, '/');
-        size_t len = end ? (size_t)(end - parent) : strlen(parent);
-        if (end)
-            end++;
-        (void)snprintf(part, sizeof(part), "%.*s", (int)len, parent);
-        const char *slash = strrchr(part, '/');
-        int next = jb_open_at(rd->u->dir_fd, part, O_PATH | O_DIRECTORY, 0, JB_WALK_IN_ROOT);
-        if (next == -ENOENT) {
-            if (mkdirat(at, slash ? slash + 1 : part, 0700) < 0)
-                return in_the_way(path, errno, err);
-            int r = add_implied(rd, part, err);
-            if (r < 0)
-                return r;
-            next = jb_open_at(rd->u->dir_fd, part, O_PATH | O_DIRECTORY, 0, JB_WALK_IN_ROOT);
-        }
-        if (next < 0)
-            return in_the_way(path, -next, err);
-        jb_close(&at);
-        at = next;
-    }
-    return jb_take_fd(&at);
-}
-
-/* The directory that `path` is in, made if need be; *ret_name: the last part. The descriptor is the reader's. */
-static int open_parent(struct reader *rd, const char *path, const char **ret_name, struct jb_error *err)
-{
-    char parent[PATH_MAX];
-    const char *slash = strrchr(path, '/');
-    *ret_name = slash ? slash + 1 : path;
-    (void)snprintf(parent, sizeof(parent), "%.*s", slash ? (int)(slash - path) : 0, path);
-    if (rd->parent_fd >= 0 && jb_streq(parent, rd->parent))
-        return rd->parent_fd;
-    jb_close(&rd->parent_fd);
-    int fd = jb_open_at(rd->u->dir_fd, *parent ? parent : ".", O_PATH | O_DIRECTORY, 0, JB_WALK_IN_ROOT);
-    if (fd == -ENOENT)
-        fd = make_parents(rd, parent, path, err);
-    else if (fd < 0)
-        fd = in_the_way(path, -fd, err);
-    if (fd < 0)
-        return fd;
-    (void)snprintf(rd->parent, sizeof(rd->parent), "%s", parent);
-    rd->parent_fd = fd;
-    return fd;
-}
-
-/* --- entries --- */
-
-static int failed(const char *path, int errnum, struct jb_error *err)
-{
-    char shown[SHOWN];
-    return jb_fail_errno(err, errnum, "unpacking \"%s\"", jb_tree_show(path, shown, sizeof(shown)));
-}
-
-/* What has the name now goes; a directory only where none is to be. */
-static int clear(struct reader *rd, int parent, const char *name, bool for_dir)
-{
-    struct stat st;
-    if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-        return errno == ENOENT ? 0 : -errno;
-    if (S_ISDIR(st.st_mode) && for_dir)
-        return 1;
-    int r = S_ISDIR(st.st_mode) ? jb_remove_tree(parent, name) : unlinkat(parent, name, 0) < 0 ? -errno : 0;
-    if (!S_ISREG(st.st_mode)) /* names may lead elsewhere now */
-        rd->parent[0] = '\0', jb_close(&rd->parent_fd);
-    return r;
-}
-
-static void stat_of(struct reader *rd, struct archive_entry *e, struct stat *ret)
-{
-    *ret = (struct stat){
-        .st_mode = rd->lib.entry_filetype(e) | (rd->lib.entry_perm(e) & 07777),
-        .st_uid = (uid_t)rd->lib.entry_uid(e),
-        .st_gid = (gid_t)rd->lib.entry_gid(e),
-        .st_size = rd->lib.entry_size(e),
-        .st_mtim = {.tv_sec = rd->lib.entry_mtime(e), .tv_nsec = rd->lib.entry_mtime_nsec(e)},
-    };
-}
-
-static int check_ids(struct reader *rd, struct archive_entry *e, const char *path, struct jb_error *err)
-{
-    char shown[SHOWN];
-    int64_t uid = rd->lib.entry_uid(e);
-    int64_t gid = rd->lib.entry_gid(e);
-    if (uid >= 0 && uid < UINT32_MAX && gid >= 0 && gid < UINT32_MAX)
-        return 0;
-    return jb_fail(err, EINVAL, "the layer's entry \"%s\" has an owner that cannot be; the image was refused",
-                   jb_tree_show(path, shown, sizeof(shown)));
-}
-
-/* Of the attributes only the program's own, and capabilities where they cannot do harm. */
-static int set_xattrs(struct reader *rd, struct archive_entry *e, int fd)
-{
-    const char *name;
-    const void *value;
-    size_t len;
-    (void)rd->lib.entry_xattr_reset(e);
-    while (rd->lib.entry_xattr_next(e, &name, &value, &len) == JB_ARCHIVE_OK) {
-        if (!name)
-            continue;
-        bool capability = jb_streq(name, "security.capability");
-        if (capability && rd->u->harmless)
-            rd->state->harmless++;
-        bool wanted = capability ? rd->u->owners && !rd->u->harmless
-                                 : jb_starts_with(name, "user.") && !jb_starts_with(name, "user.overlay.");
-        if (wanted && fsetxattr(fd, name, value, len, 0) < 0 && errno != ENOTSUP && errno != EPERM)
-            return -errno;
-    }
-    return 0;
-}
-
-static mode_t mode_of(struct reader *rd, const struct stat *st)
-{
-    mode_t mode = st->st_mode & 07777;
-    if (rd->u->harmless && S_ISREG(st->st_mode) && (mode & 06000)) {
-        rd->state->harmless++;
-        mode &= ~06000U;
-    }
-    if (!rd->u->owners && S_ISREG(st->st_mode)) /* all is the user's here: he must be able to read it */
-        mode |= 0400;
-    return mode;
-}
-
-static int write_content(struct reader *rd, int fd, off_t size, struct jb_error *err)
-{
-    const void *data;
-    size_t len;
-    int64_t at;
-    int r;
-    while ((r = rd->lib.read_data_block(rd->inner, &data, &len, &at)) >= JB_ARCHIVE_WARN &&
-           r != JB_ARCHIVE_EOF) {
-        const char *p = data;
-        if (at < 0 || at > size || (off_t)len > size - at)
-            return jb_fail(err, EBADMSG,
-                           "the layer has a file with more content than it says; the image was refused");
-        while (len > 0) {
-            ssize_t n = pwrite(fd, p, len, at);
-            if (n < 0 && errno == EINTR)
-                continue;
-            if (n < 0)
-                return jb_fail_errno(err, errno, "writing a file of the layer");
-            p += n;
-            at += n;
-            len -= (size_t)n;
-        }
-    }
-    if (r != JB_ARCHIVE_EOF)
-        return lib_failed(rd, rd->inner, err);
-    return ftruncate(fd, size) < 0 ? jb_fail_errno(err, errno, "writing a file of the layer") : 0;
-}
-
-static int put_file(struct reader *rd, struct archive_entry *e, const char *path, struct stat *st,
-                    struct jb_error *err)
-{
-    const char *name;
-    if (st->st_size < 0 || (uint64_t)st->st_size > rd->u->limits.bytes ||
-        (rd->bytes += (uint64_t)st->st_size) > rd->u->limits.bytes)
-        return too_much(err, "the layer's files have", rd->u->limits.bytes, "max_size");
-    int parent = open_parent(rd, path, &name, err);
-    if (parent < 0)
-        return parent;
-    int r = clear(rd, parent, name, false);
-    if (r == 0 && (parent = open_parent(rd, path, &name, err)) < 0)
-        return parent;
-    jb_autoclose int fd =
-        r < 0 ? r : openat(parent, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return failed(path, r < 0 ? r : errno, err);
-    r = write_content(rd, fd, st->st_size, err);
-    if (r < 0)
-        return r;
-    const struct timespec times[2] = {st->st_mtim, st->st_mtim};
-    if (rd->u->owners && fchown(fd, st->st_uid, st->st_gid) < 0)
-        r = -errno;
-    if (r == 0) /* chown takes both away */
-        r = set_xattrs(rd, e, fd);
-    if (r == 0 && (fchmod(fd, mode_of(rd, st)) < 0 || futimens(fd, times) < 0))
-        r = -errno;
-    return r < 0 ? failed(path, r, err) : 0;
-}
-
-static int put_dir(struct reader *rd, struct archive_entry *e, const char *path, struct stat *st,
-                   struct jb_error *err)
-{
-    const char *name = ".";
-    int r = 1;
-    int parent = *path ? open_parent(rd, path, &name, err) : rd->u->dir_fd;
-    if (parent < 0)
-        return parent;
-    if (*path)
-        r = clear(rd, parent, name, true);
-    if (r == 0 && (parent = open_parent(rd, path, &name, err)) < 0)
-        return parent;
-    if (r == 0 && mkdirat(parent, name, 0700) < 0)
-        r = -errno;
-    jb_autoclose int fd = r < 0 ? r : openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0)
-        return failed(path, r < 0 ? r : errno, err);
-    r = set_xattrs(rd, e, fd);
-    return r < 0 ? failed(path, r, err) : add_dir(rd, path, st, err);
-}
-
-static int finish_node(struct reader *rd, int parent, const char *name, const struct stat *st)
-{
-    const struct timespec times[2] = {st->st_mtim, st->st_mtim};
-    if (rd->u->owners && fchownat(parent, name, st->st_uid, st->st_gid, AT_SYMLINK_NOFOLLOW) < 0)
-        return -errno;
-    if (!S_ISLNK(st->st_mode) && fchmodat(parent, name, st->st_mode & 07777, 0) < 0)
-        return -errno;
-    return utimensat(parent, name, times, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
-}
-
-static int put_node(struct reader *rd, struct archive_entry *e, const char *path, struct stat *st,
-                    struct jb_error *err)
-{
-    const char *name;
-    const char *target = rd->lib.entry_symlink(e);
-    bool link = S_ISLNK(st->st_mode);
-    int parent = open_parent(rd, path, &name, err);
-    if (parent < 0)
-        return parent;
-    int r = clear(rd, parent, name, false);
-    if (r == 0 && (parent = open_parent(rd, path, &name, err)) < 0)
-        return parent;
-    if (r == 0 && link && (!target || !*target))
-        r = -EINVAL;
-    if (r == 0 && (link ? symlinkat(target, parent, name) : mkfifoat(parent, name, 0600)) < 0)
-        r = -errno;
-    if (r == 0)
-        r = finish_node(rd, parent, name, st);
-    return r < 0 ? failed(path, r, err) : 0;
-}
-
-/* A second name for a file of the same layer; where the first one is, is resolved as every other name. */
-static int put_link(struct reader *rd, const char *target, const char *path, struct jb_error *err)
-{
-    char from[PATH_MAX] = "";
-    char dir[PATH_MAX];
-    char shown[SHOWN];
-    const char *name;
-    struct stat st;
-    struct stat old;
-    int r = clean_path(target, from, err);
-    if (r < 0)
-        return r;
-    const char *slash = strrchr(from, '/');
-    (void)snprintf(dir, sizeof(dir), "%.*s", slash ? (int)(slash - from) : 0, from);
-    jb_autoclose int at =
-        jb_open_at(rd->u->dir_fd, *dir ? dir : ".", O_PATH | O_DIRECTORY, 0, JB_WALK_IN_ROOT);
-    if (at < 0 || fstatat(at, slash ? slash + 1 : from, &st, AT_SYMLINK_NOFOLLOW) < 0 || S_ISDIR(st.st_mode))
-        return jb_fail(
-            err, EPERM,
-            "the layer's entry \"%s\" is a hard link to something that is no file of the layer; the image "
-            "was refused",
-            jb_tree_show(path, shown, sizeof(shown)));
-    int parent = open_parent(rd, path, &name, err);
-    if (parent < 0)
-        return parent;
-    if (fstatat(parent, name, &old, AT_SYMLINK_NOFOLLOW) == 0 && old.st_dev == st.st_dev &&
-        old.st_ino == st.st_ino)
-        return 0; /* it is already */
-    r = clear(rd, parent, name, false);
-    if (r == 0 && (parent = open_parent(rd, path, &name, err)) < 0)
-        return parent;
-    if (r == 0 && linkat(at, slash ? slash + 1 : from, parent, name, 0) < 0)
-        r = -errno;
-    return r < 0 ? failed(path, r, err) : 0;
-}
-
-/* ".wh.NAME" takes NAME away from the layers below, ".wh..wh..opq" all of a directory. Returns 1 when it was one. */
-static int note_whiteout(struct reader *rd, const char *path, struct jb_error *err)
-{
-    char shown[SHOWN];
-    const char *slash = strrchr(path, '/');
-    const char *name = slash ? slash + 1 : path;
-    int dir = slash ? (int)(slash - path) : 0;
-    int r;
-    if (!jb_starts_with(name, WHITEOUT))
-        return 0;
-    if (jb_streq(name, OPAQUE_MARK))
-        r = jb_strv_addn(&rd->opaques, path, (size_t)dir);
-    else if (jb_starts_with(name, AUFS_PREFIX)) /* bookkeeping of a file system that is gone */
-        r = 0;
-    else if (!name[4] || jb_streq(name + 4, ".") || jb_streq(name + 4, ".."))
-        return jb_fail(err, EPERM, "the layer's entry \"%s\" is a whiteout of no name; the image was refused",
-                       jb_tree_show(path, shown, sizeof(shown)));
-    else
-        r = jb_strv_printf(&rd->whiteouts, "%.*s%s%s", dir, path, slash ? "/" : "", name + 4);
-    return r < 0 ? jb_fail_errno(err, r, "unpacking") : 1;
-}
-
-static int put_entry(struct reader *rd, struct archive_entry *e, struct jb_error *err)
-{
-    char path[PATH_MAX] = "";
-    struct stat st;
-    const char *link = rd->lib.entry_hardlink(e);
-    int r = clean_path(rd->lib.entry_pathname(e), path, err);
-    if (r == 0)
-        r = check_ids(rd, e, path, err);
-    if (r == 0)
-        r = note_whiteout(rd, path, err);
-    if (r != 0)
-        return r < 0 ? r : 0;
-    stat_of(rd, e, &st);
-    if (!*path && !S_ISDIR(st.st_mode))
-        return jb_fail(err, EPERM, "the layer's root is no folder; the image was refused");
-    if (link)
-        return put_link(rd, link, path, err);
-    switch (st.st_mode & S_IFMT) {
-    case S_IFREG:
-        return put_file(rd, e, path, &st, err);
-    case S_IFDIR:
-        return put_dir(rd, e, path, &st, err);
-    case S_IFLNK:
-    case S_IFIFO:
-        return put_node(rd, e, path, &st, err);
-    default: /* a box has devices of its own */
-        rd->state->devices++;
-        return 0;
-    }
-}
-
-/* --- the end --- */
-
-static int mark_opaque(const struct reader *rd, int fd)
-{
-    if (rd->u->owners && fsetxattr(fd, "trusted.overlay.opaque", "y", 1, 0) < 0)
-        return -errno;
-    /* what a box in a user namespace can see */
-    if ((!rd->u->owners || rd->u->harmless) && fsetxattr(fd, "user.overlay.opaque", "y", 1, 0) < 0)
-        return -errno;
-    return 0;
-}
-
-static int apply_opaque(struct reader *rd, const char *path, struct jb_error *err)
-{
-    struct stat st;
-    if (jb_tree_lookup(rd->u->below, rd->u->n_below, path, &st) < 0 || !S_ISDIR(st.st_mode))
-        return 0;
-    const char *name = ".";
-    int parent = *path ? open_parent(rd, path, &name, err) : rd->u->dir_fd;
-    if (parent < 0)
-        return parent;
-    bool made = *path && mkdirat(parent, name, 0700) == 0;
-    int r = made ? add_implied(rd, path, err) : 0;
-    if (r < 0)
-        return r;
-    jb_autoclose int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0) /* something else has the name now, and hides what is below by itself */
-        return errno == ENOTDIR || errno == ELOOP ? 0 : failed(path, errno, err);
-    r = mark_opaque(rd, fd);
-    if (r == -ENOTSUP || r == -EPERM)
-        return jb_fail_errno(
-            err, r, "the image store's file system cannot hold the attribute that marks a folder as opaque");
-    return r < 0 ? failed(path, r, err) : 0;
-}
-
-/* Beside new content of the same name a whiteout says that nothing of what is below belongs to it. */
-static int apply_whiteout(struct reader *rd, const char *path, struct jb_error *err)
-{
-    struct stat st;
-    const char *name;
-    if (jb_tree_lookup(rd->u->below, rd->u->n_below, path, &st) < 0)
-        return 0;
-    int parent = open_parent(rd, path, &name, err);
-    if (parent < 0)
-        return parent;
-    if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
-        return S_ISDIR(st.st_mode) ? apply_opaque(rd, path, err) : 0;
-    return mknodat(parent, name, S_IFCHR | 0, makedev(0, 0)) < 0 ? failed(path, errno, err) : 0;
-}
-
-/* What is in a directory before the directory; of two that say something of the same, the later one first. */
-static int inner_first(const void *a, const void *b)
-{
-    const struct dir *x = a;
-    const struct dir *y = b;
-    int d = strcmp(y->path, x->path);
-    return d ? d : (y->order > x->order) - (y->order < x->order);
-}
-
-static int apply_dir(struct reader *rd, const struct dir *dir, struct jb_error *err)
-{
-    const struct timespec times[2] = {dir->mtime, dir->mtime};
-    jb_autoclose int fd =
-        jb_open_at(rd->u->dir_fd, *dir->path ? dir->path : ".", O_RDONLY | O_DIRECTORY, 0, JB_WALK_IN_ROOT);
-    if (fd == -ENOENT || fd == -ENOTDIR) /* it gave way to something else */
-        return 0;
-    int r = fd < 0 ? fd : 0;
-    mode_t mode = rd->u->owners ? dir->mode : dir->mode | 0700;
-    if (r == 0 && rd->u->owners && fchown(fd, dir->uid, dir->gid) < 0)
-        r = -errno;
-    if (r == 0 && (fchmod(fd, mode) < 0 || futimens(fd, times) < 0))
-        r = -errno;
-    return r < 0 ? failed(dir->path, r, err) : 0;
-}
-
-static int finish(struct reader *rd, struct jb_error *err)
-{
-    int r = 0;
-    for (size_t i = 0; r == 0 && i < rd->opaques.len; i++)
-        r = apply_opaque(rd, rd->opaques.items[i], err);
-    for (size_t i = 0; r == 0 && i < rd->whiteouts.len; i++)
-        r = apply_whiteout(rd, rd->whiteouts.items[i], err);
-    if (rd->n_dirs > 1)
-        qsort(rd->dirs, rd->n_dirs, sizeof(*rd->dirs), inner_first);
-    for (size_t i = 0; r == 0 && i < rd->n_dirs; i++)
-        if (i == 0 || !jb_streq(rd->dirs[i].path, rd->dirs[i - 1].path))
-            r = apply_dir(rd, &rd->dirs[i], err);
-    return r;
-}
-
 static int check_digest(const char *what, SHA2_CTX *sha, const struct jb_digest *wanted,
                         struct jb_digest *ret, struct jb_error *err)
 {
@@ -673,20 +140,20 @@ static int check_digest(const char *what, SHA2_CTX *sha, const struct jb_digest 
                    ret->text, wanted->text);
 }
 
-static int read_all(struct reader *rd, struct jb_error *err)
+static int read_all(struct jb_reader *rd, struct jb_error *err)
 {
     struct archive_entry *entry;
     int found;
     int r = open_readers(rd, err);
     if (r == 0)
-        r = add_implied(rd, "", err);
+        r = jb_unpack_implied(rd, "", err);
     while (r == 0 && (found = rd->lib.read_next_header(rd->inner, &entry)) != JB_ARCHIVE_EOF) {
         if (found < JB_ARCHIVE_WARN)
-            return lib_failed(rd, rd->inner, err);
+            return jb_unpack_lib_failed(rd, rd->inner, err);
         if (++rd->entries > rd->u->limits.entries)
-            return too_much(err, "the layer's entries are", rd->u->limits.entries, "max_entries");
+            return jb_unpack_too_much(err, "the layer's entries are", rd->u->limits.entries, "max_entries");
         atomic_store(&rd->state->entries, rd->entries);
-        r = put_entry(rd, entry, err);
+        r = jb_unpack_entry(rd, entry, err);
     }
     if (r == 0)
         r = drain(rd, err);
@@ -694,12 +161,12 @@ static int read_all(struct reader *rd, struct jb_error *err)
         r = check_digest("the layer", &rd->blob_sha, rd->u->blob, &rd->state->blob, err);
     if (r == 0)
         r = check_digest("the unpacked layer", &rd->diff_sha, rd->u->diff_id, &rd->state->diff_id, err);
-    return r == 0 ? finish(rd, err) : r;
+    return r == 0 ? jb_unpack_finish(rd, err) : r;
 }
 
 int jb_unpack_run(const struct jb_unpack *unpack, struct jb_unpack_state *state, struct jb_error *err)
 {
-    struct reader *rd = calloc(1, sizeof(*rd));
+    struct jb_reader *rd = calloc(1, sizeof(*rd));
     if (!rd)
         return jb_fail_errno(err, ENOMEM, "unpacking");
     rd->u = unpack;
