@@ -72,11 +72,20 @@ static int become_nobody(void)
     return getgroups(0, NULL) == 0 ? 0 : -EPERM;
 }
 
+/* Root in a box has no right to another id. */
+static bool may_change_ids(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct own[2] = {{0}};
+    const uint32_t needed = 1U << CAP_SETUID | 1U << CAP_SETGID;
+    return syscall(SYS_capget, &header, own) == 0 && (own[0].effective & needed) == needed;
+}
+
 static int drop_privilege(void)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct none[2] = {{0}};
-    int r = geteuid() == 0 || getuid() == 0 ? become_nobody() : 0;
+    int r = (geteuid() == 0 || getuid() == 0) && may_change_ids() ? become_nobody() : 0;
     if (r < 0 && r != -EINVAL) /* EINVAL: this user namespace does not know that id */
         return r;
     if (syscall(SYS_capset, &header, none) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)

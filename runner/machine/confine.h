@@ -13,7 +13,8 @@
  * Bounds the calling process, a child of `parent` with one thread: it dies with the parent, its standard output and
  * error lead nowhere, of other descriptors only `keep_fd` is left, it makes no process, and its memory, time and the
  * size of what it writes are limited. With `drop` it also has no privilege afterwards: root becomes nobody, without
- * groups; where there is no such id (a user namespace) it keeps its own, without capabilities. A function returns
+ * groups; where there is no such id (a user namespace), or no right to it (root of a box), it keeps its own, without
+ * capabilities. A function returns
  * -errno when that cannot be done; then nothing of others may be read.
  */
 int jb_confine(pid_t parent, int keep_fd, bool drop);
