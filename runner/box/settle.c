@@ -65,6 +65,23 @@ static int limit_cores(struct jb_error *err)
     return setrlimit(RLIMIT_CORE, &limit) < 0 ? jb_fail_errno(err, errno, "RLIMIT_CORE") : 0;
 }
 
+/*
+ * Without a group that counts processes a job could take the host down with it. In a user namespace of its own the kernel
+ * counts for each id in it (Linux 5.14), which is no limit of the box but holds a bomb.
+ */
+static int limit_processes(const struct jb_plan *plan, struct jb_error *err)
+{
+    struct rlimit limit;
+    if (!plan->userns || plan->cgroup.use[JB_CTL_PIDS] || plan->pids_max == JB_UNSET)
+        return 0;
+    if (getrlimit(RLIMIT_NPROC, &limit) < 0)
+        return jb_fail_errno(err, errno, "RLIMIT_NPROC");
+    if (limit.rlim_max > plan->pids_max)
+        limit.rlim_max = plan->pids_max;
+    limit.rlim_cur = limit.rlim_max;
+    return setrlimit(RLIMIT_NPROC, &limit) < 0 ? jb_fail_errno(err, errno, "RLIMIT_NPROC") : 0;
+}
+
 /* Stays with all that the job executes; nothing of it is set-id, which would take it away. */
 static int same_addresses(struct jb_error *err)
 {
@@ -114,6 +131,8 @@ static int settle(const struct jb_settle *s, int *ret_init, struct jb_error *err
     if (r == 0)
         r = limit_cores(err);
     JB_CRASH_POINT(cores_limited);
+    if (r == 0)
+        r = limit_processes(s->plan, err);
     if (r == 0 && s->plan->reproducible)
         r = same_addresses(err);
     if (r == 0)

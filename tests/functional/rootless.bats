@@ -92,6 +92,22 @@ cat /etc/hostname >/dev/null" "image: host" "$ALLOW"
         'all(d.why for d in isolation.degraded)' 'isolation.limits.memory_max_bytes is None if "limits" in isolation else True'
 }
 
+@test "without a group that counts processes a job still cannot make as many as it likes" {
+    # a bounded number, so that a host without the limit is not taken down by the test
+    script 'i=0
+while [ $i -lt 90 ]; do sleep 2 & i=$((i + 1)); echo $i; done' "$ALLOW" "resources: { pids: 40 }"
+    run_as_user
+    exits 2
+    grep -q fork err
+    [ "$(tail -n 1 out)" -ge 30 ] && [ "$(tail -n 1 out)" -le 40 ]
+    script 'i=0
+while [ $i -lt 20 ]; do sleep 1 & i=$((i + 1)); done
+ls -d /proc/[0-9]* | wc -l' "$ALLOW" "resources: { pids: 40 }"
+    run_as_user
+    exits 0
+    [ "$(tail -n 1 out)" -ge 20 ]
+}
+
 @test "the CPUs are bound by affinity, and CPU time is in the record" {
     cp "$FILE_DIR/probe" probe
     script 'nproc; /p/probe burn 0.4' "$ALLOW" "mounts: [{ source: $T, target: /p }]"
