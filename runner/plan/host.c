@@ -51,9 +51,9 @@ static int by_text(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-static int read_root(struct jb_host *host)
+static int read_root(const char *path, struct jb_host *host)
 {
-    jb_autodir DIR *dir = opendir("/");
+    jb_autodir DIR *dir = opendir(path);
     if (!dir)
         return -errno;
     for (struct dirent *e; (e = readdir(dir));) {
@@ -141,7 +141,7 @@ int jb_host_probe(bool privileged, bool want_mounts, struct jb_host *ret, struct
     if (r == 0 && privileged)
         r = add_all(root_readonly, JB_ARRAY_LEN(root_readonly), &host.readonly_paths);
     if (r == 0 && !privileged)
-        r = read_root(&host);
+        r = read_root("/", &host);
     if (r < 0) {
         jb_host_free(&host);
         return jb_fail_errno(err, r, "reading facts about this host");
@@ -154,6 +154,7 @@ void jb_host_free(struct jb_host *host)
 {
     jb_mounts_free(&host->mounts);
     jb_cg_layout_free(&host->cgroups);
+    free(host->root_from);
     jb_buf_free(&host->etc_hosts);
     jb_buf_free(&host->etc_resolv);
     jb_strv_free(&host->root_dirs);
@@ -206,6 +207,16 @@ void jb_host_probe_subids(const char *user, uid_t uid, struct jb_host *host)
         return;
     host->subuids = jb_subids_find(uids, user, uid);
     host->subgids = jb_subids_find(gids, user, uid);
+}
+
+int jb_host_probe_root(const char *dir, const char *why, struct jb_host *host)
+{
+    jb_strv_free(&host->root_dirs);
+    jb_strv_free(&host->root_links);
+    (void)snprintf(host->root_why, sizeof(host->root_why), "%s", why);
+    free(host->root_from);
+    host->root_from = strdup(dir);
+    return host->root_from ? read_root(dir, host) : -ENOMEM;
 }
 
 static bool has_capabilities(void)

@@ -45,7 +45,9 @@ struct jb_host {
     bool lxcfs;                       /* asked only where it would be used */
     int device_program; /* 0: this kernel takes a program that limits devices, from us; -errno: not, or not asked */
     struct jb_strv
-        root_dirs; /* names in / that are directories, sorted (for composing a root without privilege) */
+        root_dirs;      /* names in / that are directories, sorted (for composing a root without privilege) */
+    char *root_from;    /* whose names they are: an image that no overlay takes as a whole; NULL: "/" */
+    char root_why[256]; /* what the kernel said of that; "" */
     struct jb_strv root_links;                      /* "name=target": symlinks in /, sorted */
     struct jb_strv mask_files, mask_dirs;           /* of /proc and /sys; not every kernel has each */
     struct jb_strv root_mask_files, readonly_paths; /* which only uid 0 could read, or write */
@@ -59,6 +61,8 @@ void jb_host_free(struct jb_host *host);
 /* What a spec with such keys wants to know besides. */
 int jb_host_probe_network(enum jb_network network, struct jb_host *host);
 void jb_host_probe_lxcfs(struct jb_host *host);
+/* The names in `dir`, for composing a root of what it has; `why`: that has to be. */
+int jb_host_probe_root(const char *dir, const char *why, struct jb_host *host);
 void jb_host_probe_subids(const char *user, uid_t uid, struct jb_host *host);
 
 struct jb_submitter {

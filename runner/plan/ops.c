@@ -134,9 +134,13 @@ static int composed_root(struct jb_plan *plan, const struct jb_plan_input *in)
             return -ENOMEM;
         if (is_own(path))
             continue;
+        const char *source =
+            in->host->root_why[0] ? jb_arena_printf(&plan->arena, "%s%s", in->host->root_from, path) : path;
+        if (!source)
+            return -ENOMEM;
         r = add(plan, (struct jb_op){.kind = JB_OP_OVERLAY,
                                      .flags = JB_OPF_OPTIONAL | JB_OPF_OR_RO_BIND | JB_OPF_RECURSIVE,
-                                     .source = path,
+                                     .source = source,
                                      .target = path});
     }
     for (size_t i = 0; r == 0 && i < in->host->root_links.len; i++) {
@@ -193,7 +197,7 @@ static int root(struct jb_plan *plan, const struct jb_plan_input *in)
     if (r < 0)
         return r;
     bool host = plan->image_kind == JB_IMAGE_HOST;
-    if (host && plan->userns)
+    if (plan->userns && (host || plan->root_why))
         r = composed_root(plan, in);
     else
         r = root_overlay(plan, in->image);

@@ -480,6 +480,8 @@ static int fill(struct jb_plan *plan, const struct jb_plan_input *in, struct jb_
     plan->image_path = jb_arena_strdup(&plan->arena, in->image->path);
     plan->image_digest =
         in->image->digest.text[0] ? jb_arena_strdup(&plan->arena, in->image->digest.text) : NULL;
+    if (in->host->root_why[0] && !in->submitter->privileged && in->image->kind == JB_IMAGE_DIR)
+        plan->root_why = jb_arena_strdup(&plan->arena, in->host->root_why);
     plan->name = base_name(plan, in->spec);
     plan->spec_file = jb_arena_strdup(&plan->arena, in->spec->file);
     (void)snprintf(plan->spec_sha256, sizeof(plan->spec_sha256), "%s", in->spec->sha256);

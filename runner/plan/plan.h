@@ -147,6 +147,7 @@ struct jb_plan {
     enum jb_image_kind image_kind;
     const char *image_ref;
     const char *image_path;
+    const char *root_why;     /* why the root of an image is put together from parts; NULL: it is not */
     const char *image_digest; /* NULL: none */
 
     struct jb_grant grant;

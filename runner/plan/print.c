@@ -244,6 +244,7 @@ json_t *jb_plan_to_json(const struct jb_plan *plan)
         jb_json_set(root, "stdin", stream_json(&plan->stdin_)) &&
         jb_json_set(root, "stdout", stream_json(&plan->stdout_)) &&
         jb_json_set(root, "stderr", stream_json(&plan->stderr_)) &&
+        jb_json_set(root, "root_why", jb_json_text(plan->root_why)) &&
         jb_json_set(root, "artifacts", artifacts_json(plan)) &&
         jb_json_set(root, "degraded", degraded_json(plan));
     if (ok)

@@ -232,6 +232,7 @@ static bool set_process(json_t *section, const struct jb_plan *plan, const struc
 {
     return jb_json_set(section, "namespaces", make_namespaces(got)) &&
            jb_json_set(section, "root", jb_json_text(got->root_fstype[0] ? got->root_fstype : NULL)) &&
+           jb_json_set(section, "root_why", jb_json_text(plan->root_why)) &&
            jb_json_set(section, "network",
                        json_string(!got->net                          ? "host"
                                    : plan->network == JB_NETWORK_USER ? "user"

@@ -188,7 +188,7 @@ become_user()
     [ -e "$FILE_DIR/jobbox" ] || install -m 755 "$JOBBOX" "$FILE_DIR/jobbox"
     JOBBOX=$FILE_DIR/jobbox
     chown $ORDINARY:$ORDINARY "$T"
-    AS=(env -i PATH="$PATH" HOME="$T" "$MARK" setpriv --reuid $ORDINARY --regid $ORDINARY --clear-groups)
+    AS=(env -i PATH="$PATH" HOME="$T" "$MARK" setpriv --reuid "$ORDINARY" --regid "$ORDINARY" --clear-groups)
 }
 
 test_teardown()

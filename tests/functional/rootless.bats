@@ -228,3 +228,38 @@ chown 6000 /work/f 2>/dev/null || echo beyond; id -G' "user: root-in-box" "$ALLO
     out_is one
     user_record "isolation.uid_map == '0 $ORDINARY 1'"
 }
+
+@test "an image with a mount in it: no overlay takes it whole, so the root is put together, and plan and record say so" {
+    cp -a "$IMAGE" image
+    mkdir -p image/opt/data
+    mount -t tmpfs -o size=1m jbt image/opt/data
+    echo inside >image/opt/data/file
+    chmod 777 image/opt image/opt/data
+    script 'cat /opt/data/file; ls -d /bin; echo x >/work/y; id -u' "image: $T/image" "$ALLOW"
+    run_as_user
+    as_user ./jobbox plan --json --config site.user job.yaml >plan.json || true
+    umount image/opt/data
+    exits 0
+    out_is "inside
+/bin
+$ORDINARY"
+    user_record 'isolation.root == "tmpfs"' '"overlay" in isolation.root_why'
+    grep -q '"root_why": *"[^"]' plan.json || fail "the plan does not say why"
+}
+
+@test "an image that no overlay can be had over is refused before anything is made, with the reason" {
+    [ -e /dev/fuse ] || skip "needs a file system that overlay refuses"
+    mkdir -p lower upper work merged lower2 upper2 work2 merged2 deep
+    cp -a "$IMAGE"/. lower/
+    mount -t tmpfs jbt deep
+    mkdir deep/u1 deep/w1 deep/u2 deep/w2
+    mount -t overlay -o lowerdir=lower,upperdir=deep/u1,workdir=deep/w1 jbt merged
+    mount -t overlay -o lowerdir=merged,upperdir=deep/u2,workdir=deep/w2 jbt merged2 || { umount merged deep; skip "no nested overlay here"; }
+    chmod 755 merged merged2
+    script 'true' "image: $T/merged2"
+    run_job
+    umount merged2 merged deep
+    exits 124
+    one_error 'no throwaway layer can be had over it'
+    [ "$(records)" = 0 ]
+}
