@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/fd.h"
 
 #define MEMORY  (UINT64_C(2) << 30)
 #define SECONDS 20
@@ -57,9 +58,8 @@ static int close_others(int keep_fd)
         if (fd != keep_fd && dup2(null, fd) < 0)
             return -errno;
     unsigned keep = (unsigned)keep_fd;
-    if (keep > 3 && close_range(3, keep - 1, 0) < 0)
-        return -errno;
-    return close_range(keep < 3 ? 3 : keep + 1, ~0U, 0) < 0 ? -errno : 0;
+    int r = keep > 3 ? jb_close_between(3, keep - 1) : 0;
+    return r < 0 ? r : jb_close_between(keep < 3 ? 3 : keep + 1, ~0U);
 }
 
 static int become_nobody(void)
