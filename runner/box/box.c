@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,11 +18,15 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/crashpoint.h"
 #include "base/fd.h"
+#include "base/units.h"
 #include "box/build.h"
 #include "box/idmap.h"
 #include "box/message.h"
+
+#define CLOSE_TIME (10 * JB_NS_PER_S)
 
 /*
  * As fork(2), into new namespaces and, where there is a descriptor for it, into the v2 group at once. System call filters
@@ -189,9 +194,28 @@ void jb_box_kill(struct jb_box *box)
         (void)kill(box->pid, SIGKILL); /* our own unreaped child: the number cannot be another's */
 }
 
-void jb_box_close(struct jb_box *box)
+/* Until it is dead: 0, or -ETIMEDOUT. Without a descriptor of it there is no way to wait for so long only. */
+static int await_death(const struct jb_box *box, uint64_t timeout_ns)
 {
-    if (box->pid > 0)
+    uint64_t deadline = jb_mono_ns(NULL) + timeout_ns;
+    struct pollfd p = {.fd = box->pidfd, .events = POLLIN};
+    for (int n = 0; box->pidfd >= 0 && n <= 0;) {
+        uint64_t now = jb_mono_ns(NULL);
+        uint64_t left = deadline > now ? deadline - now : 0;
+        struct timespec ts = {.tv_sec = (time_t)(left / JB_NS_PER_S), .tv_nsec = (long)(left % JB_NS_PER_S)};
+        n = ppoll(&p, 1, &ts, NULL);
+        if (n == 0 && left == 0)
+            return -ETIMEDOUT;
+        if (n < 0 && errno != EINTR)
+            return -errno;
+    }
+    return 0;
+}
+
+int jb_box_close_within(struct jb_box *box, uint64_t timeout_ns)
+{
+    int r = box->pid > 0 ? await_death(box, timeout_ns) : 0;
+    if (box->pid > 0 && r == 0)
         while (waitpid(box->pid, NULL, 0) < 0 && errno == EINTR) {
         }
     jb_close(&box->pidfd);
@@ -201,4 +225,10 @@ void jb_box_close(struct jb_box *box)
     jb_close(&box->netns_fd);
     jb_close(&box->userns_fd);
     box->pid = -1;
+    return r;
+}
+
+int jb_box_close(struct jb_box *box)
+{
+    return jb_box_close_within(box, CLOSE_TIME);
 }

@@ -81,8 +81,14 @@ int jb_box_listen(struct jb_box *box, struct jb_msg *ret);
 /* Kills jobbox-init, and with it every process of the PID namespace; waits for it. */
 void jb_box_kill(struct jb_box *box);
 
-/* Waits for jobbox-init to leave (after ENDED, or QUIT where it waits, or kill); closes everything. */
-void jb_box_close(struct jb_box *box);
+/*
+ * Waits for jobbox-init to leave (after ENDED, or QUIT where it waits, or kill) and closes everything. -ETIMEDOUT: a
+ * process of the box hangs in the kernel, so that init cannot end; it is left to whoever takes over orphans.
+ */
+int jb_box_close_within(struct jb_box *box, uint64_t timeout_ns);
+
+/* The same, with patience for a host that is very busy. */
+int jb_box_close(struct jb_box *box);
 
 /* What isolation is in force, read from the kernel while jobbox-init stands at READY. */
 struct jb_isolation {

@@ -112,6 +112,31 @@ static int open_terminal(void)
     return master;
 }
 
+/*
+ * A folder of PATH that may not be searched makes execvp say EACCES, also when there is no such command anywhere: that is
+ * "not found", as shells have it. No allocation: this runs in the vforked child.
+ */
+static int why_not(const char *name, int errnum)
+{
+    char path[4096];
+    const char *list = getenv("PATH");
+    if (errnum != EACCES || strchr(name, '/') || !list)
+        return errnum;
+    for (const char *dir = list, *end;; dir = end + 1) {
+        end = strchrnul(dir, ':');
+        size_t len = (size_t)(end - dir);
+        if (len + strlen(name) + 2 <= sizeof(path)) {
+            memcpy(path, dir, len);
+            path[len] = '/';
+            memcpy(path + len + (len > 0), name, strlen(name) + 1);
+            if (access(path, F_OK) == 0)
+                return errnum;
+        }
+        if (*end == '\0')
+            return ENOENT;
+    }
+}
+
 /* Runs in the vforked child: what it leaves in *ret_errnum the parent sees. */
 static _Noreturn void become_job(const struct init *in, char **argv, volatile int32_t *ret_errnum)
 {
@@ -130,8 +155,8 @@ static _Noreturn void become_job(const struct init *in, char **argv, volatile in
     }
     sigprocmask(SIG_SETMASK, &none, NULL);
     execvp(argv[0], argv);
-    *ret_errnum = errno;
-    _exit(errno == ENOENT ? 127 : 126);
+    *ret_errnum = why_not(argv[0], errno);
+    _exit(*ret_errnum == ENOENT ? 127 : 126);
 }
 
 /* 0 when the job runs; else the errno that execve gave. */

@@ -138,15 +138,6 @@ void jb_cgroup_free(struct jb_cgroup *cg); /* closes descriptors only; NULL is f
  */
 int jb_cgroup_v2_fd(const struct jb_cgroup *cg);
 
-/*
- * Moves the calling single-threaded process into every v1 group (writes "0" to each `tasks` file through
- * descriptors opened by create: async-signal-safe, no allocation, works after pivot_root). v2 is joined by
- * clone3, or here when `also_v2`. When the box has a cpuset the caller's affinity is then reset to all of it,
- * because newer kernels keep what was set before; this is needed too after clone3 into a v2 group. Returns 0
- * or -errno; *ret_which names the controller that failed.
- */
-int jb_cgroup_join_self(const struct jb_cgroup *cg, bool also_v2, enum jb_controller *ret_which);
-
 /* I/O limits of one device as the kernel has them; JB_UNSET: none. */
 struct jb_cg_io_limits {
     uint32_t major, minor;

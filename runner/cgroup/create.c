@@ -441,6 +441,9 @@ static int begin_with(const struct jb_cg_layout *layout, const struct jb_cg_plan
     if (ops)
         cg->ops_v1 = cg->ops_v2 = ops;
     cg->fault = fault;
+    /* groups in another mount than those that are read back would limit nobody */
+    if (cg->ops_v1 == &jb_cg_ops_libcgroup && (r = jb_cg_layout_crosscheck(layout, err)) < 0)
+        return r;
     r = begin(cg, layout, plan, err);
     if (r < 0) {
         sweep(cg, err);

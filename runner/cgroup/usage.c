@@ -135,9 +135,9 @@ static int read_memory(const struct jb_cgroup *cg, struct jb_cg_usage *u)
                : number(v2, "memory.peak", &u->memory_peak);
     if (r == 0) /* v1 gives a peak of memory and swap together only: no swap peak follows from it */
         r = number(v2, "memory.swap.peak", &u->swap_peak);
-    if (r == 0)
-        r = v1 ? read_text(v1, "memory.oom_control", &text) : read_text(v2, "memory.events", &text);
-    u->oom_kills = keyed(text, "oom_kill");
+    if (r == 0 && !v1)
+        r = read_text(v2, "memory.events", &text);
+    u->oom_kills = v1 ? jb_cgroup_oom_kills(cg) : keyed(text, "oom_kill");
     return r;
 }
 
@@ -324,14 +324,28 @@ uint64_t jb_cgroup_cpu_us(const struct jb_cgroup *cg)
     return v1 && jb_kread_u64(&v1->dir, "cpuacct.usage", &value) == 0 ? value / JB_NS_PER_US : JB_UNSET;
 }
 
+/* v1 counts a kill in the group of whoever was killed, and nowhere above it. */
+static int add_kills(void *ctx, const struct jb_kdir *parent, const char *name)
+{
+    uint64_t *sum = ctx;
+    uint64_t value;
+    char path[300];
+    (void)snprintf(path, sizeof(path), "%s/memory.oom_control", name);
+    if (jb_kread_keyed(parent, path, "oom_kill", &value) == 0)
+        *sum = (*sum == JB_UNSET ? 0 : *sum) + value;
+    return 0;
+}
+
 uint64_t jb_cgroup_oom_kills(const struct jb_cgroup *cg)
 {
-    uint64_t value;
+    uint64_t value = JB_UNSET;
     const struct jb_cg_group *g = cg->of[JB_CTL_MEMORY];
     if (!g)
         return JB_UNSET;
-    const char *file = g->version == 1 ? "memory.oom_control" : "memory.events";
-    return jb_kread_keyed(&g->dir, file, "oom_kill", &value) == 0 ? value : JB_UNSET;
+    if (g->version == 2)
+        return jb_kread_keyed(&g->dir, "memory.events", "oom_kill", &value) == 0 ? value : JB_UNSET;
+    (void)jb_cg_walk(&g->parent, cg->name, add_kills, &value);
+    return value;
 }
 
 int jb_cgroup_usage_stable(const struct jb_cgroup *cg, unsigned tries, struct jb_cg_usage *ret,

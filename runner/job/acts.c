@@ -92,10 +92,11 @@ static void kill_all(struct jb_loop *l)
     l->phase_deadline = jb_after(jb_loop_now(l), KILL_TIME);
 }
 
+/* Others may ask meanwhile: the loop waits, not this. */
 static void destroy(struct jb_loop *l)
 {
     if (l->s->cgroup)
-        (void)jb_cgroup_kill(l->s->cgroup, DESTROY_TIME, NULL);
+        (void)jb_cgroup_kill(l->s->cgroup, 0, NULL);
     jb_box_kill(l->s->box);
     l->phase_deadline = jb_after(jb_loop_now(l), DESTROY_TIME);
 }
@@ -107,6 +108,7 @@ static void send_one(struct jb_loop *l)
 
 static void finish(struct jb_loop *l)
 {
+    l->out->stuck = l->phase == JB_PHASE_DESTROYED && l->phase_deadline == JB_UNSET;
     l->phase_deadline = JB_UNSET;
     if (l->paused_at != JB_UNSET)
         l->paused_ns += jb_loop_now(l) - l->paused_at;

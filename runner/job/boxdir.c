@@ -21,6 +21,7 @@
 #include "record/record.h"
 
 #define BOX_FILE     JB_BOX_FILE
+#define STUCK_FILE   "stuck"
 #define BOX_FILE_MAX (32U << 20)
 
 #define JB_BOX_EXECS_MAX 1000
@@ -323,6 +324,18 @@ void jb_boxdir_found_free(struct jb_boxdir_found *found)
     jb_cg_layout_free(&found->cgroups);
     jb_cg_plan_free(&found->cgroup);
     *found = (struct jb_boxdir_found){.fd = -1};
+}
+
+void jb_boxdir_set_stuck(int box_fd)
+{
+    int fd = openat(box_fd, STUCK_FILE, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+    jb_close(&fd); /* without it the next one waits longer, that is all */
+}
+
+bool jb_boxdir_is_stuck(int box_fd)
+{
+    struct stat st;
+    return fstatat(box_fd, STUCK_FILE, &st, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
 void jb_boxdir_end(int box_fd)

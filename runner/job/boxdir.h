@@ -54,6 +54,13 @@ int jb_boxdir_load(int box_fd, struct jb_boxdir_found *ret, struct jb_error *err
 void jb_boxdir_learn(const char *lines, struct jb_boxdir_found *found);
 void jb_boxdir_found_free(struct jb_boxdir_found *found);
 
+/*
+ * A box with processes that hang in the kernel, so that not even SIGKILL ends them, is marked: whoever tries to finish it
+ * later has only a short look whether they have gone, and holds nobody up.
+ */
+void jb_boxdir_set_stuck(int box_fd);
+bool jb_boxdir_is_stuck(int box_fd);
+
 /* The record is in the journal: the file goes, and with it what recovery would act on. */
 void jb_boxdir_end(int box_fd);
 

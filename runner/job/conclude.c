@@ -36,13 +36,19 @@ static void dismiss(struct jb_job_attempt *a)
         (void)jb_box_tell(&a->box, &quit);
 }
 
-/* Usage is read when all are dead and before anything is taken away. */
-static int read_usage(struct jb_job_attempt *a, struct jb_cg_usage *ret)
+/* They had their time: who hangs in the kernel now is not waited for once more. */
+static uint64_t kill_time(const struct jb_job_attempt *a)
+{
+    return a->outcome.stuck ? 0 : KILL_TIME;
+}
+
+/* Usage is read when all are dead and before anything is taken away. `left`: which are not, if so. */
+static int read_usage(struct jb_job_attempt *a, struct jb_cg_usage *ret, struct jb_error *left)
 {
     if (!a->cgroup)
         return -ENOENT;
     if (!a->outcome.has_rusage)
-        (void)jb_cgroup_kill(a->cgroup, KILL_TIME, NULL);
+        a->outcome.stuck = jb_cgroup_kill(a->cgroup, kill_time(a), left) == -ETIMEDOUT;
     /* reaped by init, all of the job is in the counters; what was killed from outside may still be on its way */
     int r = a->outcome.has_rusage ? jb_cgroup_usage(a->cgroup, ret, NULL)
                                   : jb_cgroup_usage_stable(a->cgroup, 10, ret, NULL);
@@ -57,7 +63,7 @@ static int tear_down(struct jb_job_attempt *a, struct jb_error *err)
     int r = 0;
     if (a->cgroup) {
         if (!a->outcome.has_rusage)
-            r = jb_cgroup_kill(a->cgroup, KILL_TIME, err);
+            r = jb_cgroup_kill(a->cgroup, kill_time(a), err);
         if (r == 0)
             r = jb_cgroup_destroy(a->cgroup, DESTROY_TIME, err);
         if (r == -EBUSY && jb_cgroup_kill(a->cgroup, KILL_TIME, err) == 0)
@@ -75,21 +81,24 @@ static int tear_down(struct jb_job_attempt *a, struct jb_error *err)
 static int finish_record(struct jb_job_attempt *a, struct jb_error *err)
 {
     struct jb_cg_usage usage = {0};
+    struct jb_error alive = {0};
     uint64_t begun = jb_mono_ns(NULL);
     dismiss(a);
     JB_CRASH_POINT(quit_told);
-    bool has_usage = read_usage(a, &usage) == 0;
+    bool has_usage = read_usage(a, &usage, &alive) == 0;
     JB_CRASH_POINT(usage_read);
     int r = a->record ? 0 : jb_record_draft(a->plan, &a->origin, &a->record, err);
     if (r == 0)
         r = jb_record_finish(a->record, &a->outcome, has_usage ? &usage : NULL, err);
+    if (r == 0 && a->outcome.stuck)
+        r = jb_record_warn(a->record, err, "%s; what it does from now on is not counted", alive.text);
     if (has_usage)
         jb_cg_usage_free(&usage);
     /* while the kernel takes the box apart; losing them does not fail the job */
     (void)jb_events_keep(&a->events, a->o->state->state_fd, NULL);
     JB_CRASH_POINT(events_kept);
     if (a->box_up)
-        jb_box_close(&a->box);
+        (void)jb_box_close_within(&a->box, kill_time(a));
     a->box_up = false;
     JB_CRASH_POINT(box_reaped);
     if (r == 0 && jb_record_destroyed(a->record, jb_wall_us(NULL), jb_mono_ns(NULL) - begun) < 0)
@@ -117,10 +126,13 @@ int jb_job_conclude(struct jb_job_attempt *a, struct jb_error *warning, struct j
     int left = tear_down(a, r < 0 ? &other : err);
     if (r == 0)
         r = jb_journal_sync(journal, sync, left < 0 ? &other : err);
+    if (a->outcome.stuck)
+        jb_boxdir_set_stuck(a->box_fd);
+    if (r == 0)
+        (void)jb_sinks_emit(a->o->site, a->record, warning);
+    JB_CRASH_POINT(sinks_served);
     if (r < 0 || left < 0)
         return r < 0 ? r : left; /* the box's directory stays, with its record: the next start tries again */
-    (void)jb_sinks_emit(a->o->site, a->record, warning);
-    JB_CRASH_POINT(sinks_served);
     jb_note_forget(&a->note);
     jb_boxdir_end(a->box_fd);
     return jb_ledger_release(&a->o->state->ledger, &a->id, err);

@@ -30,7 +30,7 @@
 #include "job/execs.h"
 #include "job/loop.h"
 
-/* How long output may take to drain to a slow reader once the job is dead. */
+/* How long a reader may take nothing of what is left of the output once the job is dead. */
 #define DRAIN_TIME  (5 * JB_NS_PER_S)
 #define SETTLE_TIME (10 * JB_NS_PER_MS)
 
@@ -241,12 +241,22 @@ static bool output_ready(const struct pollfd fds[P_MAX])
     return false;
 }
 
-/* The job is dead; what it wrote is still on its way. */
+/* What was taken from the job less what waits for a reader: it grows with every byte that was carried. */
+static uint64_t carried(const struct jb_streams *st)
+{
+    return st->out.bytes - (st->out.end - st->out.start) + st->err.bytes - (st->err.end - st->err.start);
+}
+
+/*
+ * The job is dead; what it wrote is still on its way. A slow reader gets all of it; one that takes nothing for a while is
+ * not waited for, as the box stands, and holds its CPUs, until the end of this.
+ */
 static void drain_output(struct jb_loop *l)
 {
     struct pollfd fds[P_MAX];
     struct jb_streams *st = l->s->streams;
     uint64_t deadline = jb_after(jb_loop_now(l), DRAIN_TIME);
+    uint64_t before = carried(st);
     l->idle_deadline = JB_UNSET;
     jb_pump_close(&st->in);
     while ((jb_pump_active(&st->out) || jb_pump_active(&st->err)) && jb_loop_now(l) < deadline) {
@@ -256,6 +266,9 @@ static void drain_output(struct jb_loop *l)
             break;
         }
         move_output(l, false);
+        if (carried(st) != before)
+            deadline = jb_after(jb_loop_now(l), DRAIN_TIME);
+        before = carried(st);
     }
     l->out->output_truncated |= st->out.start < st->out.end || st->err.start < st->err.end;
     l->out->output_truncated |= st->out.lost || st->err.lost;

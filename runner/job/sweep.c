@@ -30,6 +30,7 @@
 #include "record/record.h"
 
 #define KILL_TIME (10 * JB_NS_PER_S)
+#define LOOK_TIME (50 * JB_NS_PER_MS) /* where that was not enough before */
 #define BOOT_FILE "/proc/sys/kernel/random/boot_id"
 #define SEEN_FILE \
     "attempts.seen" /* in the runtime directory: the boot in which `attempts` was looked through */
@@ -81,7 +82,7 @@ static int check_found(const struct jb_boxdir_found *found, const struct jb_id *
 }
 
 /* Processes, usage, groups: whatever is left of them. */
-static int finish_cgroups(const struct jb_boxdir_found *found, struct jb_cg_usage *ret_usage,
+static int finish_cgroups(const struct jb_boxdir_found *found, int box_fd, struct jb_cg_usage *ret_usage,
                           bool *ret_has_usage, struct jb_error *err)
 {
     struct jb_cgroup *cg = NULL;
@@ -92,7 +93,10 @@ static int finish_cgroups(const struct jb_boxdir_found *found, struct jb_cg_usag
     }
     if (r < 0)
         return r;
-    r = jb_cgroup_kill(cg, KILL_TIME, err);
+    bool stuck = box_fd >= 0 && jb_boxdir_is_stuck(box_fd);
+    r = jb_cgroup_kill(cg, stuck ? LOOK_TIME : KILL_TIME, err);
+    if (r == -ETIMEDOUT && box_fd >= 0 && !stuck)
+        jb_boxdir_set_stuck(box_fd);
     if (r == 0 && jb_cgroup_usage_stable(cg, 10, ret_usage, NULL) == 0)
         *ret_has_usage = true;
     JB_CRASH_POINT(lost_usage_read);
@@ -160,12 +164,12 @@ static const char *end_reason(const struct jb_boxdir_found *found)
 }
 
 /* What the box made outside of its directory goes; its record, when there is one, is finished. */
-static int destroy(const struct sweep *s, struct jb_boxdir_found *found, const struct jb_id *id,
+static int destroy(const struct sweep *s, struct jb_boxdir_found *found, const struct jb_id *id, int box_fd,
                    struct jb_error *err)
 {
     struct jb_cg_usage usage = {0};
     bool has_usage = false;
-    int r = finish_cgroups(found, &usage, &has_usage, err);
+    int r = finish_cgroups(found, box_fd, &usage, &has_usage, err);
     if (r == 0 && found->record && !found->finished) {
         r = finish_record(s, found, has_usage ? &usage : NULL, err);
         if (r == 0) /* so that the next try does not lose what was read before the groups went */
@@ -189,7 +193,7 @@ static int finish(const struct sweep *s, struct jb_boxdir_found *found, const st
     bool unfinished = found->record && !found->finished;
     int r = check_found(found, id, err);
     if (r == 0)
-        r = destroy(s, found, id, err);
+        r = destroy(s, found, id, box_fd, err);
     if (r == 0 && unfinished) /* a finished record means that they were kept; losing them holds nothing up */
         (void)jb_events_recover(id, box_fd, s->state->state_fd, end_reason(found), NULL);
     return r == 0 && found->record ? append_once(s, found, id, err) : r;

@@ -55,6 +55,7 @@ struct jb_outcome {
     uint64_t net_received, net_sent; /* bytes, where the network is the box's own and leads somewhere */
     uint64_t stdout_bytes, stderr_bytes;
     bool output_truncated;
+    bool stuck;        /* processes were left that did not end after SIGKILL */
     json_t *artifacts; /* array, borrowed; NULL: none collected */
     json_t
         *execs; /* array of entries, owned by whoever fills it in; NULL: no command was executed in the box */

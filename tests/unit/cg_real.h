@@ -30,6 +30,7 @@
 #include "base/id.h"
 #include "base/str.h"
 #include "base/units.h"
+#include "cg_join.h"
 #include "cgroup/internal.h"
 
 #define MIB                (UINT64_C(1) << 20)
@@ -150,8 +151,9 @@ static inline pid_t spawn(struct fixture *f, int (*work)(struct fixture *f))
     assert_true(pid >= 0);
     if (pid > 0)
         return pid;
-    enum jb_controller which;
-    if (jb_cgroup_join_self(f->cg, true, &which) < 0)
+    cpu_set_t all;
+    memset(&all, 0xff, sizeof(all)); /* as the box's first process does: new kernels keep what was set before */
+    if (test_cgroup_join(f->cg, true) < 0 || sched_setaffinity(0, sizeof(all), &all) < 0)
         _exit(99);
     _exit(work(f));
 }

@@ -9,6 +9,7 @@
 
 #include "base/units.h"
 #include "cg_fake.h"
+#include "cg_join.h"
 
 #define GIB (UINT64_C(1) << 30)
 
@@ -179,14 +180,13 @@ static void check_readback(const struct fixture *f, const struct jb_cgroup *cg)
 
 static void check_join(const struct fixture *f, const struct jb_cgroup *cg)
 {
-    enum jb_controller which;
-    assert_int_equal(jb_cgroup_join_self(cg, false, &which), 0);
+    assert_int_equal(test_cgroup_join(cg, false), 0);
     if (f->kind != KIND_V2)
         check_file(f, "cpu,cpuacct/own/jobbox-fake/tasks", "0");
     if (f->kind != KIND_V1)
         check_file(f, "unified/own/jobbox-fake/cgroup.procs", "");
     if (f->kind == KIND_V2) { /* the processes go one level below the limits */
-        assert_int_equal(jb_cgroup_join_self(cg, true, &which), 0);
+        assert_int_equal(test_cgroup_join(cg, true), 0);
         check_file(f, "unified/own/jobbox-fake/" JB_CG_INNER "/cgroup.procs", "0");
         assert_int_equal(cg_fake_put(cg->groups[0].inner.fd, "cgroup.procs", ""), 0);
         check_file(f, "unified/own/jobbox-fake/cgroup.procs", "");
