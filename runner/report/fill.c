@@ -14,6 +14,7 @@
 #include "base/cleanup.h"
 #include "report/source.h"
 
+#define HASHED   64          /* bytes of a line by which it is known again */
 #define NOT_UTF8 JB_LINE_MAX /* its row in the table of totals */
 
 static int64_t *column(const struct jb_fill *fill, enum jb_col col)
@@ -298,9 +299,10 @@ static int64_t source_of(struct jb_fill *fill, const char *path)
     return source;
 }
 
+/* The beginning has the id: all of the line would cost as much as reading it. */
 static int64_t hash_line(const char *line, size_t len)
 {
-    return fnv((int64_t)UINT64_C(0xcbf29ce484222325), line, len);
+    return fnv((int64_t)(UINT64_C(0xcbf29ce484222325) ^ len), line, len < HASHED ? len : HASHED);
 }
 
 /* Whether the line that was the last one is there: then the file goes on from it. 1, 0, or negative: it cannot be read. */
