@@ -69,13 +69,13 @@ END
     "$FORMS" csv "$T/csv" 14
     grep -qF "\"'=cmd" "$T/csv"
     jb history --all --width 0 --columns name,account >"$T/table"
-    ! LC_ALL=C grep -q $'[\x01-\x08\x0b-\x1f\x7f]' "$T/table"
-    ! grep -q $'\u202e' "$T/table"
+    run ! env LC_ALL=C grep -q $'[\x01-\x08\x0b-\x1f\x7f]' "$T/table"
+    run ! grep -q $'\u202e' "$T/table"
     [ "$(wc -l <"$T/table")" -eq 15 ]
     jb show 01M4SN00000000000000000010 >"$T/show"
-    ! LC_ALL=C grep -q $'[\x01-\x08\x0b-\x1f\x7f]' "$T/show"
+    run ! env LC_ALL=C grep -q $'[\x01-\x08\x0b-\x1f\x7f]' "$T/show"
     jb efficiency --from 2026 --width 0 >"$T/efficiency"
-    ! LC_ALL=C grep -q $'[\x01-\x08\x0b-\x1f\x7f]' "$T/efficiency"
+    run ! env LC_ALL=C grep -q $'[\x01-\x08\x0b-\x1f\x7f]' "$T/efficiency"
 }
 
 @test "Open XDMoD takes it" {
@@ -98,7 +98,7 @@ END
     [ "$(grep -c '<urf:UsageRecord>' "$T/out")" -eq 12 ]
     # the schema is no formality: what it wants is missed
     sed 's/<urf:Site>.*//' "$T/out" >"$T/bad"
-    ! xmllint --noout --schema "$SOURCE_DIR/tests/data/report/car.xsd" "$T/bad" 2>/dev/null
+    run ! xmllint --noout --schema "$SOURCE_DIR/tests/data/report/car.xsd" "$T/bad"
     run jb report --as car
     [ "$status" -eq 125 ]
     [[ $output = *"needs --site"* ]]
@@ -132,7 +132,7 @@ END
     "$FORMS" prometheus "$T/out"
     jb report --as prometheus --by account --from 2026-10 --to 2026-10 --columns jobs,wait_p95 >"$T/gauges"
     "$FORMS" prometheus "$T/gauges"
-    ! grep -q counter "$T/gauges"
+    run ! grep -q counter "$T/gauges"
     echo old >"$T/textfile"
     exec 7<"$T/textfile"
     jb report --as prometheus -o "$T/textfile"
@@ -170,7 +170,7 @@ END
     mkdir "$T/a" "$T/b"
     head -n 7 "$DATA/clean.jsonl" >"$T/a/2026-10.jsonl"
     tail -n 7 "$DATA/clean.jsonl" >"$T/b/2026-10.jsonl"
-    local both=(--journal "$T/a" --journal "$T/b" --csv --columns jobs,wall)
+    local both=(--journal "$T/a" --journal "$T/b" --csv --columns "jobs,wall")
     "$JOBBOX" report "${both[@]}" >"$T/one"
     gzip "$T/a/2026-10.jsonl"
     mv "$T/b/2026-10.jsonl" "$T/b/2026-10.jsonl.1"
