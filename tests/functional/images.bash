@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2034,SC2016 # for the tests that load this; expanded by the inner shell
 # What the tests of images share, on top of lib.bash. LAYOUT makes OCI layouts, TREELIST lists trees to compare.
 
 LAYOUT=$HERE/layout.py

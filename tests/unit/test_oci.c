@@ -132,7 +132,7 @@ static void manifests(void **state)
         int r = jb_oci_manifest_parse(cases[i].text, strlen(cases[i].text), &m, &err);
         if ((r == 0) != (cases[i].words == NULL))
             fail_msg("%s: %d %s", cases[i].text, r, err.text);
-        if (r < 0)
+        if (r < 0 && cases[i].words)
             assert_contains(err.text, cases[i].words);
         else
             assert_int_equal(m.n_layers, 2);
@@ -188,7 +188,7 @@ static void configs(void **state)
         int r = jb_oci_config_parse(cases[i].text, strlen(cases[i].text), &c, &err);
         if ((r == 0) != (cases[i].words == NULL))
             fail_msg("%s: %d %s", cases[i].text, r, err.text);
-        if (r < 0)
+        if (r < 0 && cases[i].words)
             assert_contains(err.text, cases[i].words);
         if (i == 0) {
             assert_string_equal(c.workdir, "/a/b");
