@@ -432,6 +432,59 @@ EOF
     one_error 'absent.yaml'
 }
 
+@test "fewer descriptors than a box takes: 124 and one line before anything is made" {
+    script 'echo RAN'
+    code=0
+    (ulimit -n 100 && exec env "$MARK" "$JOBBOX" run --quiet --config "$CONF" "$T/job.yaml") >out 2>err </dev/null || code=$?
+    exits 124
+    one_error 'needs 128 open files here and the limit is 100; raise it'
+    out_is ""
+    [ "$(records)" = 0 ] && [ -z "$(ls -A run/boxes)" ]
+    (ulimit -n 128 && exec env "$MARK" "$JOBBOX" run --quiet --config "$CONF" "$T/job.yaml") >out 2>err </dev/null
+    out_is RAN
+}
+
+@test "a runtime directory that becomes full while the job runs: its record is in the journal all the same" {
+    script 'echo ready; until [ -e /here/full ]; do sleep 0.05; done; exit 3' "mounts: [{ source: $T/here, target: /here }]"
+    mkdir here
+    in_own_mounts <<'EOF'
+mkdir "$T/run"
+mount -t tmpfs -o size=256k,mode=755 small "$T/run"
+(until grep -qs ready "$T/out"; do sleep 0.05; done
+dd if=/dev/zero of="$T/run/fill" bs=4k 2>/dev/null || true
+dd if=/dev/zero of="$T/run/fill2" bs=1 2>/dev/null || true
+touch "$T/here/full") &
+run_job
+echo "run $code"
+rm "$T"/run/fill*
+jobbox sweep --config "$CONF"
+find "$T/run/boxes" -mindepth 1
+wc -l <"$(echo "$T"/state/journal/*.jsonl)"
+EOF
+    [ "$(grep -v recovered inner.out)" = $'run 3\n1' ] || [ "$(grep -v recovered inner.out)" = $'run 124\n1' ] || fail "$(cat inner.out)"
+    record 'end.reason == "failed"' 'end.exit_code == 3'
+}
+
+@test "a folder of PATH that may not be searched does not turn a command that is not there into one that may not run" {
+    cp -a "$IMAGE" mine
+    mkdir mine/shut
+    printf 'not a program' >mine/shut/hidden
+    printf 'not a program' >mine/bin/plain
+    chmod 000 mine/shut
+    chmod 644 mine/bin/plain
+    spec <<<"image: $T/mine
+command: [nosuchcommand]
+env: { PATH: '/shut:/bin' }"
+    run_job
+    exits 127
+    spec <<<"image: $T/mine
+command: [plain]
+env: { PATH: '/shut:/bin' }"
+    run_job
+    exits 126
+    chmod 755 mine/shut
+}
+
 # --- kill -9 -----------------------------------------------------------------------------------------------------
 
 @test "kill -9 of the supervisor ends the job, and the next start writes the one record" {

@@ -112,6 +112,27 @@ static void swap_is_zero_unless_said(void **state)
     assert_int_equal(setting(plan, JB_CG_SWAP_MAX)->value, 0);
 }
 
+/* A limit that is kept by looking at a counter needs one: the v2 group's, or that of cpuacct. */
+static void cpu_time_needs_a_group_that_counts(void **state)
+{
+    struct fixture *f = *state;
+    fixture_lacks(f, JB_CTL_UNIFIED, "read-only");
+    fixture_spec(f, SPEC "limits: { cpu_time: 1h }\n");
+    jb_autoplan struct jb_plan *counted = fixture_plan(f); /* by cpuacct */
+    assert_int_equal(counted->n_degraded, 0);
+    fixture_lacks(f, JB_CTL_CPUACCT, "read-only");
+    fixture_refused(f, -EACCES, "no cgroup that counts CPU time can be made here");
+    f->site->allow_degraded[JB_DEGRADE_CPU] = true;
+    jb_autoplan struct jb_plan *without = fixture_plan(f);
+    assert_int_equal(without->n_degraded, 1);
+    assert_int_equal(without->degraded[0].what, JB_DEGRADE_CPU);
+    assert_contains(without->degraded[0].why, "cpu_time is not kept");
+    f->site->allow_degraded[JB_DEGRADE_CPU] = false;
+    fixture_spec(f, SPEC); /* nobody asked */
+    jb_autoplan struct jb_plan *plan = fixture_plan(f);
+    assert_int_equal(plan->n_degraded, 0);
+}
+
 static void all_that_is_missing_is_named_at_once(void **state)
 {
     struct fixture *f = *state;
@@ -364,6 +385,7 @@ int main(void)
         as_root(a_partition_needs_cpusets_of_v2),
         as_root(memory_high_is_kept_on_v2_alone),
         as_root(hugepages_need_their_controller),
+        as_user(cpu_time_needs_a_group_that_counts),
         as_user(all_that_is_missing_is_named_at_once),
         as_user(degraded_by_spec_and_by_site),
         as_root(what_is_there_is_used),

@@ -552,6 +552,31 @@ static void masks_use_the_boxs_own_null(void **state)
     assert_null(strstr(f->log.data, "absent"));
 }
 
+/* What may be absent must be covered when it is there, also where it cannot be reached as it should. */
+static void optional_covers_pass_over_what_is_absent_alone(void **state)
+{
+    struct fake *f = *state;
+    struct jb_error err = {0};
+    jb_autofree char *loop = jb_asprintf("%s/loop", f->image);
+    assert_int_equal(symlink("loop", loop), 0);
+    root_ops(f);
+    op(f, (struct jb_op){.kind = JB_OP_MASK_DIR, .target = "/loop", .flags = JB_OPF_OPTIONAL});
+    assert_int_equal(jb_rootfs_build(&f->fs, &err), -ELOOP);
+    assert_contains(err.text, "hiding /loop");
+}
+
+static void optional_covers_of_files_too(void **state)
+{
+    struct fake *f = *state;
+    struct jb_error err = {0};
+    jb_autofree char *link = jb_asprintf("%s/link", f->image);
+    assert_int_equal(symlink("elsewhere", link), 0);
+    root_ops(f);
+    op(f, (struct jb_op){.kind = JB_OP_MASK_FILE, .target = "/link", .flags = JB_OPF_OPTIONAL});
+    assert_int_equal(jb_rootfs_build(&f->fs, &err), -ELOOP);
+    assert_contains(err.text, "hiding /link");
+}
+
 static void masks_of_what_must_be_there(void **state)
 {
     struct fake *f = *state;
@@ -712,6 +737,8 @@ int main(void)
         with_fake(optional_scratch_gives_way_to_a_symlink),
         with_fake(masks_need_a_real_null),
         with_fake(masks_use_the_boxs_own_null),
+        with_fake(optional_covers_pass_over_what_is_absent_alone),
+        with_fake(optional_covers_of_files_too),
         with_fake(masks_of_what_must_be_there),
         with_fake(refused_overlays_become_read_only_binds),
         cmocka_unit_test(layers_are_named_by_descriptors),
