@@ -83,6 +83,19 @@ struct jb_cli_whatif {
     struct jb_strv taken;          /* owned; "0-3" or "name=0-3" */
 };
 void jb_cli_whatif_free(struct jb_cli_whatif *what);
+/* Their rows for getopt_long(3), letters ("c:T:t:") and lines of usage, and what to do with one: false when it is none
+ * of them, or cannot be kept. */
+#define JB_CLI_WHATIF_OPTIONS                                                             \
+    {"config", required_argument, NULL, 'c'}, {"topology", required_argument, NULL, 'T'}, \
+    {                                                                                     \
+        "taken", required_argument, NULL, 't'                                             \
+    }
+#define JB_CLI_WHATIF_USAGE                                                                        \
+    "  -c, --config FILE    site config instead of /etc/jobbox/jobbox.conf.yaml\n"                 \
+    "  -T, --topology FILE  another machine, as hwloc XML (lstopo FILE.xml)\n"                     \
+    "  -t, --taken LIST     as if these CPUs were taken, and no others; NAME=LIST names the job; " \
+    "repeatable\n"
+bool jb_cli_whatif_option(int c, const char *value, struct jb_cli_whatif *what);
 #define jb_autowhatif __attribute__((cleanup(jb_cli_whatif_free)))
 
 struct jb_cli_world {

@@ -20,10 +20,7 @@
 static const char usage[] =
     "Usage: jobbox explain [OPTION]... JOB.yaml\n"
     "Says which cores the job would get now and why; if none, what stands in its way and what would fit.\n"
-    "Needs no privilege and touches nothing. JOB.yaml may be - for standard input.\n\n"
-    "  -c, --config FILE    site config instead of /etc/jobbox/jobbox.conf.yaml\n"
-    "  -T, --topology FILE  on another machine, as hwloc XML (lstopo FILE.xml)\n"
-    "  -t, --taken LIST     as if these CPUs were taken, and no others; NAME=LIST names the job; repeatable\n"
+    "Needs no privilege and touches nothing. JOB.yaml may be - for standard input.\n\n" JB_CLI_WHATIF_USAGE
     "      --json           as JSON\n"
     "  -h, --help           this text\n"
     "\nExit codes: 0 it would start now, 124 it would not, 125 usage or spec error.\n";
@@ -42,23 +39,11 @@ struct answer {
 static int parse(int argc, char **argv, struct jb_cli_whatif *ret, bool *ret_json)
 {
     static const struct option options[] = {
-        {"config", required_argument, NULL, 'c'}, {"topology", required_argument, NULL, 'T'},
-        {"taken", required_argument, NULL, 't'},  {"json", no_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'},         {0}};
+        JB_CLI_WHATIF_OPTIONS, {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {0}};
     int c;
     opterr = 0; /* one line an error, and that is ours */
     while ((c = getopt_long(argc, argv, ":c:T:t:h", options, NULL)) != -1) {
         switch (c) {
-        case 'c':
-            ret->config = optarg;
-            break;
-        case 'T':
-            ret->topology = optarg;
-            break;
-        case 't':
-            if (jb_strv_add(&ret->taken, optarg) < 0)
-                return jb_cli_usage("explain", "out of memory");
-            break;
         case 'j':
             *ret_json = true;
             break;
@@ -66,7 +51,8 @@ static int parse(int argc, char **argv, struct jb_cli_whatif *ret, bool *ret_jso
             (void)fputs(usage, stdout);
             return 0;
         default:
-            return jb_cli_bad_option("explain", c, argv);
+            if (!jb_cli_whatif_option(c, optarg, ret))
+                return jb_cli_bad_option("explain", c, argv);
         }
     }
     if (optind + 1 != argc)

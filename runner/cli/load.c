@@ -27,8 +27,16 @@ int jb_cli_usage(const char *verb, const char *what)
 int jb_cli_bad_option(const char *verb, int c, char **argv)
 {
     const char *text = argv[optind - 1];
+    const char letter[3] = {'-', (char)optopt, '\0'};
+    bool value = c != ':' && optopt && jb_starts_with(text, "--") && strchr(text, '=');
+    if (c != ':' && optopt && !value) /* one of several letters: text may be what stands before them */
+        text = letter;
     (void)fprintf(stderr, "jobbox %s: %s%s%s; see jobbox %s --help\n", verb,
-                  c == ':' ? "" : "unknown option ", text, c == ':' ? " needs a value" : "", verb);
+                  c == ':' || value ? "" : "unknown option ", text,
+                  c == ':' ? " needs a value"
+                  : value  ? ": this option takes no value"
+                           : "",
+                  verb);
     return JB_EXIT_USAGE;
 }
 

@@ -43,7 +43,8 @@ int jb_cmd_plan(int argc, char **argv)
     const char *config = NULL;
     bool json = false;
     int c;
-    while ((c = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
+    opterr = 0; /* one line an error, and that is ours */
+    while ((c = getopt_long(argc, argv, ":c:h", options, NULL)) != -1) {
         if (c == 'c') {
             config = optarg;
         } else if (c == 'j') {
@@ -52,7 +53,7 @@ int jb_cmd_plan(int argc, char **argv)
             (void)fputs(usage, stdout);
             return 0;
         } else {
-            return jb_cli_usage("plan", "unknown option");
+            return jb_cli_bad_option("plan", c, argv);
         }
     }
     if (optind + 1 != argc)

@@ -68,7 +68,8 @@ static int parse(int argc, char **argv, struct run_options *ret)
         {0},
     };
     int c;
-    while ((c = getopt_long(argc, argv, "c:qth", options, NULL)) != -1) {
+    opterr = 0; /* one line an error, and that is ours */
+    while ((c = getopt_long(argc, argv, ":c:qth", options, NULL)) != -1) {
         switch (c) {
         case 'c':
             ret->config = optarg;
@@ -90,7 +91,7 @@ static int parse(int argc, char **argv, struct run_options *ret)
             (void)fputs(usage, stdout);
             return 0;
         default:
-            return jb_cli_usage("run", "unknown option");
+            return jb_cli_bad_option("run", c, argv);
         }
     }
     if (optind + 1 != argc)

@@ -12,7 +12,7 @@
 static const char usage[] = "Usage: jobbox sweep [OPTION]...\n"
                             "Finishes boxes whose supervisor died: ends their processes, writes their "
                             "records, removes what is left.\n"
-                            "Every jobbox run does this first.\n\n"
+                            "Every jobbox run does this first; where many boxes live, for some of them.\n\n"
                             "  -c, --config FILE  site config instead of /etc/jobbox/jobbox.conf.yaml\n"
                             "      --json         print {\"recovered\": N}\n"
                             "  -h, --help         this text\n";
@@ -26,7 +26,8 @@ int jb_cmd_sweep(int argc, char **argv)
     const char *config = NULL;
     bool json = false;
     int c;
-    while ((c = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
+    opterr = 0; /* one line an error, and that is ours */
+    while ((c = getopt_long(argc, argv, ":c:h", options, NULL)) != -1) {
         if (c == 'c') {
             config = optarg;
         } else if (c == 'j') {
@@ -35,7 +36,7 @@ int jb_cmd_sweep(int argc, char **argv)
             (void)fputs(usage, stdout);
             return 0;
         } else {
-            return jb_cli_usage("sweep", "unknown option");
+            return jb_cli_bad_option("sweep", c, argv);
         }
     }
     if (optind != argc)

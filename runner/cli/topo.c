@@ -27,10 +27,7 @@ static const char usage[] =
     "Usage: jobbox topo [OPTION]...\n"
     "Draws the machine: packages, dies, NUMA nodes, L3 groups, cores, CPUs, the boxes that hold them, and "
     "devices.\n"
-    "Needs no privilege and touches nothing.\n\n"
-    "  -c, --config FILE    site config instead of /etc/jobbox/jobbox.conf.yaml\n"
-    "  -T, --topology FILE  another machine, as hwloc XML (lstopo FILE.xml)\n"
-    "  -t, --taken LIST     as if these CPUs were taken, and no others; NAME=LIST names the job; repeatable\n"
+    "Needs no privilege and touches nothing.\n\n" JB_CLI_WHATIF_USAGE
     "      --json           as JSON, complete\n"
     "      --svg FILE       write a drawing as SVG instead (- for standard output)\n"
     "      --color WHEN     auto, always or never\n"
@@ -39,25 +36,16 @@ static const char usage[] =
 /* -1: go on; otherwise the exit code. */
 static int parse(int argc, char **argv, struct topo_options *ret)
 {
-    static const struct option options[] = {
-        {"config", required_argument, NULL, 'c'}, {"topology", required_argument, NULL, 'T'},
-        {"taken", required_argument, NULL, 't'},  {"json", no_argument, NULL, 'j'},
-        {"svg", required_argument, NULL, 's'},    {"color", required_argument, NULL, 'k'},
-        {"help", no_argument, NULL, 'h'},         {0}};
+    static const struct option options[] = {JB_CLI_WHATIF_OPTIONS,
+                                            {"json", no_argument, NULL, 'j'},
+                                            {"svg", required_argument, NULL, 's'},
+                                            {"color", required_argument, NULL, 'k'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {0}};
     int c;
     opterr = 0; /* one line an error, and that is ours */
     while ((c = getopt_long(argc, argv, ":c:T:t:h", options, NULL)) != -1) {
         switch (c) {
-        case 'c':
-            ret->what.config = optarg;
-            break;
-        case 'T':
-            ret->what.topology = optarg;
-            break;
-        case 't':
-            if (jb_strv_add(&ret->what.taken, optarg) < 0)
-                return jb_cli_usage("topo", "out of memory");
-            break;
         case 'j':
             ret->json = true;
             break;
@@ -71,7 +59,8 @@ static int parse(int argc, char **argv, struct topo_options *ret)
             (void)fputs(usage, stdout);
             return 0;
         default:
-            return jb_cli_bad_option("topo", c, argv);
+            if (!jb_cli_whatif_option(c, optarg, &ret->what))
+                return jb_cli_bad_option("topo", c, argv);
         }
     }
     if (optind != argc)

@@ -76,13 +76,14 @@ int jb_cmd_validate(int argc, char **argv)
     bool json = false;
     int code = 0;
     int c;
-    while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+    opterr = 0; /* one line an error, and that is ours */
+    while ((c = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
         if (c == 'h') {
             (void)fputs(usage, stdout);
             return 0;
         }
         if (c != 'j')
-            return jb_cli_usage("validate", "unknown option");
+            return jb_cli_bad_option("validate", c, argv);
         json = true;
     }
     if (optind == argc)

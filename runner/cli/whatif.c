@@ -141,6 +141,22 @@ void jb_cli_world_free(struct jb_cli_world *world)
     jb_ledger_free(&world->ledger);
 }
 
+bool jb_cli_whatif_option(int c, const char *value, struct jb_cli_whatif *what)
+{
+    switch (c) {
+    case 'c':
+        what->config = value;
+        return true;
+    case 'T':
+        what->topology = value;
+        return true;
+    case 't':
+        return jb_strv_add(&what->taken, value) == 0;
+    default:
+        return false;
+    }
+}
+
 void jb_cli_whatif_free(struct jb_cli_whatif *what)
 {
     jb_strv_free(&what->taken);

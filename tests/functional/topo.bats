@@ -356,6 +356,13 @@ topo --topology deep.xml|nested deeper
 topo --topology job.yaml|no <topology> element
 topo --color=red|auto, always or never
 topo --colour=never|unknown option --colour=never
+topo --json=yes|takes no value
+topo --json -x|unknown option -x
+plan --nope job.yaml|unknown option --nope
+run --json -qx job.yaml|unknown option -x
+run -c|-c needs a value
+validate --nope|unknown option --nope
+sweep -z|unknown option -z
 topo --json --svg -|cannot share standard output
 topo eight.xml|takes no arguments
 topo --config none.yaml|none.yaml
