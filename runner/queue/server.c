@@ -20,10 +20,9 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 
-#define EVENTS       256
-#define READ_SIZE    65536
-#define LINES_A_TURN 256
-#define US_PER_S     UINT64_C(1000000)
+#define EVENTS    256
+#define READ_SIZE 65536
+#define US_PER_S  UINT64_C(1000000)
 
 void jb_conn_send(struct jb_conn *c, json_t *line)
 {
@@ -170,7 +169,7 @@ static void accept_all(struct jb_server *s)
 static void take_lines(struct jb_server *s, struct jb_conn *c)
 {
     size_t begin = 0;
-    for (int i = 0; i < LINES_A_TURN && !c->closing; i++) {
+    while (!c->closing) { /* as many as one read brings: a few thousand at most */
         char *end = begin < c->in.len ? memchr(c->in.data + begin, '\n', c->in.len - begin) : NULL;
         if (!end)
             break;
