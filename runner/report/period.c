@@ -283,7 +283,7 @@ static bool named(const char *text, int64_t now, int64_t *from, int64_t *to)
 
 int jb_period_parse(const char *text, int64_t now, int64_t *ret_from, int64_t *ret_to, struct jb_error *err)
 {
-    char word[64];
+    char word[64] = "";
     size_t n = 0;
     for (const char *p = text; *p && n < sizeof(word) - 1; p++)
         word[n++] = (char)(*p == '-' && isalpha((unsigned char)text[0]) ? ' ' : tolower((unsigned char)*p));
