@@ -12,6 +12,8 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -79,6 +81,7 @@ static int await_ready(struct jb_box *box, struct jb_error *err)
         case JB_MSG_READY:
             return 0;
         case JB_MSG_SCRATCH:
+        case JB_MSG_LAYER:
             break;
         case JB_MSG_EXEC_FAILED:
             return jb_fail_errno(err, msg.errnum, "opening a terminal in the box");
@@ -169,11 +172,47 @@ int jb_box_tell(const struct jb_box *box, const struct jb_msg *msg)
     return jb_msg_send(box->control, msg, 0, NULL, 0);
 }
 
+/* A new layer, as the last one; NULL: out of memory. */
+static struct jb_box_layer *new_layer(struct jb_box *box, const struct jb_msg *msg)
+{
+    size_t len = strnlen(msg->text, sizeof(msg->text) - 1);
+    const char *target = len + 1 < sizeof(msg->text) ? msg->text + len + 1 : "";
+    struct jb_box_layer *grown = reallocarray(box->layers, box->n_layers + 1, sizeof(*grown));
+    if (!grown)
+        return NULL;
+    box->layers = grown;
+    struct jb_box_layer *layer = &grown[box->n_layers];
+    *layer = (struct jb_box_layer){.target = strdup(target)};
+    (void)snprintf(layer->upper, sizeof(layer->upper), "%s", msg->text);
+    box->n_layers += layer->target != NULL;
+    return layer->target ? layer : NULL;
+}
+
+/* What the message carries is the layer's from here on, or closed. */
+static int add_layer(struct jb_box *box, const struct jb_msg *msg, const int *fds, size_t n)
+{
+    struct jb_box_layer *layer =
+        msg->value && box->n_layers > 0 ? &box->layers[box->n_layers - 1] : new_layer(box, msg);
+    int *lowers = layer ? reallocarray(layer->lowers, layer->n_lowers + n + 1, sizeof(*lowers)) : NULL;
+    for (size_t i = 0; i < n; i++) {
+        if (lowers)
+            lowers[layer->n_lowers++] = fds[i];
+        else
+            (void)close(fds[i]);
+    }
+    if (!lowers)
+        return -ENOMEM;
+    layer->lowers = lowers;
+    return 1;
+}
+
 int jb_box_listen(struct jb_box *box, struct jb_msg *ret)
 {
     int fds[JB_MSG_FDS];
     size_t n_fds = 0;
     int r = jb_msg_receive(box->control, ret, fds, &n_fds);
+    if (r == 1 && ret->type == JB_MSG_LAYER)
+        return add_layer(box, ret, fds, n_fds);
     if (r == 1 && ret->type == JB_MSG_ENTERED)
         box->pid = ret->value;
     for (size_t i = 0; i < n_fds; i++) {
@@ -218,6 +257,15 @@ int jb_box_close_within(struct jb_box *box, uint64_t timeout_ns)
     if (box->pid > 0 && r == 0)
         while (waitpid(box->pid, NULL, 0) < 0 && errno == EINTR) {
         }
+    for (size_t i = 0; i < box->n_layers; i++) {
+        for (size_t k = 0; k < box->layers[i].n_lowers; k++)
+            (void)close(box->layers[i].lowers[k]);
+        free(box->layers[i].lowers);
+        free(box->layers[i].target);
+    }
+    free(box->layers);
+    box->layers = NULL;
+    box->n_layers = 0;
     jb_close(&box->pidfd);
     jb_close(&box->control);
     jb_close(&box->scratch_fd);

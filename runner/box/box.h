@@ -23,14 +23,24 @@ struct jb_box_io {
     int in, out, err; /* become 0, 1, 2 of the job; borrowed. Ignored with plan->tty */
 };
 
+/* A directory of the scratch that the box writes to; jb_box_close frees it. */
+struct jb_box_layer {
+    char upper[32]; /* its name there */
+    char *target;   /* where it is shown, in the box */
+    int *lowers;    /* what it lies over, the top one first; none for a fresh directory */
+    size_t n_lowers;
+};
+
 struct jb_box {
-    pid_t pid;               /* jobbox-init, in the caller's PID namespace */
-    int pidfd;               /* of it */
-    bool outside;            /* born outside of the v2 group: it is to be joined like the others */
-    int control;             /* JB_MSG socket */
-    int scratch_fd;          /* the upper layers' file system, for measuring; -1: none */
-    int master_fd;           /* the job's terminal; -1: none */
-    int netns_fd, userns_fd; /* where a helper is to go; -1: none */
+    pid_t pid;                   /* jobbox-init, in the caller's PID namespace */
+    int pidfd;                   /* of it */
+    bool outside;                /* born outside of the v2 group: it is to be joined like the others */
+    int control;                 /* JB_MSG socket */
+    int scratch_fd;              /* the upper layers' file system, for measuring; -1: none */
+    int master_fd;               /* the job's terminal; -1: none */
+    int netns_fd, userns_fd;     /* where a helper is to go; -1: none */
+    struct jb_box_layer *layers; /* with plan->changes: in the order in which they were made */
+    size_t n_layers;
 };
 #define JB_BOX_INIT                    \
     ((struct jb_box){.pid = -1,        \

@@ -96,6 +96,24 @@ static int join_cgroups(struct jb_build *b, struct jb_error *err)
     return 0;
 }
 
+/* A layer that cannot be told of is one whose changes are not seen: there is nothing else to be done about it. */
+static void tell_layer(void *ctx, const char *upper, const char *target, const int *lowers, size_t n)
+{
+    const struct jb_build *b = ctx;
+    struct jb_msg msg = {.type = JB_MSG_LAYER};
+    size_t at = 0;
+    int len = snprintf(msg.text, sizeof(msg.text), "%s%c%s", upper, '\0', target);
+    if (len < 0 || (size_t)len >= sizeof(msg.text))
+        return;
+    do {
+        size_t some = n - at < JB_MSG_FDS ? n - at : JB_MSG_FDS;
+        msg.value = at > 0;
+        if (jb_msg_send(b->control, &msg, (size_t)len + 1, lowers + at, some) < 0)
+            return;
+        at += some;
+    } while (at < n);
+}
+
 static int build_root(const struct jb_build *b, struct jb_error *err)
 {
     struct jb_rootfs fs = {.api = &jb_mountapi_kernel,
@@ -104,7 +122,9 @@ static int build_root(const struct jb_build *b, struct jb_error *err)
                            .scratch_fd = -1,
                            .root_fd = -1,
                            .null_fd = -1,
-                           .empty_fd = -1};
+                           .empty_fd = -1,
+                           .layered = b->parts->plan->changes ? tell_layer : NULL,
+                           .layered_ctx = (void *)b};
     int r = jb_rootfs_build(&fs, err);
     struct jb_msg msg = {.type = JB_MSG_SCRATCH};
     if (r == 0)

@@ -23,7 +23,10 @@ enum jb_msg_type {
     JB_MSG_FAILED = 1, /* building failed: errnum, text */
     JB_MSG_SCRATCH,    /* carries a descriptor of the scratch file system */
     JB_MSG_NETNS, /* carries descriptors of its network and, where it has one, user namespace: for a helper */
-    JB_MSG_READY, /* jobbox-init waits for GO; carries the terminal's master when there is one */
+    JB_MSG_LAYER, /* where it is asked what the job changes: a directory of the scratch that is written to, and where
+                     it is shown (text: two strings), with descriptors of what it lies over, the top one first; value:
+                     not 0 when more of them have come before */
+    JB_MSG_READY,       /* jobbox-init waits for GO; carries the terminal's master when there is one */
     JB_MSG_STARTED,     /* the job runs: mono_ns */
     JB_MSG_EXEC_FAILED, /* the command could not be started: errnum */
     JB_MSG_ENDED, /* the job's main process ended and everything else was killed: status, rusage; value2 in a

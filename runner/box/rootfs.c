@@ -506,6 +506,15 @@ static int mount_file(struct jb_rootfs *fs, const struct jb_op *op, struct jb_er
     return r < 0 ? r : jb_take_fd(&fd);
 }
 
+static void tell_layer(struct jb_rootfs *fs, const char *kind, unsigned number, const char *target,
+                       const int *lowers, size_t n)
+{
+    char name[32];
+    (void)snprintf(name, sizeof(name), "%s%u", kind, number);
+    if (fs->layered)
+        fs->layered(fs->layered_ctx, name, target, lowers, n);
+}
+
 /* All of them open at once: the descriptors are their names. */
 static int overlay_over(struct jb_rootfs *fs, const struct jb_op *op, int *fds, size_t n,
                         struct jb_error *err)
@@ -520,6 +529,8 @@ static int overlay_over(struct jb_rootfs *fs, const struct jb_op *op, int *fds, 
             return jb_fail_errno(err, fds[i], "image %s", one.source);
     }
     int fd = make_overlay(fs, fds, n, furnish_upper, err);
+    if (fd >= 0)
+        tell_layer(fs, "upper", fs->layers - 1, "/", fds, n);
     if (fd >= 0)
         return fd;
     return n > 1 ? jb_wrap(err, "overlay over the %zu layers below %s", n, op->lowers[0])
@@ -622,6 +633,8 @@ static int op_overlay(struct jb_rootfs *fs, const struct jb_op *op, struct jb_er
         return at;
     jb_autoclose int fd = make_overlay(fs, &lower, 1, NULL, err);
     if (fd >= 0)
+        tell_layer(fs, "upper", fs->layers - 1, op->target, &lower, 1);
+    if (fd >= 0)
         return note_own(fs, fd, err) < 0 ? -ENOMEM : attach(fs, fd, at, op->target, err);
     if (!(op->flags & JB_OPF_OR_RO_BIND))
         return jb_wrap(err, "overlay over %s", op->source);
@@ -647,6 +660,7 @@ static int op_scratch_bind(struct jb_rootfs *fs, const struct jb_op *op, struct 
     jb_autoclose int fd = source < 0 ? -errno : fs->api->clone(fs->api->ctx, source, false);
     if (fd < 0)
         return jb_fail_errno(err, fd, "preparing the scratch");
+    tell_layer(fs, "dir", fs->binds - 1, op->target, NULL, 0);
     return attach_system(fs, fd, op, err);
 }
 

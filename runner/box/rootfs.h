@@ -22,6 +22,9 @@ struct jb_rootfs {
     dev_t *own; /* owned: file systems made for this box; in all others there are the host's files */
     size_t n_own;
     unsigned binds; /* scratch directories handed out so far */
+    /* Told of each directory of the scratch that is written to, where it is shown, and what it lies over. NULL: nobody. */
+    void (*layered)(void *ctx, const char *upper, const char *target, const int *lowers, size_t n);
+    void *layered_ctx;
 };
 
 /* Carries out all operations. The error names the operation and its paths. Descriptors are left open in `fs`.

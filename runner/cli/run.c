@@ -25,6 +25,8 @@ struct run_options {
     const char *spec;
     bool json, quiet, tty, wait;
     uint64_t wait_ns; /* JB_UNSET: for ever */
+    bool changes;
+    const char *changes_path; /* NULL: not said */
 };
 
 /* What the user sees while the job waits. */
@@ -34,7 +36,7 @@ struct screen {
     bool drawn;
 };
 
-enum { OPT_WAIT = 256 };
+enum { OPT_WAIT = 256, OPT_CHANGES };
 
 static const char usage[] =
     "Usage: jobbox run [OPTION]... JOB.yaml\n"
@@ -44,6 +46,8 @@ static const char usage[] =
     "  -q, --quiet        no summary\n"
     "  -t, --tty          give the job a terminal of its own, connected to this one\n"
     "      --wait[=TIME]  when CPUs or memory are taken, wait for them in order of arrival, at most TIME\n"
+    "      --changes[=FILE]  list what the job changed on standard error, or in FILE (as JSON where it ends "
+    "in .json)\n"
     "  -h, --help         this text\n";
 
 static int parse_wait(const char *text, struct run_options *ret)
@@ -65,6 +69,7 @@ static int parse(int argc, char **argv, struct run_options *ret)
         {"tty", no_argument, NULL, 't'},
         {"help", no_argument, NULL, 'h'},
         {"wait", optional_argument, NULL, OPT_WAIT},
+        {"changes", optional_argument, NULL, OPT_CHANGES},
         {0},
     };
     int c;
@@ -86,6 +91,12 @@ static int parse(int argc, char **argv, struct run_options *ret)
         case OPT_WAIT:
             if (parse_wait(optarg, ret))
                 return JB_EXIT_USAGE;
+            break;
+        case OPT_CHANGES:
+            ret->changes = true;
+            ret->changes_path = optarg;
+            if (optarg && (!*optarg || optarg[strlen(optarg) - 1] == '/'))
+                return jb_cli_usage("run", "--changes=FILE takes the name of a file");
             break;
         case 'h':
             (void)fputs(usage, stdout);
@@ -224,6 +235,9 @@ static int run(const struct run_options *o, struct jb_cli_job *job)
         .tty_fd = STDIN_FILENO,
         .wait = o->wait,
         .wait_ns = o->wait_ns,
+        .changes = o->changes,
+        .changes_path = o->changes_path,
+        .changes_fd = STDERR_FILENO,
         .notice = notice,
         .notice_ctx = &screen,
     };

@@ -14,6 +14,7 @@
 
 #include "box/box.h"
 #include "cgroup/scope.h"
+#include "job/changes.h"
 #include "job/events.h"
 #include "job/job.h"
 #include "job/nethelper.h"
@@ -46,6 +47,7 @@ struct jb_job_attempt {
     struct jb_wait wait;
     struct jb_cg_usage before; /* CPU time that building the box took */
     struct jb_mourners mourners;
+    struct jb_changes changes;
     struct jb_scope scope; /* where this process went to make room for the box */
     bool has_host, claimed, streams_open, box_up, has_before;
 };

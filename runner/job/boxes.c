@@ -96,7 +96,7 @@ static void supervise(const struct jb_job_options *given, struct creation *c)
     o.stands = true;
     o.tty = false;
     o.tty_fd = -1;
-    o.out_fd = o.err_fd = -1;
+    o.out_fd = o.err_fd = o.changes_fd = -1;
     o.notice = NULL;
     o.standing = standing;
     o.standing_ctx = c;

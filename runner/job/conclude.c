@@ -154,6 +154,8 @@ void jb_job_attempt_free(struct jb_job_attempt *a)
     jb_events_free(&a->events);
     free(a->box_dir);
     json_decref(a->outcome.execs);
+    json_decref(a->outcome.changes);
+    jb_changes_free(&a->changes);
     free(a->outcome.limit);
     free(a->outcome.killed_by);
     jb_plan_free(a->plan);

@@ -39,11 +39,11 @@ struct jb_loop {
     struct {
         int number;
         bool main_only;
-    } signal; /* that JB_CAUSE_SIGNAL and JB_CAUSE_WARN send */
+    } signal;           /* that JB_CAUSE_SIGNAL and JB_CAUSE_WARN send */
     uint64_t settle_at; /* when the job has lived for a moment; JB_UNSET: it has */
     struct jb_control control;
     struct jb_execs *execs; /* owned; NULL: nobody ever asked for a command */
-    bool stood; /* whoever waits for that was told */
+    bool stood;             /* whoever waits for that was told */
     bool reason_set;
     bool flush; /* events are to be written at once */
     char limit[96], killed_by[64];

@@ -155,6 +155,8 @@ static int make_plan(const struct jb_job_options *o, const struct jb_machine *ma
         .queue = o->queued ? &o->queued->plan : NULL,
         .tty = o->tty,
         .stands = o->stands,
+        .changes = o->changes,
+        .changes_path = o->changes_path,
     };
     r = jb_plan_make(&input, ret, err);
     if (r < 0) {

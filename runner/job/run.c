@@ -14,9 +14,9 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/crashpoint.h"
-#include "box/net.h"
 #include "base/fd.h"
 #include "box/message.h"
+#include "box/net.h"
 #include "job/artifacts.h"
 #include "job/attempt.h"
 #include "job/update.h"
@@ -100,6 +100,38 @@ static void answer_mourners(struct jb_job_attempt *a, int r, const struct jb_err
     a->mourners.n = 0;
 }
 
+static int write_changes(struct jb_job_attempt *a, struct jb_error *err)
+{
+    const char *path = a->plan->changes_path;
+    size_t len = path ? strlen(path) : 0;
+    bool json = len > 5 && strcmp(path + len - 5, ".json") == 0;
+    jb_autobuf struct jb_buf text = {0};
+    jb_autoclose int file = -1;
+    int r = json ? jb_changes_json(&a->changes, &a->id, &text) : jb_changes_text(&a->changes, &text);
+    if (r == 0 && path)
+        r = jb_stream_create(a->plan, path, &file, err);
+    if (r == 0)
+        r = jb_write_all(path ? file : a->o->changes_fd, text.data, text.len);
+    return r < 0 && !(err && err->errnum) ? jb_fail_errno(err, r, "%s", path ? path : "what the job changed")
+                                          : r;
+}
+
+/* What the job did is done: that it cannot be told is a warning of the record. */
+static void find_changes(struct jb_job_attempt *a)
+{
+    struct jb_error err = {0};
+    if (!a->plan->changes)
+        return;
+    int r = a->changes.list ? jb_changes_find(&a->box, &a->changes, &err)
+                            : jb_fail(&err, ENOENT, "changes: the box was not looked at before the job");
+    if (r == 0)
+        a->outcome.changes = jb_changes_summary(&a->changes);
+    if (r == 0 && (a->plan->changes_path || a->o->changes_fd >= 0))
+        r = write_changes(a, &err);
+    if (r < 0)
+        (void)jb_record_warn(a->record, NULL, "changes: %s", err.text);
+}
+
 /* Runs the built box to its end, and takes out what was asked for. */
 static void run_box(struct jb_job_attempt *a, int signal_fd, json_t **ret_artifacts, struct jb_error *err)
 {
@@ -132,6 +164,9 @@ static void run_box(struct jb_job_attempt *a, int signal_fd, json_t **ret_artifa
         .standing_ctx = a,
         .mourners = &a->mourners,
     };
+    struct jb_error unseen = {0};
+    if (a->plan->changes && jb_changes_begin(&a->box, &a->changes, &unseen) < 0)
+        (void)jb_record_warn(a->record, NULL, "changes: %s", unseen.text);
     uint64_t setup_ns = jb_mono_ns(NULL) - a->begun_ns;
     int r = jb_supervise_go(&s, err);
     JB_CRASH_POINT(go_told);
@@ -144,6 +179,8 @@ static void run_box(struct jb_job_attempt *a, int signal_fd, json_t **ret_artifa
         return;
     }
     a->outcome.setup_ns = setup_ns;
+    find_changes(a);
+    JB_CRASH_POINT(changes_found);
     if (a->plan->network == JB_NETWORK_USER && a->outcome.has_rusage) /* while its network is there */
         (void)jb_net_counters(a->box.pid, &a->outcome.net_received, &a->outcome.net_sent);
     if (a->plan->n_artifacts == 0 || !a->outcome.has_rusage)

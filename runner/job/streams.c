@@ -27,7 +27,7 @@ static int make_parent(void *ctx)
 }
 
 /* A missing folder is made: a job must not be lost because nobody had made logs/. */
-static int open_output(const struct jb_plan *plan, const char *path, int *ret, struct jb_error *err)
+int jb_stream_create(const struct jb_plan *plan, const char *path, int *ret, struct jb_error *err)
 {
     /* not to hang on a FIFO that nobody reads; the pump knows how to wait */
     int flags = O_WRONLY | O_CREAT | O_TRUNC | O_NONBLOCK;
@@ -80,7 +80,7 @@ static int open_direction(const struct jb_plan *plan, const struct jb_plan_strea
     int pipe_fds[2];
     int r = 0;
     if (stream->kind == JB_STREAM_FILE)
-        r = open_output(plan, stream->path, file, err);
+        r = jb_stream_create(plan, stream->path, file, err);
     if (r < 0)
         return r;
     if (stream->kind == JB_STREAM_INHERIT)

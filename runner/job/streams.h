@@ -31,6 +31,9 @@ void jb_streams_handed_over(struct jb_streams *streams);
 int jb_streams_terminal(struct jb_streams *streams, int master_fd, int stdin_fd, int stdout_fd,
                         struct jb_error *err);
 
+/* A file of the host for output, as the submitter; its folder is made when it is missing. The caller closes it. */
+int jb_stream_create(const struct jb_plan *plan, const char *path, int *ret, struct jb_error *err);
+
 void jb_streams_close(struct jb_streams *streams);
 
 #endif

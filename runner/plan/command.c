@@ -263,6 +263,12 @@ int jb_make_streams(struct jb_plan *plan, const struct jb_plan_input *in, struct
     plan->stdin_.kind = JB_STREAM_NULL;
     plan->stdout_.kind = JB_STREAM_INHERIT;
     plan->stderr_.kind = spec->stderr_merge ? JB_STREAM_MERGE : JB_STREAM_INHERIT;
+    const char *changes = in->changes_path ? in->changes_path : spec->changes_path;
+    struct jb_plan_stream file = {0};
+    plan->changes = in->changes || changes;
+    if (changes && (r = stream_file(plan, in, JB_KEY_CHANGES, changes, &file, err)) < 0)
+        return r;
+    plan->changes_path = file.path;
     if (plan->stands) { /* each command brings its own */
         plan->stdout_.kind = plan->stderr_.kind = JB_STREAM_NULL;
         return 0;

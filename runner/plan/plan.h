@@ -182,6 +182,8 @@ struct jb_plan {
     const char *script;  /* NULL: none */
 
     struct jb_plan_stream stdin_, stdout_, stderr_;
+    bool changes;             /* what the job changed is to be found */
+    const char *changes_path; /* host path to write it to, as the streams'; NULL: only counted, and told */
     bool tty;
 
     uint64_t wall_ns, cpu_ns, grace_ns, idle_ns; /* JB_UNSET: none */
@@ -225,6 +227,8 @@ struct jb_plan_input {
     const struct jb_plan_queue *queue; /* NULL: the job comes from no queue */
     bool tty;                          /* the job gets a terminal of its own */
     bool json;                         /* stdout is wanted for the record: the job's goes to stderr */
+    bool changes;             /* what the job changes is to be found, also when the spec does not say so */
+    const char *changes_path; /* where to, over what the spec says; NULL: as it says */
     bool stands; /* the box has no command of its own; what the spec says of one is not looked at */
 };
 

@@ -59,6 +59,7 @@ struct jb_outcome {
     json_t *artifacts; /* array, borrowed; NULL: none collected */
     json_t
         *execs; /* array of entries, owned by whoever fills it in; NULL: no command was executed in the box */
+    json_t *changes;         /* counts of what the job changed, owned likewise; NULL: nobody asked */
     unsigned execs_unlisted; /* that are not in it, for they are too many */
 };
 

@@ -288,6 +288,7 @@ json_t *jb_spec_to_json(const struct jb_spec *spec)
     put(&out, "array", JB_KEY_ARRAY, jb_json_text(spec->array));
     put(&out, "artifacts", JB_KEY_ARTIFACTS, artifacts(spec));
     put(&out, "begin", JB_KEY_BEGIN, jb_json_text(spec->begin));
+    put(&out, "changes", JB_KEY_CHANGES, jb_json_text(spec->changes_path));
     put(&out, "command", JB_KEY_COMMAND, texts(&spec->command));
     put(&out, "deadline", JB_KEY_DEADLINE, jb_json_text(spec->deadline));
     put(&out, "depends_on", JB_KEY_DEPENDS_ON, depends_on(spec));

@@ -56,6 +56,7 @@ const char *jb_key_path(enum jb_key key)
         [JB_KEY_STDOUT] = "stdout",
         [JB_KEY_STDERR] = "stderr",
         [JB_KEY_ARTIFACTS] = "artifacts",
+        [JB_KEY_CHANGES] = "changes",
         [JB_KEY_KEEP] = "keep",
         [JB_KEY_PRIORITY] = "priority",
         [JB_KEY_DEPENDS_ON] = "depends_on",

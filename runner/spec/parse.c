@@ -90,6 +90,7 @@ static const struct jb_field spec_fields[] = {
     FIELD("stdout", STDOUT, jb_form_stream, stdout_path),
     FIELD("stderr", STDERR, jb_form_stderr, stderr_path),
     FIELD("artifacts", ARTIFACTS, jb_form_artifacts, artifacts),
+    FIELD("changes", CHANGES, jb_form_stream, changes_path),
     FIELD("keep", KEEP, jb_read_enum, keep, WORDS(jb_words_keep)),
     FIELD("priority", PRIORITY, jb_form_priority, priority),
     FIELD("depends_on", DEPENDS_ON, jb_form_depends_on, depends_on),
@@ -111,10 +112,10 @@ void jb_spec_free(struct jb_spec *spec)
     struct jb_strv *const lists[] = {&spec->command,           &spec->env,      &spec->pass_env,
                                      &spec->resources.devices, &spec->retry_on, &spec->labels,
                                      &spec->notify.program};
-    char *const texts[] = {spec->file,       spec->name,       spec->image,       spec->script,
-                           spec->workdir,    spec->stdin_path, spec->stdout_path, spec->stderr_path,
-                           spec->array,      spec->account,    spec->begin,       spec->deadline,
-                           spec->notify.mail};
+    char *const texts[] = {spec->file,        spec->name,       spec->image,        spec->script,
+                           spec->workdir,     spec->stdin_path, spec->changes_path, spec->stdout_path,
+                           spec->stderr_path, spec->array,      spec->account,      spec->begin,
+                           spec->deadline,    spec->notify.mail};
     for (size_t i = 0; i < JB_ARRAY_LEN(lists); i++)
         jb_strv_free(lists[i]);
     for (size_t i = 0; i < JB_ARRAY_LEN(texts); i++)

@@ -75,6 +75,7 @@ enum jb_key {
     JB_KEY_STDOUT,
     JB_KEY_STDERR,
     JB_KEY_ARTIFACTS,
+    JB_KEY_CHANGES,
     JB_KEY_KEEP,
     JB_KEY_PRIORITY,
     JB_KEY_DEPENDS_ON,
@@ -253,6 +254,7 @@ struct jb_spec {
     bool stderr_merge; /* stderr: merge */
     struct jb_spec_artifact *artifacts;
     size_t n_artifacts;
+    char *changes_path; /* NULL: not asked for; patterns as in stdout_path */
     enum jb_keep keep;
 
     int64_t priority;

@@ -394,6 +394,7 @@ leaves_no_child()
     code=0
     jb create job.yaml >out 2>err || code=$?
     exits 125
+    printf '%s\n' 'image: host' | spec
     code=0
     jb run job.yaml >out 2>err || code=$?
     exits 125

@@ -75,6 +75,7 @@ static const char full[] =
     "stdin: in.txt\n"
     "stdout: logs/%j.out\n"
     "stderr: merge\n"
+    "changes: changed.json\n"
     "artifacts:\n"
     "  - { path: \"build/*.log\", to: results/ }\n"
     "keep: on_failure\n"

@@ -1,0 +1,224 @@
+/*
+ * test_changes.c - what the walk of an upper says, on plain directories that look like those of an overlay.
+ */
+#include "support.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/fd.h"
+#include "job/changes.h"
+
+struct world {
+    char top[64];
+    int top_fd, upper, lower, deep; /* `deep` lies below `lower` */
+    struct jb_box box;
+    struct jb_box_layer layer;
+    int lowers[2];
+};
+
+static int make_dir(int at, const char *name)
+{
+    assert_int_equal(mkdirat(at, name, 0755), 0);
+    int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    return fd;
+}
+
+static int setup(void **state)
+{
+    struct world *w = calloc(1, sizeof(*w));
+    assert_non_null(w);
+    (void)umask(022);
+    (void)snprintf(w->top, sizeof(w->top), "/tmp/jbchanges.XXXXXX");
+    assert_non_null(mkdtemp(w->top));
+    w->top_fd = open(w->top, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    w->upper = make_dir(w->top_fd, "upper0");
+    w->lower = make_dir(w->top_fd, "lower");
+    w->deep = make_dir(w->top_fd, "deep");
+    w->lowers[0] = w->lower;
+    w->lowers[1] = w->deep;
+    w->layer =
+        (struct jb_box_layer){.upper = "upper0", .target = (char *)"/", .lowers = w->lowers, .n_lowers = 2};
+    w->box = JB_BOX_INIT;
+    w->box.scratch_fd = w->top_fd;
+    w->box.layers = &w->layer;
+    w->box.n_layers = 1;
+    *state = w;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct world *w = *state;
+    (void)jb_remove_tree(AT_FDCWD, w->top);
+    (void)close(w->upper);
+    (void)close(w->lower);
+    (void)close(w->deep);
+    (void)close(w->top_fd);
+    free(w);
+    return 0;
+}
+
+static void put(int at, const char *path, const char *text)
+{
+    jb_autoclose int fd = openat(at, path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+}
+
+static void whiteout(int at, const char *path)
+{
+    if (mknodat(at, path, S_IFCHR | 0600, makedev(0, 0)) < 0)
+        skip(); /* a kernel before 5.8, for an ordinary user */
+}
+
+static bool opaque(int fd)
+{
+    return fsetxattr(fd, "trusted.overlay.opaque", "y", 1, 0) == 0 ||
+           fsetxattr(fd, "user.overlay.opaque", "y", 1, 0) == 0;
+}
+
+static void says(const struct world *w, struct jb_changes *c, const char *expected)
+{
+    struct jb_error err = {0};
+    jb_autobuf struct jb_buf text = {0};
+    assert_int_equal(jb_changes_find(&w->box, c, &err), 0);
+    assert_int_equal(jb_changes_text(c, &text), 0);
+    assert_string_equal(text.data, expected);
+    jb_changes_free(c);
+}
+
+static struct jb_changes begin(const struct world *w)
+{
+    struct jb_changes c;
+    struct jb_error err = {0};
+    assert_int_equal(jb_changes_begin(&w->box, &c, &err), 0);
+    return c;
+}
+
+static void copies_without_a_difference_are_no_change(void **state)
+{
+    struct world *w = *state;
+    struct jb_changes c = begin(w);
+    put(w->lower, "same", "text");
+    put(w->upper, "same", "text");
+    put(w->lower, "content", "text");
+    put(w->upper, "content", "tExt");
+    put(w->lower, "size", "text");
+    put(w->upper, "size", "text and more");
+    put(w->lower, "mode", "text");
+    put(w->upper, "mode", "text");
+    assert_int_equal(fchmodat(w->upper, "mode", 0600, 0), 0);
+    assert_int_equal(symlinkat("a", w->lower, "link"), 0);
+    assert_int_equal(symlinkat("b", w->upper, "link"), 0);
+    assert_int_equal(symlinkat("a", w->lower, "same-link"), 0);
+    assert_int_equal(symlinkat("a", w->upper, "same-link"), 0);
+    says(w, &c, "M /content\nM /link\nM /mode\nM /size\n");
+}
+
+static void every_layer_below_counts(void **state)
+{
+    struct world *w = *state;
+    struct jb_changes c = begin(w);
+    put(w->deep, "deep", "text");
+    put(w->upper, "deep", "text");
+    put(w->deep, "gone-below", "text");
+    whiteout(w->lower, "gone-below");
+    put(w->upper, "gone-below", "text");
+    put(w->deep, "deleted", "text");
+    whiteout(w->upper, "deleted");
+    whiteout(w->upper, "never-there");
+    says(w, &c, "D /deleted\nA /gone-below\n");
+}
+
+static void directories_are_compared_inside(void **state)
+{
+    struct world *w = *state;
+    struct jb_changes c = begin(w);
+    jb_autoclose int below = make_dir(w->lower, "dir");
+    jb_autoclose int above = make_dir(w->upper, "dir");
+    jb_autoclose int added = make_dir(w->upper, "new");
+    put(below, "kept", "text");
+    put(above, "kept", "text");
+    put(above, "mine", "text");
+    put(below, "hidden", "text");
+    put(added, "x", "text");
+    put(w->lower, "typed", "text");
+    jb_autoclose int typed = make_dir(w->upper, "typed");
+    bool can = opaque(above);
+    says(w, &c,
+         can ? "D /dir/hidden\nA /dir/mine\nA /new/\nA /new/x\nR /typed/\n"
+             : "A /dir/mine\nA /new/\nA /new/x\nR /typed/\n");
+}
+
+static void what_was_there_before_the_job_is_not_the_jobs(void **state)
+{
+    struct world *w = *state;
+    jb_autoclose int ours = make_dir(w->upper, "work");
+    jb_autoclose int below = make_dir(w->lower, "work");
+    put(below, "image", "text");
+    put(w->upper, "script", "text");
+    put(w->upper, "written", "text");
+    bool can = opaque(ours);
+    struct jb_changes c = begin(w);
+    put(ours, "job", "text");
+    (void)usleep(20000); /* the clock of the file system's stamps is coarse */
+    put(w->upper, "written", "other");
+    if (can)
+        says(w, &c, "A /work/job\nM /written\n");
+    else
+        jb_changes_free(&c);
+}
+
+/* The upper is the job's: what looks like a path out of it is only a name. */
+static void hostile_names_and_links(void **state)
+{
+    struct world *w = *state;
+    struct jb_changes c = begin(w);
+    assert_int_equal(symlinkat("/etc", w->upper, "etc"), 0);
+    jb_autoclose int etc = make_dir(w->lower, "etc");
+    put(etc, "passwd", "text");
+    put(w->upper, "a\nb\\", "text");
+    assert_int_equal(mkfifoat(w->upper, "fifo", 0644), 0);
+    assert_int_equal(mkfifoat(w->lower, "fifo", 0644), 0);
+    says(w, &c, "A /a\\012b\\134\nR /etc\n");
+}
+
+static void too_much_is_said_to_be_too_much(void **state)
+{
+    struct world *w = *state;
+    struct jb_changes c = begin(w);
+    struct jb_error err = {0};
+    int at = dup(w->upper);
+    for (unsigned i = 0; i < JB_CHANGES_DEPTH + 5; i++) {
+        int next = make_dir(at, "d");
+        (void)close(at);
+        at = next;
+    }
+    (void)close(at);
+    assert_int_equal(jb_changes_find(&w->box, &c, &err), 0);
+    assert_true(c.truncated);
+    assert_true(c.counts[JB_CHANGE_ADDED] >= JB_CHANGES_DEPTH);
+    jb_changes_free(&c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(copies_without_a_difference_are_no_change, setup, teardown),
+        cmocka_unit_test_setup_teardown(every_layer_below_counts, setup, teardown),
+        cmocka_unit_test_setup_teardown(directories_are_compared_inside, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_was_there_before_the_job_is_not_the_jobs, setup, teardown),
+        cmocka_unit_test_setup_teardown(hostile_names_and_links, setup, teardown),
+        cmocka_unit_test_setup_teardown(too_much_is_said_to_be_too_much, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
