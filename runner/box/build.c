@@ -147,7 +147,7 @@ static int tell_namespaces(const struct jb_build *b, struct jb_error *err)
         return jb_fail_errno(err, errno, "/proc/self/ns");
     const int fds[] = {net, user};
     int r = jb_msg_send(b->control, &msg, 0, fds, b->parts->plan->userns ? 2 : 1);
-    JB_CRASH_POINT(namespaces_told);
+    JB_CRASH_POINT(helper_awaited);
     return r < 0 ? jb_fail_errno(err, r, "handing out the box's namespaces") : 0;
 }
 

@@ -75,11 +75,19 @@ SCENARIOS = [
              begun=None),
     Scenario("recovery without the runtime directory", ON_DISK, ["allow_degraded: [scratch]", *JOB], SWEEP,
              RECOVERING, (), lose_all, begun=None),
+    Scenario("a way out", job=["network: user", *JOB], kill=("SUPERVISOR", "FIRST"), of="helper_"),
 ]
 
 
 # Steps that not every host takes: what it needs, and whether this one has it.
 NEEDS = {"inner_group_made": ("a host where v2 limits processes and memory", not can_nest())}
+HAS_WAY_OUT = shutil.which("slirp4netns") is not None and os.access("/dev/net/tun", os.R_OK | os.W_OK)
+NEEDS.update({step: ("slirp4netns and /dev/net/tun", HAS_WAY_OUT)
+              for step in ("helper_awaited", "helper_started", "helper_ended")})
+HAS_LOOPS = os.access("/dev/loop-control", os.R_OK | os.W_OK) and shutil.which("mkfs.ext4") is not None
+NEEDS.update({step: ("loop devices and mkfs.ext4", HAS_LOOPS) for step in ("scratch_image_made", "loop_attached")})
+if not HAS_WAY_OUT:
+    SCENARIOS = [scenario for scenario in SCENARIOS if scenario.of != "helper_"]
 
 
 # --- bad luck ---
