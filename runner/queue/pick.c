@@ -1,0 +1,212 @@
+/*
+ * pick.c - which jobs a request means, and what a peer may do to them.
+ *
+ * Owns: nothing. Runs in: jobboxd. Privilege: jobboxd's.
+ */
+#include "queue/pick.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+
+#define PREFIX_MIN 8
+
+const char *jb_request_text(const json_t *request, const char *key)
+{
+    return json_string_value(json_object_get(request, key));
+}
+
+bool jb_request_flag(const json_t *request, const char *key)
+{
+    return json_is_true(json_object_get(request, key));
+}
+
+bool jb_conn_is_admin(const struct jb_server *s, const struct jb_conn *c)
+{
+    return c->uid == 0 || c->uid == s->q->self->uid || jb_strv_has(&s->q->site->queue.admins, c->user);
+}
+
+bool jb_conn_is_operator(const struct jb_server *s, const struct jb_conn *c)
+{
+    return jb_conn_is_admin(s, c) || jb_strv_has(&s->q->site->queue.operators, c->user);
+}
+
+bool jb_conn_may_act(const struct jb_server *s, const struct jb_conn *c, uid_t uid)
+{
+    return c->uid == uid || jb_conn_is_operator(s, c);
+}
+
+bool jb_conn_may_see(const struct jb_server *s, const struct jb_conn *c, uid_t uid)
+{
+    return !s->q->site->queue.private_jobs || jb_conn_may_act(s, c, uid);
+}
+
+json_t *jb_reply_ok(void)
+{
+    return json_pack("{s:i, s:b}", "v", JB_PROTOCOL, "ok", true);
+}
+
+static int pick(struct jb_picked *p, struct jb_qtask *t)
+{
+    for (size_t i = 0; i < p->n && p->n < 64; i++)
+        if (p->tasks[i] == t)
+            return 0;
+    if (p->n == p->cap) {
+        size_t cap = p->cap ? p->cap * 2 : 16;
+        struct jb_qtask **grown = realloc(p->tasks, cap * sizeof(struct jb_qtask *));
+        if (!grown)
+            return -ENOMEM;
+        p->tasks = grown;
+        p->cap = cap;
+    }
+    p->tasks[p->n++] = t;
+    return 0;
+}
+
+/* "41", "41_7": the number, and the index or JB_UNSET. */
+static bool parse_number(const char *id, uint64_t *ret_num, uint64_t *ret_index)
+{
+    char digits[24];
+    size_t n = strspn(id, "0123456789");
+    if (n == 0 || n >= sizeof(digits) || (id[n] != '\0' && id[n] != '_'))
+        return false;
+    memcpy(digits, id, n);
+    digits[n] = '\0';
+    *ret_index = JB_UNSET;
+    return jb_parse_u64(digits, INT64_MAX, ret_num) == 0 &&
+           (id[n] == '\0' || jb_parse_u64(id + n + 1, INT64_MAX, ret_index) == 0);
+}
+
+static int absent(const char *id, struct jb_error *err)
+{
+    return jb_fail(err, ENOENT, "%.40s: there is no such job; jobbox ps lists them", id);
+}
+
+/* By the beginning of an attempt's id, of those that run first. */
+static int find_attempt(struct jb_server *s, const char *id, uint64_t *ret_num, uint64_t *ret_task,
+                        struct jb_error *err)
+{
+    char prefix[JB_ID_LEN + 1];
+    size_t n = strlen(id);
+    const struct jb_qtask *found = NULL;
+    if (n == 0 || n > JB_ID_LEN)
+        return absent(id, err);
+    for (size_t i = 0; i <= n; i++)
+        prefix[i] = (char)toupper((unsigned char)id[i]);
+    if (strspn(prefix, "0123456789ABCDEFGHJKMNPQRSTVWXYZ") != n)
+        return absent(id, err);
+    for (size_t i = 0; i < s->q->running.len; i++) {
+        const struct jb_qtask *t = s->q->running.items[i];
+        if (!t || !jb_starts_with(t->attempt.text, prefix))
+            continue;
+        if (found)
+            return jb_fail(err, ENOTUNIQ,
+                           "%.40s: several attempts have an id that begins so; give more of it", id);
+        found = t;
+    }
+    if (found) {
+        *ret_num = found->job->num;
+        *ret_task = found->id;
+        return 0;
+    }
+    return n < PREFIX_MIN ? absent(id, err)
+                          : jb_qstore_find_attempt(s->q->store, prefix, ret_num, ret_task, err);
+}
+
+/* One id, which the peer may know of; one that it may not is the same as none. */
+int jb_pick_id(struct jb_server *s, const struct jb_conn *c, const char *id, struct jb_picked *p,
+               struct jb_error *err)
+{
+    uint64_t num = JB_UNSET;
+    uint64_t index = JB_UNSET;
+    uint64_t task = JB_UNSET;
+    uint64_t total = 0;
+    uint64_t left = 0;
+    uint64_t bad = 0;
+    uid_t uid = 0;
+    int r = 0;
+    if (!parse_number(id, &num, &index)) {
+        r = find_attempt(s, id, &num, &task, err);
+        if (r < 0)
+            return r == -ENOENT ? absent(id, err) : r;
+    }
+    const struct jb_qjob *job = jb_map_get(&s->q->jobs, num);
+    if (job)
+        uid = job->uid;
+    else
+        r = jb_qstore_outcome(s->q->store, num, &total, &left, &bad, &uid, err);
+    if (r == -ENOENT || (r == 0 && !jb_conn_may_see(s, c, uid)))
+        return absent(id, err);
+    p->num = num;
+    p->task = task;
+    if (index != JB_UNSET && r == 0) { /* of an array, also one that has ended */
+        json_t *list = NULL;
+        const struct jb_qstore_query query = {
+            .uid = JB_UNSET, .num = num, .task = JB_UNSET, .state = -1, .before = JB_UNSET, .limit = 0};
+        for (size_t i = 0; job && i < job->n_left; i++)
+            if (job->tasks[i]->index == index)
+                p->task = task = job->tasks[i]->id;
+        if (task == JB_UNSET)
+            r = jb_qstore_list(s->q->store, &query, &list, err);
+        for (size_t i = 0; r == 0 && i < json_array_size(list); i++) {
+            const json_t *one = json_array_get(list, i);
+            if (json_integer_value(json_object_get(one, "index")) == (json_int_t)index)
+                p->task = task = (uint64_t)json_integer_value(json_object_get(one, "task"));
+        }
+        json_decref(list);
+        if (r == 0 && task == JB_UNSET)
+            return absent(id, err);
+    }
+    for (size_t i = 0; r == 0 && job && i < job->n_left; i++)
+        if (task == JB_UNSET || job->tasks[i]->id == task)
+            r = pick(p, job->tasks[i]);
+    return r;
+}
+
+/* By `ids`, `names`, `users`, `all`: what is left of them in the queue, and only what the peer may act on. */
+int jb_pick_all(struct jb_server *s, const struct jb_conn *c, const json_t *request, struct jb_picked *p,
+                struct jb_error *err)
+{
+    const json_t *ids = json_object_get(request, "ids");
+    const json_t *names = json_object_get(request, "names");
+    const json_t *users = json_object_get(request, "users");
+    size_t i;
+    const json_t *item;
+    struct jb_qjob *job;
+    p->num = p->task = JB_UNSET;
+    json_array_foreach(ids, i, item)
+    {
+        const char *id = json_string_value(item);
+        size_t before = p->n;
+        int r = jb_pick_id(s, c, id ? id : "", p, err);
+        if (r < 0)
+            return r;
+        if (p->n > before && !jb_conn_may_act(s, c, p->tasks[before]->job->uid))
+            return jb_fail(err, EPERM, "%s: it is the job of %s, and you are no operator of this queue", id,
+                           p->tasks[before]->job->user);
+        if (p->n == before)
+            return jb_fail(err, ESRCH, "%s: it has ended already", id);
+    }
+    if (!json_array_size(names) && !json_array_size(users) && !jb_request_flag(request, "all"))
+        return 0;
+    if (json_array_size(users) && !jb_conn_is_operator(s, c))
+        return jb_fail(err, EPERM, "only operators act on the jobs of other users");
+    for (size_t at = 0; (job = jb_map_next(&s->q->jobs, &at));) {
+        bool mine = json_array_size(users) ? false : job->uid == c->uid;
+        bool wanted = !json_array_size(names);
+        json_array_foreach(users, i, item)
+        {
+            mine = mine || (json_string_value(item) && jb_streq(json_string_value(item), job->user));
+        }
+        json_array_foreach(names, i, item)
+        {
+            wanted = wanted || (json_string_value(item) && jb_streq(json_string_value(item), job->name));
+        }
+        for (size_t k = 0; mine && wanted && k < job->n_left; k++)
+            if (pick(p, job->tasks[k]) < 0)
+                return jb_fail_errno(err, ENOMEM, "the queue");
+    }
+    return 0;
+}
