@@ -117,8 +117,9 @@ int jb_net_counters(pid_t pid, uint64_t *ret_received, uint64_t *ret_sent)
         return r;
     const char *line = strstr(text, JB_NET_DEVICE ":");
     /* bytes packets errs drop fifo frame compressed multicast, and the same for what was sent */
+    /* NOLINTNEXTLINE(cert-err34-c): a kernel file */
     if (!line || sscanf(line + sizeof(JB_NET_DEVICE), "%" SCNu64 " %*u %*u %*u %*u %*u %*u %*u %" SCNu64,
-                        ret_received, ret_sent) != 2) /* NOLINT(cert-err34-c): a kernel file */
+                        ret_received, ret_sent) != 2)
         return -ENODEV;
     return 0;
 }

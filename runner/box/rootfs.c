@@ -128,6 +128,7 @@ static int deepest(void *ctx)
  * mkdir -p in the root. From the deepest directory there is on by descriptor and without symlinks, so that nobody who
  * has a hand in a bind can lead it elsewhere between the look and the making.
  */
+/* NOLINTNEXTLINE(readability-non-const-parameter): it is set */
 static int make_place(struct jb_rootfs *fs, const char *path, mode_t mode, bool job_owned, enum jb_walk walk,
                       int *ret, struct jb_error *err)
 {
