@@ -22,10 +22,10 @@ void jb_site_queue_free(struct jb_site *site);
 void jb_site_queue_default(struct jb_site *site);
 jb_read_fn jb_rule_queue; /* into the struct jb_site */
 
-jb_read_fn jb_rule_sinks;     /* into the struct jb_site */
-jb_read_fn jb_rule_currency;  /* char *: a word, or NULL for "none" */
-jb_read_fn jb_rule_prices;    /* into the struct jb_site */
-jb_read_fn jb_rule_budgets;   /* into the struct jb_site */
-jb_read_fn jb_rule_networks;  /* struct jb_strv of ranges of addresses, instead of the default ones */
+jb_read_fn jb_rule_sinks;    /* into the struct jb_site */
+jb_read_fn jb_rule_currency; /* char *: a word, or NULL for "none" */
+jb_read_fn jb_rule_prices;   /* into the struct jb_site */
+jb_read_fn jb_rule_budgets;  /* into the struct jb_site */
+jb_read_fn jb_rule_networks; /* struct jb_strv of ranges of addresses, instead of the default ones */
 
 #endif

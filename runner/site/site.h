@@ -171,9 +171,9 @@ struct jb_site {
         uint64_t pids;        /* likewise */
         struct jb_site_window *windows;
         size_t n_windows;
-        struct jb_strv mail;   /* argv of a program that takes a whole mail on standard input; empty: no mail */
-        bool notify_programs;  /* submitters may have a program of theirs run; default false */
-        char *metrics;         /* file that metrics are written to; NULL: none */
+        struct jb_strv mail; /* argv of a program that takes a whole mail on standard input; empty: no mail */
+        bool notify_programs; /* submitters may have a program of theirs run; default false */
+        char *metrics;        /* file that metrics are written to; NULL: none */
     } queue;
 
     struct jb_strv env; /* KEY=value given to every job; the spec wins */

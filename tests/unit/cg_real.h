@@ -152,7 +152,8 @@ static inline pid_t spawn(struct fixture *f, int (*work)(struct fixture *f))
     if (pid > 0)
         return pid;
     cpu_set_t all;
-    memset(&all, 0xff, sizeof(all)); /* as the box's first process does: new kernels keep what was set before */
+    memset(&all, 0xff,
+           sizeof(all)); /* as the box's first process does: new kernels keep what was set before */
     if (test_cgroup_join(f->cg, true) < 0 || sched_setaffinity(0, sizeof(all), &all) < 0)
         _exit(99);
     _exit(work(f));
