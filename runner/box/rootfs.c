@@ -128,7 +128,7 @@ static int deepest(void *ctx)
  * mkdir -p in the root. From the deepest directory there is on by descriptor and without symlinks, so that nobody who
  * has a hand in a bind can lead it elsewhere between the look and the making.
  */
-/* NOLINTNEXTLINE(readability-non-const-parameter): it is set */
+/* NOLINTBEGIN(readability-non-const-parameter): ret is set */
 static int make_place(struct jb_rootfs *fs, const char *path, mode_t mode, bool job_owned, enum jb_walk walk,
                       int *ret, struct jb_error *err)
 {
@@ -147,6 +147,7 @@ static int make_place(struct jb_rootfs *fs, const char *path, mode_t mode, bool 
                        .ret = ret};
     return hosts ? jb_as_submitter(fs->plan, make_dirs, &m, err) : make_dirs(&m);
 }
+/* NOLINTEND(readability-non-const-parameter) */
 
 /* A new file in the directory `at`: -EEXIST when there is one. */
 static int make_file_in(struct jb_rootfs *fs, int at, const char *name, int flags, mode_t mode,
