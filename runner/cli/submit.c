@@ -202,6 +202,9 @@ static int submit_one(const struct submit_options *o, const struct jb_cli_job *j
     else if (!o->json)
         (void)printf("Submitted job %lld (%s)\n", num, json_string_value(json_object_get(reply, "name")));
     (void)fflush(stdout);
+    const char *warning = json_string_value(json_object_get(reply, "warning"));
+    if (warning)
+        (void)fprintf(stderr, "jobbox: %s\n", warning);
     (void)json_array_append_new(replies, reply);
     return 0;
 }

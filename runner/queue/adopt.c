@@ -338,6 +338,7 @@ void jb_queue_end(struct jb_queue *q)
     free(q->pending.items);
     free(q->running.items);
     jb_fair_free(&q->fair);
+    jb_budgets_free(&q->budgets);
     jb_machine_free(&q->machine);
     json_decref(q->launches);
     free(q->id);

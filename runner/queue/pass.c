@@ -95,17 +95,26 @@ static struct jb_need need_of(const struct jb_qtask *t)
     return need;
 }
 
+/* What its account has used beyond a hard budget of this month, in words; NULL: nothing. */
+static const char *over_budget(struct jb_queue *q, const struct jb_qtask *t, uint64_t now_us)
+{
+    const struct jb_budget_state *state =
+        jb_budgets_of(&q->budgets, q->site, q->state->state_dir, t->job->account, now_us);
+    return state && state->verdict == JB_BUDGET_HARD ? state->text : NULL;
+}
+
 /* 0: may start as far as it is concerned; otherwise not, and *wake is brought forward to when that changes by time. */
-static bool waits(const struct jb_queue *q, const struct jb_qtask *t, uint64_t now_us, uint64_t *wake)
+static bool waits(struct jb_queue *q, const struct jb_qtask *t, uint64_t now_us, uint64_t *wake)
 {
     uint64_t until = 0;
-    (void)q;
     if (t->held || t->job->unmet)
         return true;
     if (t->job->begin_us > now_us)
         until = t->job->begin_us;
     if (t->not_before_us > now_us && t->not_before_us > until)
         until = t->not_before_us;
+    if (over_budget(q, t, now_us) && now_us + JB_BUDGETS_SECONDS * UINT64_C(1000000) > until)
+        until = now_us + JB_BUDGETS_SECONDS * UINT64_C(1000000);
     if (until && until < *wake)
         *wake = until;
     return until != 0;
@@ -462,6 +471,8 @@ int jb_queue_explain(struct jb_queue *q, const struct jb_qtask *task, uint64_t n
     else if (task->job->begin_us > now_us)
         why = json_pack("{s:s, s:s, s:o}", "why", "begin", "text", "its begin is not there yet", "start",
                         jb_json_time(task->job->begin_us));
+    else if (over_budget(q, task, now_us))
+        why = json_pack("{s:s, s:o}", "why", "budget", "text", jb_json_text(over_budget(q, task, now_us)));
     else if (task->refused)
         why = json_pack("{s:s, s:o}", "why", "placement", "text", jb_json_text(task->why));
     else if (waits(q, task, now_us, &wake))

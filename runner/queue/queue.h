@@ -14,6 +14,7 @@
 
 #include "job/state.h"
 #include "machine/machine.h"
+#include "queue/budgets.h"
 #include "queue/fair.h"
 #include "queue/launch.h"
 #include "queue/map.h"
@@ -41,6 +42,7 @@ struct jb_queue {
     uint32_t pus, threads; /* hardware threads in all, and of a core */
     struct jb_nursery nursery;
     struct jb_fair fair;
+    struct jb_budgets budgets;
     struct jb_map jobs, tasks; /* by number, by id */
     struct jb_qlist pending, running;
     char *id;      /* of this queue, in records */

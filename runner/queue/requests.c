@@ -66,6 +66,10 @@ static int do_submit(struct jb_server *s, struct jb_conn *c, const json_t *reque
     json_t *reply = jb_reply_ok();
     (void)json_object_update_new(reply, json_pack("{s:I, s:I, s:s}", "job", (json_int_t)job->num, "tasks",
                                                   (json_int_t)job->n_tasks, "name", job->name));
+    const struct jb_budget_state *budget =
+        jb_budgets_of(&s->q->budgets, s->q->site, s->q->state->state_dir, job->account, s->now_us);
+    if (budget && budget->verdict != JB_BUDGET_OK)
+        (void)json_object_set_new(reply, "warning", jb_json_text(budget->text));
     jb_conn_send(c, reply);
     return r;
 }

@@ -198,6 +198,11 @@ trap "echo main" USR2; while :; do sleep 0.05 || true; done'
     record 'granted.wall_time_s == 50'
 }
 
+on_one_cpu()
+{
+    tail -n 1 out | grep -qE 'list:[[:space:]]*[0-9]+$'
+}
+
 @test "a job gets more CPUs while it runs and gives them back; more than there are it does not get" {
     needs_cpus 2
     script 'echo ready; while :; do grep Cpus_allowed_list /proc/self/status; sleep 0.05; done' \
@@ -211,12 +216,12 @@ trap "echo main" USR2; while :; do sleep 0.05 || true; done'
     until_true 5 grep -qE 'list:[[:space:]]*[0-9]+[-,][0-9]+$' out
     ask update "$id" --cpus 1
     exits 0
+    until_true 5 on_one_cpu
     ask update "$id" --cpus 4000
     exits 124
     kill -TERM "$supervisor"
     end_job
     record 'granted.cpu_count == 1'
-    tail -n 1 out | grep -qE 'list:[[:space:]]*[0-9]+$'
 }
 
 @test "a supervisor that is stopped is said not to answer" {

@@ -280,6 +280,23 @@ caught" ]
 
 log_has() { q logs 1 | grep -q "$1"; }
 
+@test "an account beyond its budget: submit warns, its jobs wait and say why, those of others start" {
+    site_config "env: { JBT_MARK: $T }" \
+        "budgets: [ { account: astro, of: core_hours, soft: 0.000001, hard: 0.000002 } ]"
+    job spend 'sleep 0.2' 'account: astro'
+    q submit --wait -q spend.yaml >/dev/null 2>err
+    [ ! -s err ]
+    stop_daemon # an answer is good for a minute
+    q submit -q spend.yaml >out 2>err
+    one_error 'astro.*core-hours'
+    job other 'true' 'account: bio'
+    q submit --wait -q other.yaml >/dev/null 2>err
+    [ ! -s err ]
+    state_is 2 pending
+    q explain --job 2 >out
+    out_has 'astro.*core-hours'
+}
+
 @test "three users: no one sees what another's job wrote, cancels it, or learns that it is there when the site is private" {
     site_config "env: { JBT_MARK: $T }" "queue: { private: true }"
     start_daemon
