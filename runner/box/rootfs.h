@@ -7,6 +7,8 @@
 #ifndef JB_BOX_ROOTFS_H
 #define JB_BOX_ROOTFS_H
 
+#include <sys/mount.h>
+
 #include "base/fd.h"
 #include "box/mountapi.h"
 #include "plan/plan.h"
@@ -50,5 +52,45 @@ int jb_rootfs_place(struct jb_rootfs *fs, const char *target, bool file, enum jb
 
 /* The same for a place that must be there already: -ENOENT otherwise. */
 int jb_rootfs_find(struct jb_rootfs *fs, const char *target, enum jb_walk walk);
+
+/* --- what its files share --- */
+
+#define JB_ATTR_PLAIN (MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
+#define JB_FD_PATH    64
+
+/* "/proc/self/fd/N" and, with a name, what is below it. Returns buf. */
+const char *jb_rootfs_fd_path(char buf[JB_FD_PATH], int fd, const char *name);
+
+/* What is mounted there was made for this box: files of it are not the host's. */
+int jb_rootfs_note_own(struct jb_rootfs *fs, int fd, struct jb_error *err);
+
+/* mkdir -p in the root, without symlinks from the deepest folder that is there on. *ret: its descriptor, the caller's. */
+int jb_rootfs_make_place(struct jb_rootfs *fs, const char *path, mode_t mode, bool job_owned,
+                         enum jb_walk walk, int *ret, struct jb_error *err);
+
+/* A fresh file in a folder of the root: its descriptor, or -errno. */
+int jb_rootfs_make_file(struct jb_rootfs *fs, int at, const char *name, int flags, mode_t mode,
+                        bool *ret_hosts, struct jb_error *err);
+
+/* Attaches a mount; `what` is for the error. */
+int jb_rootfs_attach(struct jb_rootfs *fs, int mount_fd, int at_fd, const char *what, struct jb_error *err);
+
+/* What an operation names on the host, opened with the submitter's rights where he named it. */
+int jb_rootfs_source(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error *err);
+
+/* Tells fs->layered. */
+void jb_rootfs_tell_layer(struct jb_rootfs *fs, const char *kind, unsigned number, const char *target,
+                          const int *lowers, size_t n);
+
+/* Shows `source` at `at` as the flags of the operation say. */
+int jb_rootfs_bind(struct jb_rootfs *fs, int source, const struct jb_op *op, int at, struct jb_error *err);
+
+/* scratch.c, layers.c: operations. */
+int jb_rootfs_scratch_tmpfs(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error *err);
+int jb_rootfs_scratch_dir(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error *err);
+int jb_rootfs_scratch_loop(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error *err);
+int jb_rootfs_root_overlay(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error *err);
+int jb_rootfs_root_tmpfs(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error *err);
+int jb_rootfs_overlay(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error *err);
 
 #endif
