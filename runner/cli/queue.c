@@ -138,11 +138,14 @@ static int write_base64(int fd, const char *text)
 {
     char out[3];
     for (; text[0] && text[1] && text[2] && text[3]; text += 4) {
-        int word = sextet(text[0]) << 18 | sextet(text[1]) << 12 |
-                   (text[2] == '=' ? 0 : sextet(text[2])) << 6 | (text[3] == '=' ? 0 : sextet(text[3]));
+        unsigned word = 0;
         size_t n = text[2] == '=' ? 1 : text[3] == '=' ? 2 : 3;
-        if (word < 0)
-            return -EPROTO;
+        for (size_t i = 0; i < 4; i++) {
+            int six = i <= n ? sextet(text[i]) : 0; /* what fills up counts as nothing */
+            if (six < 0)
+                return -EPROTO;
+            word = word << 6 | (unsigned)six;
+        }
         out[0] = (char)(word >> 16);
         out[1] = (char)(word >> 8);
         out[2] = (char)word;

@@ -299,9 +299,8 @@ static size_t new_settings(const struct jb_plan *plan, const struct jb_grant *gr
             s.value = wish->memory == JB_UNSET ? s.value : wish->memory;
             break;
         case JB_CG_PARTITION: /* of the new CPUs too */
+        case JB_CG_SWAP_MAX:  /* on v1 it is written as a sum with memory */
             break;
-        case JB_CG_SWAP_MAX:
-            break; /* on v1 it is written as a sum with memory */
         case JB_CG_PIDS_MAX:
             s.value = wish->pids == JB_UNSET ? s.value : wish->pids;
             break;
@@ -353,7 +352,7 @@ static void adopt(struct jb_plan *plan, const struct jb_grant *grant, const stru
 static int put_in_force(struct jb_updater *u, const struct jb_wish *wish, struct jb_error *err)
 {
     struct jb_plan *plan = u->plan;
-    struct jb_grant grant;
+    struct jb_grant grant = {0};
     struct jb_holding holding;
     jb_autofree struct jb_cg_setting *settings = calloc(plan->cgroup.n_settings + 1, sizeof(*settings));
     jb_autofree struct jb_cg_setting *old = calloc(plan->cgroup.n_settings + 1, sizeof(*old));
@@ -397,7 +396,7 @@ static void note(json_t *changes, const char *key, json_t *old, json_t *new)
 static int write_down(const struct jb_updater *u, struct jb_error *err)
 {
     jb_autofree char *line = NULL;
-    size_t len;
+    size_t len = 0;
     int r = jb_record_granted(u->record, u->plan, err);
     if (r == 0)
         r = jb_record_line(u->record, &line, &len, err);

@@ -272,8 +272,8 @@ int jb_queue_adopt(struct jb_queue *q, uint64_t now_us, struct jb_error *err)
     (void)jb_sweep(q->state, q->site, NULL);
     int r = jb_qstore_get(q->store, "mark", &text, err);
     if (r == 0 && text)
-        (void)sscanf(text, "%u:%llu", &mark.month,
-                     (unsigned long long *)&mark.offset); /* NOLINT(cert-err34-c) */
+        /* NOLINTNEXTLINE(cert-err34-c): our own text */
+        (void)sscanf(text, "%u:%llu", &mark.month, (unsigned long long *)&mark.offset);
     if (r == 0 && q->tasks.len > 0)
         r = jb_tail_read(q->state->state_fd, &mark, q->id, found, &f, err);
     for (size_t i = 0; r == 0 && i < q->running.len; i++) {
