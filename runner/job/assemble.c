@@ -5,6 +5,7 @@
  * Privilege: root, or none with a user namespace.
  */
 #include <errno.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -108,6 +109,14 @@ static int launch(struct jb_job_attempt *a, struct jb_error *err)
     return jb_box_launch(&parts, &a->box, err);
 }
 
+/* Before GO: a job that asks at once is told the size of our own terminal. */
+static void copy_size(int from, int to)
+{
+    struct winsize size;
+    if (from >= 0 && to >= 0 && ioctl(from, TIOCGWINSZ, &size) == 0)
+        (void)ioctl(to, TIOCSWINSZ, &size);
+}
+
 int jb_job_assemble(struct jb_job_attempt *a, struct jb_error *err)
 {
     int r = jb_streams_open(a->plan, a->o->out_fd, a->o->err_fd, &a->streams, err);
@@ -137,6 +146,8 @@ int jb_job_assemble(struct jb_job_attempt *a, struct jb_error *err)
         return r;
     jb_streams_handed_over(&a->streams);
     a->has_before = a->cgroup && jb_cgroup_usage_cpu(a->cgroup, &a->before, NULL) == 0;
+    if (a->plan->tty)
+        copy_size(a->o->tty_fd, a->box.master_fd);
     if (a->plan->tty)
         r = jb_streams_terminal(&a->streams, jb_take_fd(&a->box.master_fd), a->o->tty_fd, a->o->out_fd, err);
     return r;

@@ -120,6 +120,8 @@ int jb_index_update(const struct jb_index_spec *spec, bool rebuild, uint64_t *re
     jb_autostrv struct jb_strv files = {0};
     struct jb_store store = {0};
     uint64_t added = 0;
+    if (!spec->file)
+        return jb_fail(err, EINVAL, "index: it has no name");
     int r = list_files(spec, &files, err);
     if (r < 0)
         return r;

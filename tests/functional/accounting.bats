@@ -1,6 +1,5 @@
 #!/usr/bin/env bats
 # Figures of known workloads: CPU time and memory within 2 %, bytes exact. Figures are compared, never durations.
-# Runs as: root, user
 
 load lib
 

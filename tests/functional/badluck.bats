@@ -1,6 +1,5 @@
 #!/usr/bin/env bats
 # Bad input and bad luck: one clear line and the right exit code, or recovery at the next start; nothing left, ever.
-# Runs as: root, user
 
 load lib
 

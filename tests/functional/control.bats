@@ -1,6 +1,5 @@
 #!/usr/bin/env bats
 # What others ask of a live box: ps, pause, resume, signal, cancel, update; and what its events tell afterwards.
-# Runs as: root, user
 
 load lib
 

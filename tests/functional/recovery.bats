@@ -1,6 +1,5 @@
 #!/usr/bin/env bats
 # Recovery: after a restart of the host, of what is damaged, and never of what is not ours.
-# Runs as: root, user
 
 load lib
 

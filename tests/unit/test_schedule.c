@@ -309,6 +309,7 @@ static void the_first_in_line_is_never_delayed(void **state)
 }
 
 /* A month of four users who always want more than there is: each gets what his share promises. */
+/* NOLINTNEXTLINE(readability-function-size): one month, told in order */
 static void shares_come_true_over_a_month(void **state)
 {
     static const double promised[] = {8, 4, 2, 2};
