@@ -85,7 +85,8 @@ static bool take_hex(const char **p, const char *end, char hex[JB_CHAIN_HEX])
     for (size_t i = 0; i < JB_CHAIN_HEX - 1; i++)
         if (!memchr("0123456789abcdef", (*p)[i], 16))
             return false;
-    memcpy(hex, *p, JB_CHAIN_HEX - 1);
+    memcpy(hex, *p,
+           JB_CHAIN_HEX - 1); /* NOLINT(bugprone-not-null-terminated-result): it is, in the next line */
     hex[JB_CHAIN_HEX - 1] = '\0';
     *p += JB_CHAIN_HEX - 1;
     return true;
