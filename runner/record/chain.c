@@ -82,11 +82,12 @@ static bool take_hex(const char **p, const char *end, char hex[JB_CHAIN_HEX])
 {
     if (end - *p < JB_CHAIN_HEX - 1)
         return false;
-    for (size_t i = 0; i < JB_CHAIN_HEX - 1; i++)
-        if (!memchr("0123456789abcdef", (*p)[i], 16))
+    for (size_t i = 0; i < JB_CHAIN_HEX - 1; i++) {
+        char c = (*p)[i];
+        if ((c < '0' || c > '9') && (c < 'a' || c > 'f'))
             return false;
-    memcpy(hex, *p,
-           JB_CHAIN_HEX - 1); /* NOLINT(bugprone-not-null-terminated-result): it is, in the next line */
+    }
+    memcpy(hex, *p, JB_CHAIN_HEX - 1);
     hex[JB_CHAIN_HEX - 1] = '\0';
     *p += JB_CHAIN_HEX - 1;
     return true;
