@@ -28,7 +28,9 @@ static void check_positions(const struct jb_spec *spec, const char *text, size_t
 
 static void check_spec(const struct jb_spec *spec)
 {
-    must(spec->version == 1 && spec->image && (spec->script != NULL) != (spec->command.len > 0));
+    /* an image of its own may bring the command */
+    must(spec->version == 1 && spec->image && !(spec->script && spec->command.len > 0));
+    must(spec->script || spec->command.len > 0 || strcmp(spec->image, "host") != 0);
     for (size_t i = 0; i < spec->n_mounts; i++) {
         const char *target = spec->mounts[i].target;
         must(target && target[0] == '/' && target[1] && !strstr(target, "//") && !strstr(target, "/../"));
