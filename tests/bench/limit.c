@@ -5,14 +5,19 @@
  * Runs in: scripts/bench, as root. Privilege: root, all of it, the command included (no capability is
  * dropped).
  *
- *   limit [-v] IMAGE_DIR PROGRAM [ARGUMENT...]
+ *   limit [-v] [-i] [-j FILE] IMAGE_DIR PROGRAM [ARGUMENT...]
  *
  * It does what a box costs and nothing else: five controllers (v1, or those that a v2 leaf has) with one CPU,
  * 64 MiB and 64 processes, a v2 leaf, mount/PID/IPC/UTS/network/cgroup namespaces with lo up, an overlay over
  * IMAGE_DIR with a tmpfs upper, /proc, /dev, /sys, /tmp, the figures read, everything removed. No spec, no
- * record, no init, no seccomp, no time limit, no recovery. Plain system calls, so that it builds against any
- * libc; no libjobbox.
+ * time limit, no recovery. Plain system calls, so that it builds against any libc; no libjobbox.
+ *
+ * Alone that isolates less than a job is isolated. -i does the rest of it too (guard.h): private folders and covers
+ * over what is root's, no capabilities, a filter of system calls, the command below a PID 1; -j FILE appends a
+ * line of the figures to FILE, on disk before it ends.
  */
+#include "guard.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
@@ -65,7 +70,8 @@ struct limit {
     char name[32]; /* of the leaf, the same in every hierarchy */
     char cpu[16];  /* the one CPU, as cpuset.cpus takes it */
     int cpu_number;
-    bool verbose;
+    bool verbose, guarded;
+    const char *note; /* where the figures go, or NULL */
 };
 
 static void die(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
@@ -344,10 +350,16 @@ static void child(const struct limit *l, const char *image, char **argv)
     fill_dev();
     mount_at("sysfs", "/sys", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY, NULL);
     mount_at("tmpfs", "/tmp", MS_NOSUID | MS_NODEV, "mode=1777");
+    if (l->guarded)
+        guard_files();
     umask(022);
     signal(SIGINT, SIG_DFL);
     signal(SIGTERM, SIG_DFL);
     static char path[] = "PATH=/bin:/usr/bin";
+    if (l->guarded) {
+        guard_privilege();
+        _exit(guard_run(argv, (char *[]){path, NULL}));
+    }
     execve(argv[0], argv, (char *[]){path, NULL});
     die("cannot execute %s", argv[0]);
 }
@@ -394,21 +406,46 @@ static void read_usage(const struct limit *l)
         {UNIFIED, "memory.pressure"},
         {UNIFIED, "io.pressure"},
     };
-    char text[4096];
+    static char line[16384];
+    size_t len = 0;
+    char text[1024];
     for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
         const struct group *g = &l->groups[files[i].c];
-        if (g->own[0] && read_text(g->leaf_fd, files[i].file, text, sizeof(text)) >= 0 && l->verbose)
+        if (!g->own[0] || read_text(g->leaf_fd, files[i].file, text, sizeof(text)) < 0)
+            continue;
+        for (char *c = text; *c; c++)
+            *c = *c == '\n' ? ' ' : *c;
+        if (l->verbose)
             fprintf(stderr, "%s/%s/%s: %s\n", g->own, l->name, files[i].file, text);
+        len += (size_t)snprintf(line + len, sizeof(line) - len, "%s: %s; ", files[i].file, text);
     }
+    line[len] = '\n';
+    if (l->note)
+        guard_note(l->note, line);
 }
 
 int main(int argc, char **argv)
 {
-    struct limit l = {.verbose = argc > 1 && strcmp(argv[1], "-v") == 0};
-    argv += 1 + l.verbose;
-    argc -= 1 + l.verbose;
+    struct limit l = {0};
+    int option;
+    while ((option = getopt(argc, argv, "+vij:")) != -1)
+        switch (option) {
+        case 'v':
+            l.verbose = true;
+            break;
+        case 'i':
+            l.guarded = true;
+            break;
+        case 'j':
+            l.note = optarg;
+            break;
+        default:
+            return 125;
+        }
+    argv += optind;
+    argc -= optind;
     if (argc < 2) {
-        fputs("usage: limit [-v] IMAGE_DIR PROGRAM [ARGUMENT...]\n", stderr);
+        fputs("usage: limit [-v] [-i] [-j FILE] IMAGE_DIR PROGRAM [ARGUMENT...]\n", stderr);
         return 125;
     }
     for (int c = 0; c < N_CONTROLLERS; c++)
