@@ -104,7 +104,7 @@ static void one_line_a_record(void **state)
     static const char first[] =
         "{\"record_version\":1,\"id\":\"A\",\"fill\":\"xxx\",\"chain\":{\"writer\":\"";
     assert_memory_equal(text, first, strlen(first));
-    const char *second = strchr(text, '\n') + 1;
+    const char *second = text + strcspn(text, "\n") + 1;
     assert_contains(second, "{\"record_version\":1,\"id\":\"B\",\"fill\":\"xxxxxxxxxx\",\"chain\":{");
     assert_string_equal(strchr(second, '\n'), "\n");
     jb_autofree char *name = journal_name(d);
