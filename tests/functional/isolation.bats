@@ -24,7 +24,8 @@ teardown()
 }
 
 @test "ps shows only the job's processes, beginning at PID 1, which is jobbox-init" {
-    script 'sleep 5 & ps -o pid,comm; kill %1'
+    # a child just forked has still its parent's name
+    script 'sleep 5 & while ! grep -q sleep /proc/$!/comm; do :; done; ps -o pid,comm; kill %1'
     run_job
     exits 0
     [ "$(awk 'NR > 1 { print $1 }' out | head -n 1)" = 1 ]
