@@ -14,6 +14,9 @@ _jobbox()
     logs | wait | cancel | hold | release | requeue | priority | show | pause | resume | signal | update | explain)
         mapfile -t COMPREPLY < <(compgen -W "$(jobbox ps --state all 2>/dev/null | awk '$1 ~ /^[0-9]/ { print $1 }')" -- "$cur")
         ;;
+    enter | commit | discard | exec | destroy)
+        mapfile -t COMPREPLY < <(compgen -W "$({ jobbox ps --kept; jobbox ps; } 2>/dev/null | awk '$1 ~ /^0/ { print $1 }')" -- "$cur")
+        ;;
     *)
         compopt -o default
         ;;

@@ -113,7 +113,8 @@ int jb_box_launch(const struct jb_box_parts *parts, struct jb_box *ret, struct j
         return clone_failed(parts->plan, saved, err);
     }
     JB_CRASH_POINT(box_cloned);
-    int r = jb_idmap_write(parts->plan, box.pid, err);
+    const struct jb_idmap ids = jb_idmap_of(parts->plan);
+    int r = jb_idmap_write(&ids, box.pid, err);
     const struct jb_msg mapped = {.type = JB_MSG_MAPPED};
     if (r == 0 && parts->plan->ids.uids.count > 0)
         (void)jb_box_tell(&box, &mapped); /* a box that died meanwhile says why itself */

@@ -39,7 +39,7 @@ struct jb_box {
     int scratch_fd;              /* the upper layers' file system, for measuring; -1: none */
     int master_fd;               /* the job's terminal; -1: none */
     int netns_fd, userns_fd;     /* where a helper is to go; -1: none */
-    struct jb_box_layer *layers; /* with plan->changes: in the order in which they were made */
+    struct jb_box_layer *layers; /* with plan->changes or plan->keep: in the order in which they were made */
     size_t n_layers;
 };
 #define JB_BOX_INIT                    \

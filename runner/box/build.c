@@ -116,15 +116,16 @@ static void tell_layer(void *ctx, const char *upper, const char *target, const i
 
 static int build_root(const struct jb_build *b, struct jb_error *err)
 {
-    struct jb_rootfs fs = {.api = &jb_mountapi_kernel,
-                           .plan = b->parts->plan,
-                           .stage = b->parts->dir,
-                           .scratch_fd = -1,
-                           .root_fd = -1,
-                           .null_fd = -1,
-                           .empty_fd = -1,
-                           .layered = b->parts->plan->changes ? tell_layer : NULL,
-                           .layered_ctx = (void *)b};
+    struct jb_rootfs fs = {
+        .api = &jb_mountapi_kernel,
+        .plan = b->parts->plan,
+        .stage = b->parts->dir,
+        .scratch_fd = -1,
+        .root_fd = -1,
+        .null_fd = -1,
+        .empty_fd = -1,
+        .layered = b->parts->plan->changes || b->parts->plan->keep != JB_KEEP_NEVER ? tell_layer : NULL,
+        .layered_ctx = (void *)b};
     int r = jb_rootfs_build(&fs, err);
     struct jb_msg msg = {.type = JB_MSG_SCRATCH};
     if (r == 0)

@@ -21,7 +21,8 @@
 #define OPTION_PAGE 4096 /* what mount(2) takes of options, with the byte at its end */
 
 /* An upper's root shows as the merged root: it takes the lower's mode and owner. */
-static int make_layer(struct jb_rootfs *fs, int lower, char upper[16], char work[16], struct jb_error *err)
+static int make_layer(struct jb_rootfs *fs, const struct jb_op *op, int lower, char upper[16], char work[16],
+                      struct jb_error *err)
 {
     struct stat st;
     (void)snprintf(upper, 16, "upper%u", fs->layers);
@@ -31,6 +32,9 @@ static int make_layer(struct jb_rootfs *fs, int lower, char upper[16], char work
         return jb_fail_errno(err, errno, "image");
     if (mkdirat(fs->scratch_fd, upper, 0755) < 0 || mkdirat(fs->scratch_fd, work, 0700) < 0)
         return jb_fail_errno(err, errno, "preparing the scratch");
+    int r = op->over ? jb_rootfs_fill(fs, op, upper, err) : 0;
+    if (r != 0)
+        return r < 0 ? r : 0;
     if (fs->plan->userns) /* foreign owners are not ours to give */
         return 0;
     if ((st.st_uid != 0 || st.st_gid != 0) && fchownat(fs->scratch_fd, upper, st.st_uid, st.st_gid, 0) < 0)
@@ -64,13 +68,13 @@ static int overlay_by_string(struct jb_rootfs *fs, const int *lowers, size_t n, 
 }
 
 /* Through descriptors: no name can hold a character that the kernel would misread. `lowers`: the top one first. */
-static int make_overlay(struct jb_rootfs *fs, const int *lowers, size_t n,
+static int make_overlay(struct jb_rootfs *fs, const struct jb_op *op, const int *lowers, size_t n,
                         int (*furnish)(struct jb_rootfs *, const int *, size_t, struct jb_error *),
                         struct jb_error *err)
 {
     char upper[16];
     char work[16];
-    int r = make_layer(fs, lowers[0], upper, work, err);
+    int r = make_layer(fs, op, lowers[0], upper, work, err);
     if (r == 0 && furnish)
         r = furnish(fs, lowers, n, err);
     if (r < 0)
@@ -156,6 +160,8 @@ static int furnish_upper(struct jb_rootfs *fs, const int *lowers, size_t n, stru
             furnish_place(upper, op->target + 1, lowers, n);
         if (!(op->flags & JB_OPF_IN_UPPER))
             continue;
+        if (op->over && faccessat(upper, op->target + 1, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+            continue; /* it is what the other box had there */
         const char *name = op->target + 1;
         bool owned = op->flags & JB_OPF_JOB_OWNED;
         if (mkdirat(upper, name, 0755) < 0)
@@ -233,7 +239,7 @@ static int overlay_over(struct jb_rootfs *fs, const struct jb_op *op, int *fds, 
         if (fds[i] < 0)
             return jb_fail_errno(err, fds[i], "image %s", one.source);
     }
-    int fd = make_overlay(fs, fds, n, furnish_upper, err);
+    int fd = make_overlay(fs, op, fds, n, furnish_upper, err);
     if (fd >= 0)
         jb_rootfs_tell_layer(fs, "upper", fs->layers - 1, "/", fds, n);
     if (fd >= 0)
@@ -284,7 +290,7 @@ int jb_rootfs_overlay(struct jb_rootfs *fs, const struct jb_op *op, struct jb_er
     jb_autoclose int at = jb_rootfs_place(fs, op->target, false, JB_WALK_STRICT, err);
     if (at < 0)
         return at;
-    jb_autoclose int fd = make_overlay(fs, &lower, 1, NULL, err);
+    jb_autoclose int fd = make_overlay(fs, op, &lower, 1, NULL, err);
     if (fd >= 0)
         jb_rootfs_tell_layer(fs, "upper", fs->layers - 1, op->target, &lower, 1);
     if (fd >= 0)

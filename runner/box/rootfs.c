@@ -93,6 +93,9 @@ static int op_scratch_bind(struct jb_rootfs *fs, const struct jb_op *op, struct 
         return jb_fail_errno(err, errno, "preparing the scratch");
     if ((op->flags & JB_OPF_JOB_OWNED) && fchownat(fs->scratch_fd, name, fs->plan->uid, fs->plan->gid, 0) < 0)
         return jb_fail_errno(err, errno, "giving %s to the job", op->target);
+    int r = op->over ? jb_rootfs_fill(fs, op, name, err) : 0;
+    if (r < 0)
+        return r;
     jb_autoclose int source = openat(fs->scratch_fd, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
     jb_autoclose int fd = source < 0 ? -errno : fs->api->clone(fs->api->ctx, source, false);
     if (fd < 0)

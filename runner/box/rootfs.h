@@ -85,6 +85,12 @@ void jb_rootfs_tell_layer(struct jb_rootfs *fs, const char *kind, unsigned numbe
 /* Shows `source` at `at` as the flags of the operation say. */
 int jb_rootfs_bind(struct jb_rootfs *fs, int source, const struct jb_op *op, int at, struct jb_error *err);
 
+/*
+ * scratch.c: what another box left for the place of `op`, copied into `name` of the scratch: 1; 0 when it left nothing
+ * there.
+ */
+int jb_rootfs_fill(struct jb_rootfs *fs, const struct jb_op *op, const char *name, struct jb_error *err);
+
 /* scratch.c, layers.c: operations. */
 int jb_rootfs_scratch_tmpfs(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error *err);
 int jb_rootfs_scratch_dir(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error *err);

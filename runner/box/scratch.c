@@ -14,6 +14,7 @@
 #include <sys/statfs.h>
 
 #include "base/cleanup.h"
+#include "base/copytree.h"
 #include "base/crashpoint.h"
 #include "box/identity.h"
 #include "box/loopdev.h"
@@ -126,4 +127,44 @@ int jb_rootfs_scratch_loop(struct jb_rootfs *fs, const struct jb_op *op, struct 
     if (r == 0)
         r = stage_scratch(fs, &fd, err);
     return r < 0 ? r : trim_scratch(fs->scratch_fd, op->bytes, err);
+}
+
+struct filling {
+    const struct jb_plan *plan;
+    const struct jb_op *op;
+};
+
+/* What comes into a place of its own further down, which hides it here. */
+static bool is_elsewhere(void *ctx, const char *path)
+{
+    const struct filling *f = ctx;
+    const char *base = f->op->target ? f->op->target : "";
+    size_t len = strlen(base);
+    for (size_t i = 0; i < f->plan->n_ops; i++) {
+        const struct jb_op *op = &f->plan->ops[i];
+        if (op != f->op && op->over && op->target && strncmp(op->target, base, len) == 0 &&
+            op->target[len] == '/' && jb_streq(op->target + len + 1, path))
+            return true;
+    }
+    return false;
+}
+
+int jb_rootfs_fill(struct jb_rootfs *fs, const struct jb_op *op, const char *name, struct jb_error *err)
+{
+    struct filling f = {fs->plan, op};
+    struct jb_copied sum = {0};
+    jb_autoclose int from = open(op->over, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (from < 0 && errno == ENOENT)
+        return 0;
+    jb_autoclose int to = openat(fs->scratch_fd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (from < 0 || to < 0)
+        return jb_fail_errno(err, errno, "%s", op->over);
+    const struct jb_copy copy = {.from = from,
+                                 .to = to,
+                                 .max_bytes = JB_UNSET,
+                                 .max_files = JB_UNSET,
+                                 .skip = is_elsewhere,
+                                 .skip_ctx = &f};
+    int r = jb_copy_tree(&copy, &sum, err);
+    return r < 0 ? jb_wrap(err, "the files of box %s", fs->plan->over_id) : 1;
 }

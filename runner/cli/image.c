@@ -179,7 +179,7 @@ static int failed(const struct jb_error *err)
 }
 
 /* The name to give: said, or made of the source. */
-static int choose_name(const struct jb_cli_image *image, const char *source, char ret[JB_REF_MAX])
+int jb_cli_image_name(const struct jb_cli_image *image, const char *source, char ret[JB_REF_MAX])
 {
     struct jb_error err = {0};
     struct jb_ref ref;
@@ -191,13 +191,14 @@ static int choose_name(const struct jb_cli_image *image, const char *source, cha
     if (jb_ref_parse(image->o->name, &ref, &err) < 0)
         return jb_cli_fail(JB_EXIT_USAGE, &err);
     if (ref.digest.text[0])
-        return jb_cli_usage("image", "--name takes NAME:TAG, not a digest");
+        return jb_cli_usage("image", "a name is NAME:TAG, not a digest");
     (void)snprintf(ret, JB_REF_MAX, "%s", ref.name);
     return 0;
 }
 
-static int print_added(const struct jb_cli_image *image, const char *name, const struct jb_image_added *added)
+int jb_cli_image_added(struct jb_cli_image *image, const char *name, const struct jb_image_added *added)
 {
+    wipe(image);
     if (image->o->json) {
         json_t *root = json_pack("{s:s, s:s, s:I, s:I, s:b}", "name", name, "digest", added->digest.text,
                                  "layers", (json_int_t)added->layers, "new_layers",
@@ -217,7 +218,7 @@ static int pull_or_import(struct jb_cli_image *image, bool pull)
     char name[JB_REF_MAX];
     struct jb_image_added added;
     const char *source = image->o->args[0];
-    int code = choose_name(image, source, name);
+    int code = jb_cli_image_name(image, source, name);
     if (code)
         return code;
     const struct jb_image_job job = {
@@ -226,7 +227,7 @@ static int pull_or_import(struct jb_cli_image *image, bool pull)
         .source = source, .authfile = image->o->authfile, .insecure = image->o->insecure};
     int r = pull ? jb_image_pull(&job, &options, &added, &err) : jb_image_import(&job, source, &added, &err);
     wipe(image);
-    return r < 0 ? failed(&err) : print_added(image, name, &added);
+    return r < 0 ? failed(&err) : jb_cli_image_added(image, name, &added);
 }
 
 static int cmd_pull(struct jb_cli_image *image)

@@ -36,6 +36,10 @@ void jb_cli_image_close(struct jb_cli_image *image);
 /* Progress and lines on standard error, as a terminal wants them; also for jobbox run. */
 void jb_cli_image_ui(struct jb_cli_image *image);
 
+/* The name to give, said or made of `source`: 0 or the exit code. What was added, on standard output. */
+int jb_cli_image_name(const struct jb_cli_image *image, const char *source, char ret[JB_REF_MAX]);
+int jb_cli_image_added(struct jb_cli_image *image, const char *name, const struct jb_image_added *added);
+
 /* image_verbs.c: each returns the exit code. */
 int jb_cli_image_list(struct jb_cli_image *image);
 int jb_cli_image_inspect(struct jb_cli_image *image);

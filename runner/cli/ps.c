@@ -14,6 +14,7 @@
 #include "base/json.h"
 #include "base/str.h"
 #include "base/units.h"
+#include "cli/kept.h"
 #include "cli/queue.h"
 #include "job/control.h"
 
@@ -28,6 +29,7 @@ static const char usage[] =
     "  -a, --all          the queued jobs of all users\n"
     "  -u, --user USER    those of this user\n"
     "  -s, --state STATE  active (pending, held and running: the default), one of these, done, or all\n"
+    "      --kept         what was kept of boxes that ended, instead\n"
     "  -w, --watch        again every second\n"
     "      --json         as JSON, with all that the supervisors say\n"
     "  -h, --help         this text\n";
@@ -95,20 +97,17 @@ static void print(const json_t *boxes, bool json)
 
 struct ps_options {
     const char *config, *state, *user;
-    bool json, all, own, watch;
+    bool json, all, own, watch, kept;
 };
 
 static int parse(int argc, char **argv, struct ps_options *o)
 {
-    static const struct option options[] = {{"config", required_argument, NULL, 'c'},
-                                            {"json", no_argument, NULL, 'j'},
-                                            {"all", no_argument, NULL, 'a'},
-                                            {"own", no_argument, NULL, 'o'},
-                                            {"state", required_argument, NULL, 's'},
-                                            {"user", required_argument, NULL, 'u'},
-                                            {"watch", no_argument, NULL, 'w'},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {0}};
+    static const struct option options[] = {
+        {"config", required_argument, NULL, 'c'}, {"json", no_argument, NULL, 'j'},
+        {"all", no_argument, NULL, 'a'},          {"own", no_argument, NULL, 'o'},
+        {"kept", no_argument, NULL, 'k'},         {"state", required_argument, NULL, 's'},
+        {"user", required_argument, NULL, 'u'},   {"watch", no_argument, NULL, 'w'},
+        {"help", no_argument, NULL, 'h'},         {0}};
     static const char *const states[] = {"active", "pending", "held", "running", "done", "all"};
     int c;
     opterr = 0;
@@ -125,6 +124,9 @@ static int parse(int argc, char **argv, struct ps_options *o)
             break;
         case 'o':
             o->own = true;
+            break;
+        case 'k':
+            o->kept = true;
             break;
         case 's':
             o->state = optarg;
@@ -210,6 +212,8 @@ static json_t *others(const json_t *boxes, json_t *jobs)
 
 static int show_once(const struct ps_options *o)
 {
+    if (o->kept)
+        return jb_cli_list_kept(o->config, o->json);
     jb_autojob struct jb_cli_job job = JB_CLI_JOB_INIT;
     struct jb_ledger ledger = {0};
     json_t *jobs = NULL;

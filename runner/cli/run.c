@@ -18,20 +18,12 @@
 #include "base/units.h"
 #include "cli/cli.h"
 #include "cli/image.h"
+#include "cli/kept.h"
 #include "record/record.h"
-
-struct run_options {
-    const char *config;
-    const char *spec;
-    bool json, quiet, tty, wait;
-    uint64_t wait_ns; /* JB_UNSET: for ever */
-    bool changes;
-    const char *changes_path; /* NULL: not said */
-};
 
 /* What the user sees while the job waits. */
 struct screen {
-    const struct run_options *o;
+    const struct jb_cli_run *o;
     struct termios saved; /* with --tty: as it was found */
     bool drawn;
 };
@@ -50,7 +42,7 @@ static const char usage[] =
     "in .json)\n"
     "  -h, --help         this text\n";
 
-static int parse_wait(const char *text, struct run_options *ret)
+static int parse_wait(const char *text, struct jb_cli_run *ret)
 {
     ret->wait = true;
     ret->wait_ns = JB_UNSET;
@@ -60,7 +52,7 @@ static int parse_wait(const char *text, struct run_options *ret)
 }
 
 /* -1: go on; otherwise the exit code. */
-static int parse(int argc, char **argv, struct run_options *ret)
+static int parse(int argc, char **argv, struct jb_cli_run *ret)
 {
     static const struct option options[] = {
         {"config", required_argument, NULL, 'c'},
@@ -165,7 +157,7 @@ static void notice(void *ctx, const char *text)
         make_raw(screen);
 }
 
-static int report(const struct run_options *o, const json_t *record)
+static int report(const struct jb_cli_run *o, const json_t *record)
 {
     struct jb_error err = {0};
     jb_autofree char *text = NULL;
@@ -201,7 +193,7 @@ static void hold_signals(void)
     (void)sigprocmask(SIG_BLOCK, &set, NULL);
 }
 
-static int run(const struct run_options *o, struct jb_cli_job *job)
+int jb_cli_run(const struct jb_cli_run *o, struct jb_cli_job *job)
 {
     static const int exit_codes[] = {
         [JB_JOB_RAN] = JB_EXIT_NO_BOX,
@@ -214,7 +206,7 @@ static int run(const struct run_options *o, struct jb_cli_job *job)
     enum jb_job_failure failure = JB_JOB_NO_BOX;
     struct screen screen = {.o = o};
     json_t *record = NULL;
-    if (jb_state_open(&job->state, &job->submitter, &err) < 0)
+    if (job->state.state_fd < 0 && jb_state_open(&job->state, &job->submitter, &err) < 0)
         return jb_cli_fail(JB_EXIT_NO_BOX, &err);
     (void)jb_sweep_some(&job->state, job->site, &warning);
     if (warning.errnum)
@@ -238,6 +230,8 @@ static int run(const struct run_options *o, struct jb_cli_job *job)
         .changes = o->changes,
         .changes_path = o->changes_path,
         .changes_fd = STDERR_FILENO,
+        .over = o->over,
+        .over_id = o->over_id,
         .notice = notice,
         .notice_ctx = &screen,
     };
@@ -259,11 +253,11 @@ static int run(const struct run_options *o, struct jb_cli_job *job)
 
 int jb_cmd_run(int argc, char **argv)
 {
-    struct run_options o = {0};
+    struct jb_cli_run o = {0};
     int code = parse(argc, argv, &o);
     if (code >= 0)
         return code;
     jb_autojob struct jb_cli_job job = JB_CLI_JOB_INIT;
     code = jb_cli_load(o.config, o.spec, &job);
-    return code ? code : run(&o, &job);
+    return code ? code : jb_cli_run(&o, &job);
 }

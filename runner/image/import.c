@@ -36,12 +36,20 @@ struct packing {
     const struct jb_pack *pack;
     int out_fd;
     struct jb_packed *done; /* shared */
+    const struct jb_image_tree *tree;
 };
+
+static int pack_here(void *ctx, struct jb_error *err)
+{
+    const struct packing *p = ctx;
+    return jb_pack_run(p->pack, p->out_fd, p->done, err);
+}
 
 static int do_pack(void *ctx, struct jb_error *err)
 {
     const struct packing *p = ctx;
-    return jb_pack_run(p->pack, p->out_fd, p->done, err);
+    return p->tree && p->tree->inside ? p->tree->inside(p->tree->inside_ctx, pack_here, ctx, err)
+                                      : pack_here(ctx, err);
 }
 
 /* A file of the work that has no name. */
@@ -61,7 +69,7 @@ static int pack(const struct import *im, int dir_fd, bool raw, struct jb_packed 
     jb_autoclose int out = anonymous(im, err);
     if (out < 0)
         return out;
-    struct packing packing = {&pack, out, jb_shared_new(sizeof(*packing.done))};
+    struct packing packing = {&pack, out, jb_shared_new(sizeof(*packing.done)), im->tree};
     const struct jb_worker worker = {.run = do_pack, .ctx = &packing, .what = "reading"};
     if (!packing.done)
         return jb_fail_errno(err, ENOMEM, "importing");

@@ -50,6 +50,9 @@ struct jb_image_tree {
     const struct jb_istore_image *base;
     const json_t *config;
     const char *source; /* where it is from, for people */
+    /* Runs the reading of the tree where its owners are what they are to be in the image; NULL: they are so here. */
+    int (*inside)(void *ctx, int (*fn)(void *ctx, struct jb_error *err), void *fn_ctx, struct jb_error *err);
+    void *inside_ctx;
 };
 int jb_image_add_tree(const struct jb_image_job *job, const struct jb_image_tree *tree,
                       struct jb_image_added *ret, struct jb_error *err);

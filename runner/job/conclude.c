@@ -155,6 +155,7 @@ void jb_job_attempt_free(struct jb_job_attempt *a)
     free(a->box_dir);
     json_decref(a->outcome.execs);
     json_decref(a->outcome.changes);
+    json_decref(a->outcome.kept);
     jb_changes_free(&a->changes);
     free(a->outcome.limit);
     free(a->outcome.killed_by);

@@ -43,7 +43,9 @@ struct jb_job_options {
     bool changes;             /* what the job changes is to be found, also when the spec does not ask */
     const char *changes_path; /* where to, as `changes` in the spec; NULL: as it says */
     int changes_fd;           /* with changes and no path anywhere: the list as text; -1: nowhere */
-    bool stands;              /* a box without a command of its own, until somebody destroys it: boxes.h */
+    const char *over;    /* the files of a box that ended, which come in below this one's own; NULL: none */
+    const char *over_id; /* that box */
+    bool stands;         /* a box without a command of its own, until somebody destroys it: boxes.h */
     /* Called once it can be asked for something; < 0: nobody wants it any more, and it is cancelled. May be NULL. */
     int (*standing)(void *ctx, const struct jb_id *id);
     void *standing_ctx;

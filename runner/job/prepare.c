@@ -155,6 +155,8 @@ static int make_plan(const struct jb_job_options *o, const struct jb_machine *ma
         .queue = o->queued ? &o->queued->plan : NULL,
         .tty = o->tty,
         .stands = o->stands,
+        .over = o->over,
+        .over_id = o->over_id,
         .changes = o->changes,
         .changes_path = o->changes_path,
     };

@@ -15,10 +15,12 @@
 #include "base/clock.h"
 #include "base/crashpoint.h"
 #include "base/fd.h"
+#include "base/json.h"
 #include "box/message.h"
 #include "box/net.h"
 #include "job/artifacts.h"
 #include "job/attempt.h"
+#include "job/kept.h"
 #include "job/update.h"
 
 /* Signals are taken through a descriptor while the job lives; what the caller ignores (nohup) stays ignored.
@@ -132,6 +134,39 @@ static void find_changes(struct jb_job_attempt *a)
         (void)jb_record_warn(a->record, NULL, "changes: %s", err.text);
 }
 
+static void collect(struct jb_job_attempt *a, json_t **ret_artifacts, struct jb_error *err)
+{
+    if (jb_artifacts_collect(a->plan, &a->box, a->outcome.reason == JB_END_COMPLETED, ret_artifacts, err) < 0)
+        *ret_artifacts = json_pack("[{s:n, s:s}]", "path", "error", err->text);
+    a->outcome.artifacts = *ret_artifacts;
+    JB_CRASH_POINT(artifacts_collected);
+}
+
+/* That they cannot be kept does not change how the job ended: the record says why. */
+static void keep_files(struct jb_job_attempt *a)
+{
+    struct jb_error err = {0};
+    const struct jb_outcome *out = &a->outcome;
+    if (a->plan->keep == JB_KEEP_NEVER ||
+        (a->plan->keep == JB_KEEP_ON_FAILURE && out->reason == JB_END_COMPLETED))
+        return;
+    const struct jb_keeping what = {
+        .state_fd = a->o->state->state_fd,
+        .state_dir = a->o->state->state_dir,
+        .plan = a->plan,
+        .box = &a->box,
+        .spec = a->o->spec,
+        .who = a->o->submitter,
+        .site = a->o->site,
+        .reason = jb_end_reason_name(out->reason),
+        .exit_code = out->exit_code,
+    };
+    int r = out->has_rusage ? jb_keep(&what, &a->outcome.kept, &err)
+                            : jb_fail(&err, ESRCH, "the box was killed from outside");
+    if (r < 0)
+        a->outcome.kept = json_pack("{s:o}", "error", jb_json_text(err.text));
+}
+
 /* Runs the built box to its end, and takes out what was asked for. */
 static void run_box(struct jb_job_attempt *a, int signal_fd, json_t **ret_artifacts, struct jb_error *err)
 {
@@ -183,12 +218,9 @@ static void run_box(struct jb_job_attempt *a, int signal_fd, json_t **ret_artifa
     JB_CRASH_POINT(changes_found);
     if (a->plan->network == JB_NETWORK_USER && a->outcome.has_rusage) /* while its network is there */
         (void)jb_net_counters(a->box.pid, &a->outcome.net_received, &a->outcome.net_sent);
-    if (a->plan->n_artifacts == 0 || !a->outcome.has_rusage)
-        return;
-    if (jb_artifacts_collect(a->plan, &a->box, a->outcome.reason == JB_END_COMPLETED, ret_artifacts, err) < 0)
-        *ret_artifacts = json_pack("[{s:n, s:s}]", "path", "error", err->text);
-    a->outcome.artifacts = *ret_artifacts;
-    JB_CRASH_POINT(artifacts_collected);
+    if (a->plan->n_artifacts > 0 && a->outcome.has_rusage)
+        collect(a, ret_artifacts, err);
+    keep_files(a);
 }
 
 int jb_job_run(const struct jb_job_options *options, json_t **ret_record, enum jb_job_failure *ret_failure,

@@ -24,6 +24,7 @@
 #include "job/boxdir.h"
 #include "job/events.h"
 #include "job/job.h"
+#include "job/kept.h"
 #include "job/notes.h"
 #include "job/scratch.h"
 #include "record/journal.h"
@@ -106,7 +107,7 @@ static int finish_cgroups(const struct jb_boxdir_found *found, int box_fd, struc
     return r;
 }
 
-static int finish_record(const struct sweep *s, struct jb_boxdir_found *found,
+static int finish_record(const struct sweep *s, struct jb_boxdir_found *found, const struct jb_id *id,
                          const struct jb_cg_usage *usage, struct jb_error *err)
 {
     struct jb_outcome out = {
@@ -125,7 +126,10 @@ static int finish_record(const struct sweep *s, struct jb_boxdir_found *found,
         .stderr_bytes = JB_UNSET,
         .execs = found->execs,
     };
+    json_t *kept = jb_kept_summary(s->state->state_fd, s->state->state_dir, id);
+    out.kept = kept; /* all of it was there when the supervisor died */
     int r = jb_record_finish(found->record, &out, usage, err);
+    json_decref(kept);
     if (r == 0 && found->damage[0])
         r = jb_record_warn(found->record, err, "%s; this record is made of the others and of what is left",
                            found->damage);
@@ -171,7 +175,7 @@ static int destroy(const struct sweep *s, struct jb_boxdir_found *found, const s
     bool has_usage = false;
     int r = finish_cgroups(found, box_fd, &usage, &has_usage, err);
     if (r == 0 && found->record && !found->finished) {
-        r = finish_record(s, found, has_usage ? &usage : NULL, err);
+        r = finish_record(s, found, id, has_usage ? &usage : NULL, err);
         if (r == 0) /* so that the next try does not lose what was read before the groups went */
             r = save_finished(found, err);
     }
@@ -331,6 +335,11 @@ static int sweep(struct jb_state *state, const struct jb_site *site, size_t test
     int r = sweep_ledger(&s, tests, err);
     if (r == 0)
         r = sweep_attempts(&s, err);
+    if (r == 0) { /* what of the dead was being kept is in nobody's way, and gone now */
+        struct jb_error one = {0};
+        if (jb_kept_sweep(state->state_fd, site->kept.max_age, &one) < 0)
+            note_error(&s, &one, "kept boxes");
+    }
     if (r == 0 && err && s.first.errnum)
         *err = s.first;
     return r < 0 ? r : s.done;

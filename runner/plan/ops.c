@@ -345,6 +345,37 @@ static const char *workdir_wish(const struct jb_plan_input *in)
     return images && !jb_streq(images, "/") ? images : NULL;
 }
 
+/* /run and /var/tmp are what they say: of the box that was. */
+static bool is_of_one_box(const char *target)
+{
+    return jb_streq(target, "/run") || jb_streq(target, "/var/tmp");
+}
+
+/* What is mounted last is what is seen. */
+static bool is_covered(const struct jb_plan *plan, size_t at)
+{
+    for (size_t i = at + 1; plan->ops[at].target && i < plan->n_ops; i++)
+        if (plan->ops[i].kind == JB_OP_SCRATCH_BIND && jb_streq(plan->ops[i].target, plan->ops[at].target))
+            return true;
+    return false;
+}
+
+/* Where the files of a box that ended come in: below the fresh layer of each place that had one. */
+static int over_another(struct jb_plan *plan)
+{
+    for (size_t i = 0; plan->over && i < plan->n_ops; i++) {
+        struct jb_op *op = &plan->ops[i];
+        bool has_layer = op->kind == JB_OP_ROOT_OVERLAY || op->kind == JB_OP_OVERLAY ||
+                         (op->kind == JB_OP_SCRATCH_BIND && !is_of_one_box(op->target));
+        if (!has_layer || is_covered(plan, i))
+            continue;
+        op->over = jb_arena_printf(&plan->arena, "%s%s", plan->over, op->target ? op->target : "");
+        if (!op->over)
+            return -ENOMEM;
+    }
+    return 0;
+}
+
 int jb_make_ops(struct jb_plan *plan, const struct jb_plan_input *in, struct jb_error *err)
 {
     int r = scratch_cap(plan, in, err);
@@ -390,5 +421,7 @@ int jb_make_ops(struct jb_plan *plan, const struct jb_plan_input *in, struct jb_
         r = jb_make_hook_ops(plan, add);
     if (r == 0)
         r = add(plan, (struct jb_op){.kind = JB_OP_PIVOT});
+    if (r == 0)
+        r = over_another(plan);
     return r < 0 ? jb_fail_errno(err, r, "plan") : 0;
 }

@@ -386,24 +386,6 @@ int jb_make_limits(struct jb_plan *plan, const struct jb_plan_input *in, struct 
     return make_warning(plan, spec, err);
 }
 
-/* What the spec language knows and this version cannot carry out yet. */
-static int refuse_unavailable(const struct jb_spec *spec, struct jb_error *err)
-{
-    const struct {
-        enum jb_key key;
-        bool used;
-    } later[] = {
-        {JB_KEY_KEEP, spec->keep != JB_KEEP_NEVER},
-    };
-    for (size_t i = 0; i < JB_ARRAY_LEN(later); i++) {
-        char where[512];
-        if (later[i].used)
-            return jb_fail(err, ENOTSUP, "%s: not available in this version; leave the key out",
-                           jb_spec_where(spec, later[i].key, where, sizeof(where)));
-    }
-    return 0;
-}
-
 /* What only a queue can keep. A priority is no promise: where nobody waits it changes nothing. */
 static int refuse_queue_keys(const struct jb_spec *spec, struct jb_error *err)
 {
@@ -496,8 +478,13 @@ static int fill(struct jb_plan *plan, const struct jb_plan_input *in, struct jb_
     if (in->queue && !(plan->job = jb_arena_printf(&plan->arena, "%" PRIu64, in->queue->job)))
         return jb_fail_errno(err, ENOMEM, "plan");
     plan->stands = in->stands;
+    plan->keep = in->spec->keep;
+    plan->over = jb_arena_strdup(&plan->arena, in->over);
+    plan->over_id = jb_arena_strdup(&plan->arena, in->over_id);
     plan->requested = requested(in->spec);
     plan->labels = json_object();
+    if ((in->over && !plan->over) || (in->over_id && !plan->over_id))
+        return jb_fail_errno(err, ENOMEM, "plan");
     if (!plan->image_path || !plan->name || !plan->boot_id || !plan->requested || !plan->labels)
         return jb_fail_errno(err, ENOMEM, "plan");
     for (size_t i = 0; i < in->spec->labels.len; i++) {
@@ -516,9 +503,7 @@ static int fill(struct jb_plan *plan, const struct jb_plan_input *in, struct jb_
 
 int jb_plan_make(const struct jb_plan_input *input, struct jb_plan **ret, struct jb_error *err)
 {
-    int r = refuse_unavailable(input->spec, err);
-    if (r == 0 && !input->queue)
-        r = refuse_queue_keys(input->spec, err);
+    int r = input->queue ? 0 : refuse_queue_keys(input->spec, err);
     if (r < 0)
         return r;
     jb_autoplan struct jb_plan *plan = calloc(1, sizeof(*plan));

@@ -77,6 +77,8 @@ struct jb_op {
     const char *text;
     const char *const *lowers; /* root-overlay: instead of source; absolute directories, the top one first */
     size_t n_lowers;
+    const char
+        *over; /* what another box left for this place: between it and what it lies over; may not be there */
     uint64_t bytes, inodes;
     mode_t mode;
     const struct jb_device_node *device; /* of the plan's devices */
@@ -182,7 +184,10 @@ struct jb_plan {
     const char *script;  /* NULL: none */
 
     struct jb_plan_stream stdin_, stdout_, stderr_;
-    bool changes;             /* what the job changed is to be found */
+    enum jb_keep keep;   /* whether the box's files stay when it has ended */
+    const char *over;    /* absolute: the files of a box that ended, shown below this one's own; NULL: none */
+    const char *over_id; /* that box */
+    bool changes;        /* what the job changed is to be found */
     const char *changes_path; /* host path to write it to, as the streams'; NULL: only counted, and told */
     bool tty;
 
@@ -229,6 +234,8 @@ struct jb_plan_input {
     bool json;                         /* stdout is wanted for the record: the job's goes to stderr */
     bool changes;             /* what the job changes is to be found, also when the spec does not say so */
     const char *changes_path; /* where to, over what the spec says; NULL: as it says */
+    const char *over;         /* see struct jb_plan; NULL: none */
+    const char *over_id;
     bool stands; /* the box has no command of its own; what the spec says of one is not looked at */
 };
 

@@ -72,6 +72,8 @@ static json_t *ops_json(const struct jb_plan *plan)
             (void)jb_json_set(item, "source", jb_json_text(op->source));
         if (op->kind == JB_OP_ROOT_OVERLAY && op->text)
             (void)jb_json_set(item, "mounted_as", json_string(op->text));
+        if (op->over)
+            (void)jb_json_set(item, "over", jb_json_text(op->over));
         if (op->n_lowers) {
             json_t *lowers = json_array();
             for (size_t l = 0; l < op->n_lowers; l++)

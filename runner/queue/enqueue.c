@@ -298,9 +298,6 @@ static int check_policy(const struct jb_queue *q, const struct jb_submission *s,
 {
     char where[512];
     bool foreign = q->self->uid == 0 && s->uid != 0;
-    if (spec->keep != JB_KEEP_NEVER)
-        return jb_fail(err, ENOTSUP, "%s: not available in this version; leave the key out",
-                       jb_spec_where(spec, JB_KEY_KEEP, where, sizeof(where)));
     if (foreign && spec->user_kind == JB_USER_ROOT_IN_BOX)
         return jb_fail(
             err, EPERM,

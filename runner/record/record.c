@@ -143,6 +143,8 @@ int jb_record_draft(const struct jb_plan *plan, const struct jb_origin *origin, 
               jb_json_set(record, "used", json_null()) && jb_json_set(record, "end", json_null()) &&
               jb_json_set(record, "isolation", json_null()) && jb_json_set(record, "output", json_null()) &&
               jb_json_set(record, "artifacts", json_array()) && jb_json_set(record, "changes", json_null()) &&
+              jb_json_set(record, "kept", json_null()) &&
+              jb_json_set(record, "entered", plan->over_id ? json_string(plan->over_id) : json_null()) &&
               jb_json_set(record, "execs", json_array()) && jb_json_set(record, "warnings", json_array());
     if (!ok) {
         json_decref(record);
@@ -521,6 +523,8 @@ int jb_record_finish(json_t *record, const struct jb_outcome *outcome, const str
         ok = jb_json_set(record, "artifacts", json_incref(outcome->artifacts));
     if (ok && outcome->changes)
         ok = jb_json_set(record, "changes", json_incref(outcome->changes));
+    if (ok && outcome->kept)
+        ok = jb_json_set(record, "kept", json_incref(outcome->kept));
     if (ok && outcome->execs)
         ok = jb_json_set(record, "execs", json_incref(outcome->execs));
     if (ok && outcome->execs_unlisted &&

@@ -59,7 +59,9 @@ struct jb_outcome {
     json_t *artifacts; /* array, borrowed; NULL: none collected */
     json_t
         *execs; /* array of entries, owned by whoever fills it in; NULL: no command was executed in the box */
-    json_t *changes;         /* counts of what the job changed, owned likewise; NULL: nobody asked */
+    json_t *changes; /* counts of what the job changed, owned likewise; NULL: nobody asked */
+    json_t
+        *kept; /* where its files are kept, or why they are not; owned likewise, NULL: they are not to be */
     unsigned execs_unlisted; /* that are not in it, for they are too many */
 };
 

@@ -134,6 +134,19 @@ static int add_artifacts(struct jb_buf *buf, const json_t *record)
     return 0;
 }
 
+static int add_kept(struct jb_buf *buf, const json_t *record)
+{
+    const char *error = json_string_value(jb_record_get(record, "kept", "error"));
+    const json_t *bytes = jb_record_get(record, "kept", "bytes");
+    const char *id = json_string_value(json_object_get(record, "id"));
+    char text[32];
+    if (error)
+        return jb_buf_printf(buf, "jobbox: its files are not kept: %s\n", error);
+    return bytes ? jb_buf_printf(buf, "jobbox: its files are kept (%s): jobbox enter %s\n",
+                                 size((double)json_integer_value(bytes), text, sizeof(text)), id)
+                 : 0;
+}
+
 int jb_record_summary(const json_t *record, char **ret, struct jb_error *err)
 {
     jb_autobuf struct jb_buf buf = {0};
@@ -144,6 +157,8 @@ int jb_record_summary(const json_t *record, char **ret, struct jb_error *err)
         r = add_degraded(&buf, record);
     if (r == 0)
         r = add_artifacts(&buf, record);
+    if (r == 0)
+        r = add_kept(&buf, record);
     if (r == 0)
         r = jb_buf_printf(&buf, "jobbox: record %s\n", json_string_value(json_object_get(record, "id")));
     if (r < 0)

@@ -125,6 +125,13 @@ static const struct jb_field artifacts_fields[] = {
     FIELD("max_files", jb_read_count, artifacts.max_files, .min = 1),
 };
 
+static const struct jb_field kept_fields[] = {
+    FIELD("max_count", jb_read_count, kept.max_count, .max = 10000),
+    FIELD("max_bytes", jb_read_size, kept.max_bytes, .min = 1),
+    FIELD("max_files", jb_read_count, kept.max_files, .min = 1),
+    FIELD("max_age", jb_read_duration, kept.max_age, .min = 1),
+};
+
 static const struct jb_field journal_fields[] = {
     FIELD("sync", jb_read_enum, journal_sync, WORDS(sync_words)),
 };
@@ -143,6 +150,7 @@ static const struct jb_field site_fields[] = {
     FIELD("devices", jb_read_map, devices, NESTED(devices_fields)),
     FIELD("network", jb_read_map, network, NESTED(network_fields)),
     FIELD("artifacts", jb_read_map, artifacts, NESTED(artifacts_fields)),
+    FIELD("kept", jb_read_map, kept, NESTED(kept_fields)),
     FIELD("queue", jb_rule_queue, queue),
     FIELD("allow_degraded", jb_read_degraded, allow_degraded),
     FIELD("env", jb_read_env, env),
@@ -232,6 +240,10 @@ int jb_site_default(struct jb_site **ret)
         return -ENOMEM;
     site->artifacts.max_bytes = 64 * GIB;
     site->artifacts.max_files = 100000;
+    site->kept.max_count = 20;
+    site->kept.max_bytes = 20 * GIB;
+    site->kept.max_files = 1000000;
+    site->kept.max_age = 7 * 24 * 3600 * JB_NS_PER_S;
     site->journal_sync = JB_SYNC_ALWAYS;
     jb_site_queue_default(site);
     *ret = jb_take_ptr(site);

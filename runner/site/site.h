@@ -156,6 +156,12 @@ struct jb_site {
         uint64_t max_files; /* default 100,000 */
     } artifacts;
 
+    struct {                           /* what `keep` keeps of one submitter's boxes; JB_UNSET: no limit */
+        uint64_t max_count;            /* default 20; 0: nothing is kept */
+        uint64_t max_bytes, max_files; /* together; default 20 GiB, 1,000,000 */
+        uint64_t max_age;              /* ns; default 7 days */
+    } kept;
+
     bool allow_degraded[JB_DEGRADE_MAX]; /* what every box may do without */
 
     struct {

@@ -95,6 +95,7 @@ const char *const jb_words_network[JB_NETWORK_MAX] = {
 const char *const jb_words_keep[JB_KEEP_MAX] = {
     [JB_KEEP_NEVER] = "never",
     [JB_KEEP_ON_FAILURE] = "on_failure",
+    [JB_KEEP_ALWAYS] = "always",
 };
 const char *const jb_words_mount_mode[JB_MOUNT_MODE_MAX] = {
     [JB_MOUNT_RO] = "ro",

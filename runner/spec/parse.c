@@ -112,10 +112,10 @@ void jb_spec_free(struct jb_spec *spec)
     struct jb_strv *const lists[] = {&spec->command,           &spec->env,      &spec->pass_env,
                                      &spec->resources.devices, &spec->retry_on, &spec->labels,
                                      &spec->notify.program};
-    char *const texts[] = {spec->file,        spec->name,       spec->image,        spec->script,
-                           spec->workdir,     spec->stdin_path, spec->changes_path, spec->stdout_path,
-                           spec->stderr_path, spec->array,      spec->account,      spec->begin,
-                           spec->deadline,    spec->notify.mail};
+    char *const texts[] = {spec->file,        spec->name,        spec->image,        spec->script,
+                           spec->workdir,     spec->stdin_path,  spec->changes_path, spec->stdout_path,
+                           spec->stderr_path, spec->array,       spec->account,      spec->begin,
+                           spec->deadline,    spec->notify.mail, spec->text};
     for (size_t i = 0; i < JB_ARRAY_LEN(lists); i++)
         jb_strv_free(lists[i]);
     for (size_t i = 0; i < JB_ARRAY_LEN(texts); i++)
@@ -242,6 +242,12 @@ static int parse(const char *file, const char *text, size_t len, bool runs, stru
     if (r < 0)
         return r;
     (void)SHA256Data((const uint8_t *)text, len, spec->sha256);
+    spec->text = malloc(len + 1);
+    if (!spec->text)
+        return -ENOMEM;
+    memcpy(spec->text, text, len);
+    spec->text[len] = '\0';
+    spec->text_len = len;
     *ret_spec = jb_take_ptr(spec);
     return 0;
 }

@@ -102,7 +102,7 @@ enum jb_cpu_unit { JB_CPU_UNIT_CORE, JB_CPU_UNIT_THREAD, JB_CPU_UNIT_MAX };
 enum jb_locality { JB_LOCALITY_NONE, JB_LOCALITY_L3, JB_LOCALITY_NUMA, JB_LOCALITY_PACKAGE, JB_LOCALITY_MAX };
 enum jb_cpu_kind { JB_CPU_KIND_ANY, JB_CPU_KIND_PERFORMANCE, JB_CPU_KIND_EFFICIENCY, JB_CPU_KIND_MAX };
 enum jb_network { JB_NETWORK_NONE, JB_NETWORK_HOST, JB_NETWORK_USER, JB_NETWORK_MAX };
-enum jb_keep { JB_KEEP_NEVER, JB_KEEP_ON_FAILURE, JB_KEEP_MAX };
+enum jb_keep { JB_KEEP_NEVER, JB_KEEP_ON_FAILURE, JB_KEEP_ALWAYS, JB_KEEP_MAX };
 enum jb_mount_mode { JB_MOUNT_RO, JB_MOUNT_RW, JB_MOUNT_MODE_MAX };
 /* Signals that a spec may name: those that a program can be expected to handle. */
 enum jb_job_signal {
@@ -184,8 +184,10 @@ struct jb_spec_dependency {
 enum jb_notify_on { JB_NOTIFY_BEGIN, JB_NOTIFY_END, JB_NOTIFY_FAIL, JB_NOTIFY_MAX };
 
 struct jb_spec {
-    char *file;      /* as given by the user, for messages */
-    char sha256[65]; /* of the text it was parsed from, in hexadecimal */
+    char *file; /* as given by the user, for messages */
+    char *text; /* what it was parsed from, text_len bytes */
+    size_t text_len;
+    char sha256[65]; /* of the text, in hexadecimal */
 
     unsigned version; /* 1 */
     char *name;       /* [A-Za-z0-9._-]{1,64}, not starting with '-' or '.'; NULL: the file's base name */

@@ -75,6 +75,7 @@ SCENARIOS = [
              begun=None),
     Scenario("recovery without the runtime directory", ON_DISK, ["allow_degraded: [scratch]", *JOB], SWEEP,
              RECOVERING, (), lose_all, begun=None),
+    Scenario("a box that is kept", job=["keep: always", *JOB], kill=("SUPERVISOR",), of="keep_"),
     Scenario("a way out", job=["network: user", *JOB], kill=("SUPERVISOR", "FIRST"), of="helper_"),
 ]
 

@@ -359,14 +359,9 @@ static void requests_for_cores(void **state)
     assert_contains(err.text, "resources.cpu_set: 5 is more than this site allows (4)");
 }
 
-static void not_in_this_version(void **state)
+static void for_the_queue(void **state)
 {
     struct fixture *f = *state;
-    static const struct {
-        const char *more, *key;
-    } cases[] = {
-        {"keep: on_failure\n", "keep"},
-    };
     static const struct {
         const char *more, *key;
     } queued[] = {
@@ -377,14 +372,6 @@ static void not_in_this_version(void **state)
         {"deadline: now+1h\n", "deadline"},
         {"notify: { mail: a@b }\n", "notify"},
     };
-    for (size_t i = 0; i < JB_ARRAY_LEN(cases); i++) {
-        jb_autofree char *yaml = jb_asprintf(SPEC "%s", cases[i].more);
-        jb_autofree char *text =
-            jb_asprintf("%s: not available in this version; leave the key out", cases[i].key);
-        fixture_spec(f, yaml);
-        fixture_refused(f, -ENOTSUP, text);
-        fixture_refused(f, -ENOTSUP, "job.yaml:3:");
-    }
     for (size_t i = 0; i < JB_ARRAY_LEN(queued); i++) {
         jb_autofree char *yaml = jb_asprintf(SPEC "%s", queued[i].more);
         jb_autofree char *text = jb_asprintf("%s: this is for the queue; use jobbox submit", queued[i].key);
@@ -491,7 +478,7 @@ int main(void)
         as_root(defaults_come_from_the_site),
         as_root(maxima_come_from_the_site),
         as_root(requests_for_cores),
-        as_root(not_in_this_version),
+        as_root(for_the_queue),
         as_root(somebody_else),
         as_root(names),
         as_root(labels_and_requested),

@@ -292,9 +292,38 @@ static void scratch_on_disk_with_a_cap(void **state)
     fixture_refused(f, -ENOTSUP, "without resources.scratch there is no size");
 }
 
+/* The files of a box that ended come in where it had a layer; what is of one run only stays away. */
+static void over_another_box(void **state)
+{
+    struct fixture *f = *state;
+    fixture_image_dir(f, "/images/debian");
+    f->in.over = "/var/lib/jobbox/kept/X/fs";
+    f->in.over_id = "X";
+    struct jb_plan *plan = fixture_plan(f);
+    assert_string_equal(plan->over_id, "X");
+    assert_string_equal(fixture_op(plan, JB_OP_ROOT_OVERLAY, NULL)->over, "/var/lib/jobbox/kept/X/fs");
+    assert_string_equal(fixture_op(plan, JB_OP_SCRATCH_BIND, "/tmp")->over, "/var/lib/jobbox/kept/X/fs/tmp");
+    assert_string_equal(fixture_op(plan, JB_OP_SCRATCH_BIND, "/work")->over,
+                        "/var/lib/jobbox/kept/X/fs/work");
+    assert_null(fixture_op(plan, JB_OP_SCRATCH_BIND, "/run")->over);
+    assert_null(fixture_op(plan, JB_OP_SCRATCH_BIND, "/var/tmp")->over);
+    assert_null(fixture_op(plan, JB_OP_PROC, NULL)->over);
+    jb_plan_free(plan);
+    f->in.over = NULL;
+    plan = fixture_plan(f);
+    assert_null(fixture_op(plan, JB_OP_ROOT_OVERLAY, NULL)->over);
+    assert_int_equal(plan->keep, JB_KEEP_NEVER);
+    jb_plan_free(plan);
+    fixture_spec(f, SPEC "keep: always\n");
+    plan = fixture_plan(f);
+    assert_int_equal(plan->keep, JB_KEEP_ALWAYS);
+    jb_plan_free(plan);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(over_another_box, fixture_setup_root, fixture_teardown),
         as_root(host_mounts_by_type),
         as_root(covered_mounts_are_not_shown),
         as_root(an_image_shows_nothing_of_the_host),

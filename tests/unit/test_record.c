@@ -131,6 +131,8 @@ static const char *const all_keys[] = {"record_version",
                                        "isolation.degraded",
                                        "output.truncated",
                                        "artifacts",
+                                       "kept",
+                                       "entered",
                                        "warnings"};
 
 static void every_key_is_there(void **state)

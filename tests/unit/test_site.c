@@ -88,6 +88,10 @@ static void same_site(const struct jb_site *a, const struct jb_site *b)
     assert_int_equal(a->network.host_loopback, b->network.host_loopback);
     assert_int_equal(a->artifacts.max_bytes, b->artifacts.max_bytes);
     assert_int_equal(a->artifacts.max_files, b->artifacts.max_files);
+    assert_int_equal(a->kept.max_count, b->kept.max_count);
+    assert_int_equal(a->kept.max_bytes, b->kept.max_bytes);
+    assert_int_equal(a->kept.max_files, b->kept.max_files);
+    assert_int_equal(a->kept.max_age, b->kept.max_age);
     same_list(&a->env, &b->env);
     assert_int_equal(a->n_sinks, b->n_sinks);
     assert_int_equal(a->journal_sync, b->journal_sync);
@@ -121,6 +125,7 @@ static void test_documented_defaults(void **state)
                                          "host_image: { x: 1 }\n",
                                          "devices: { x: 1 }\n",
                                          "artifacts: { x: 1 }\n",
+                                         "kept: { x: 1 }\n",
                                          "network: { x: 1 }\n",
                                          "queue: { x: 1 }\n",
                                          "journal: { x: 1 }\n"};

@@ -312,6 +312,7 @@ static void test_names(void **state)
     assert_string_equal(jb_cpu_kind_name(JB_CPU_KIND_ANY), "any");
     assert_string_equal(jb_network_name(JB_NETWORK_NONE), "none");
     assert_string_equal(jb_keep_name(JB_KEEP_ON_FAILURE), "on_failure");
+    assert_string_equal(jb_keep_name(JB_KEEP_ALWAYS), "always");
     assert_string_equal(jb_mount_mode_name(JB_MOUNT_RW), "rw");
     assert_null(jb_cpu_unit_name(JB_CPU_UNIT_MAX));
     assert_null(jb_locality_name(JB_LOCALITY_MAX));

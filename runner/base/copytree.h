@@ -1,0 +1,37 @@
+/*
+ * copytree.h - a copy of a tree with all that a file system knows of it, under limits.
+ *
+ * Owns: nothing beyond the call. Runs in: whoever may read and make what is in the tree: the box's first process, and a
+ * child of the supervisor. Privilege: that of root, or of root in a user namespace to which all owners in the tree belong.
+ *
+ * Directories, files with their holes and hard links, symlinks and FIFOs, with mode, owner, times and extended attributes,
+ * and what an overlay leaves in its upper: whiteouts, and attributes that say what is opaque, renamed or has its content
+ * below. Sockets and device nodes are left out. No symlink is followed and no mount is entered.
+ */
+#ifndef JB_BASE_COPYTREE_H
+#define JB_BASE_COPYTREE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+#define JB_COPY_DEPTH 200 /* folders in folders */
+
+struct jb_copy {
+    int from, to;                              /* directories; `to` may have something in it already */
+    uint64_t max_bytes, max_files;             /* JB_UNSET: no limit */
+    bool (*skip)(void *ctx, const char *path); /* relative to `from`; NULL: nothing is left out */
+    void *skip_ctx;
+};
+
+struct jb_copied {
+    uint64_t bytes, files; /* on the disk; entries of every kind */
+    uint64_t left_out;     /* sockets and devices */
+    bool linked_below;     /* some file or folder has its content below the layer, under another name */
+};
+
+/* Adds to *sum. -EFBIG when a limit was passed; what was copied until then stays. */
+int jb_copy_tree(const struct jb_copy *copy, struct jb_copied *sum, struct jb_error *err);
+
+#endif
