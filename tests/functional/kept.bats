@@ -2,6 +2,7 @@
 # Runs as: root, user
 # What is kept of a box: keep, ps --kept, enter, commit, discard, the site's limits, and that nothing of it is ever half done.
 
+# shellcheck disable=SC2016,SC2030,SC2031,SC2034 # the shells in the boxes expand those; bats runs each test in a shell of its own
 load lib
 
 setup_file() { file_setup; }
