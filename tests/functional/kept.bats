@@ -2,7 +2,7 @@
 # Runs as: root, user
 # What is kept of a box: keep, ps --kept, enter, commit, discard, the site's limits, and that nothing of it is ever half done.
 
-# shellcheck disable=SC2016,SC2030,SC2031,SC2034 # the shells in the boxes expand those; bats runs each test in a shell of its own
+# shellcheck disable=SC2016,SC2030,SC2031,SC2034,SC2154 # the shells in the boxes expand those; bats runs each test in a shell of its own
 load lib
 
 setup_file() { file_setup; }
@@ -391,11 +391,11 @@ ${ids[3]}" ] || fail "kept: $(kept)"
 
 @test "kill -9 of the supervisor while it keeps, or of whoever discards, leaves all or nothing" {
     # shellcheck disable=SC2016
-    script 'mkdir /work/d; i=0; while [ $i -lt 1500 ]; do echo $i >/work/d/$i; i=$((i + 1)); done; echo done; exit 1' 'keep: on_failure'
+    script 'mkdir /work/d; i=0; while [ $i -lt 1500 ]; do echo $i >/work/d/$i; i=$((i + 1)); done; echo written; exit 1' 'keep: on_failure'
     local i whole=0
     for i in 1 2 3 4 5 6 7 8; do
         start_job
-        until_true 20 says done
+        until_true 20 says written
         sleep "0.0$i"
         kill -9 "$supervisor" 2>/dev/null || true
         wait "$supervisor" 2>/dev/null || true
@@ -448,5 +448,6 @@ y"
     exits 0
     jb discard "$id"
     exits 0
-    [ -z "$(ls -A state/kept | grep -v lock)" ] || fail "$(ls -A state/kept)"
+    nothing_half_done
+    [ -z "$(kept)" ] || fail "$(kept)"
 }
