@@ -49,27 +49,34 @@ static int map_self(uid_t uid, gid_t gid)
     return r == 0 ? jb_write_at(AT_FDCWD, "/proc/self/gid_map", map) : r;
 }
 
-static int own_mounts(bool userns, struct jb_error *err)
+/* A directory is opened in the namespace of mounts that the overlay is to be in: the kernel takes no other's. */
+static int own_mounts(const char *dir, bool userns, int *ret_lower, struct jb_error *err)
 {
     uid_t uid = geteuid();
     gid_t gid = getegid();
     int r = userns && unshare(CLONE_NEWUSER) < 0 ? -errno : 0;
     if (r == 0 && userns)
         r = map_self(uid, gid);
-    if (r == 0 && (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-                   mount("tmpfs", PLACE, "tmpfs", MS_NOSUID | MS_NODEV, "size=1m") < 0 ||
+    if (r == 0 && (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0))
+        r = -errno;
+    jb_autoclose int lower =
+        r == 0 ? open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1; /* nothing covers it yet */
+    if (r == 0 && lower < 0)
+        return jb_fail_errno(err, errno, "%s", dir);
+    if (r == 0 && (mount("tmpfs", PLACE, "tmpfs", MS_NOSUID | MS_NODEV, "size=1m") < 0 ||
                    mkdir(PLACE "/upper", 0755) < 0 || mkdir(PLACE "/work", 0755) < 0))
         r = -errno;
-    return r < 0 ? jb_fail_errno(err, r, "namespaces to try it in") : 0;
+    if (r < 0)
+        return jb_fail_errno(err, r, "namespaces to try it in");
+    *ret_lower = jb_take_fd(&lower);
+    return 0;
 }
 
 static int in_child(const char *dir, bool userns, struct jb_error *err)
 {
     char lower[64];
-    jb_autoclose int fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC); /* before anything covers it */
-    if (fd < 0)
-        return jb_fail_errno(err, errno, "%s", dir);
-    int r = own_mounts(userns, err);
+    jb_autoclose int fd = -1;
+    int r = own_mounts(dir, userns, &fd, err);
     if (r < 0)
         return r;
     (void)snprintf(lower, sizeof(lower), "/proc/self/fd/%d", fd);

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # Figures of known workloads: CPU time and memory within 2 %, bytes exact. Figures are compared, never durations.
+# Runs as: root, user
 
 load lib
 
@@ -63,6 +64,7 @@ until [ -e /tmp/burnt ]; do sleep 0.2; done" "$PROBE_MOUNT" "resources: { cpus: 
 }
 
 @test "touching 256 MiB is 256 MiB within 2 %, also by a daemon that was killed" {
+    needs_limits
     local bytes=$((256 << 20))
     spec <<<"command: [/probe/probe, touch, '$bytes']
 resources: { memory: 400MiB }
@@ -84,6 +86,7 @@ while sleep 0.1; do for f in /proc/[0-9]*/statm; do read -r _ rss _ <\$f; [ \$rs
     mkdir disk
     # over what is there already: a file that grows is more work for the file system, which it does in the job's name
     head -c 41943040 /dev/zero >disk/f
+    to_submitter disk
     for bytes in 0 4096 1048576 41943040; do
         sync disk/f # a page that waits for the disk already is not written twice
         spec <<<"command: [dd, if=/dev/zero, of=/d/f, bs=4096, count=$((bytes / 4096)), conv=notrunc]

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # What a job changed, as it is found in the upper layers: over an image, over the host, and for an ordinary user.
+# Runs as: root, user
 
 load lib
 
@@ -18,14 +19,15 @@ setup_file()
     printf 'z\n' >"$FILE_DIR/image/data/moved/inside"
     ln -s one "$FILE_DIR/image/data/link"
     chmod -R a+rwX "$FILE_DIR/image/data"
+    to_submitter "$FILE_DIR/image/data"
 }
 
 teardown_file() { file_teardown; }
 
 setup()
 {
-    needs_cgroups
     test_setup
+    needs_cgroups
 }
 
 teardown() { test_teardown; }
@@ -109,6 +111,7 @@ assert {"path": "/data/gone", "change": "deleted", "type": "file", "mode": all["
 }
 
 @test "over the host: its several layers, and nothing of what jobbox itself makes" {
+    needs_root "changes what is root's"
     script 'true' 'image: host'
     run_job --changes
     exits 0

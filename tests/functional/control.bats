@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # What others ask of a live box: ps, pause, resume, signal, cancel, update; and what its events tell afterwards.
+# Runs as: root, user
 
 load lib
 
@@ -153,7 +154,7 @@ trap "echo main" USR2; while :; do sleep 0.05 || true; done'
     ask cancel "$id"
     end_job
     jobbox show --events --json --config "$CONF" "${id:0:24}" >after
-    grep -q '"event":"state","from":"running","to":"grace","cause":"cancel","by":{"uid":'"$EUID"',"pid":[0-9]*,"how":"socket"}' after
+    grep -q '"event":"state","from":"running","to":"grace","cause":"cancel","by":{"uid":'"$SUBMITTER"',"pid":[0-9]*,"how":"socket"}' after
     grep -q '"event":"end","reason":"cancelled"' after
     ask show --events 01ZZZZ
     exits 124
@@ -161,6 +162,7 @@ trap "echo main" USR2; while :; do sleep 0.05 || true; done'
 }
 
 @test "memory, processes and wall time of a live box change, in the kernel, the ledger and the record" {
+    needs_limits
     start_ticking 'resources: { memory: 64MiB, pids: 50 }' 'limits: { wall_time: 20s }'
     ask update "$id" --memory 96MiB --pids 60 --wall-time 30s
     exits 0
@@ -203,6 +205,7 @@ on_one_cpu()
 }
 
 @test "a job gets more CPUs while it runs and gives them back; more than there are it does not get" {
+    needs_limits
     needs_cpus 2
     script 'echo ready; while :; do grep Cpus_allowed_list /proc/self/status; sleep 0.05; done' \
         'resources: { cpus: 1, cpu_unit: thread }'
@@ -239,6 +242,7 @@ on_one_cpu()
 }
 
 @test "an ordinary user does not reach the boxes of root" {
+    needs_root
     start_ticking
     user_setup
     code=0

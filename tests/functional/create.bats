@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # A box that outlives one command: create, exec, destroy, as root and as an ordinary user.
+# Runs as: root, user
 
 # shellcheck disable=SC2016,SC2030,SC2031 # the shells in the boxes expand those
 load lib

@@ -34,7 +34,7 @@ list_image()
 print(":".join(l["path"] for l in json.load(sys.stdin)[0]["layers"][::-1]))') || return 1
     mkdir -p "$T/empty" "$T/merged"
     unshare -m sh -c 'mount -t overlay -o "ro,lowerdir=$1" none "$2" && exec python3 "$3" "$2"' sh \
-        "$lowers:$T/empty" "$T/merged" "$TREELIST"
+        "$lowers:$T/empty$([ "$JBT_AS" = root ] || echo ,userxattr)" "$T/merged" "$TREELIST"
 }
 
 # A shell script that gives the same answer in every image with a shell.

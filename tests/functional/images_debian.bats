@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
-# A Debian made by mmdebstrap, through a registry, as a squashfs file and as a directory: the same answer each time, and
-# the same tree as umoci's. It is made once for this file of tests; without a mirror they are skipped.
+# A Debian made by mmdebstrap, through a registry, as a squashfs file and as a directory, a busybox, and the host: the same
+# answer each time, for root and for an ordinary user; and the same tree as umoci's. It is made once for this file of tests;
+# without a mirror they are skipped.
 
 load lib
 load images
@@ -53,10 +54,40 @@ setup()
 
 teardown() { test_teardown; }
 
-# The least limits that a Debian needs; its tools are those of a glibc system.
 debian_job()
 {
     script "$SAME_ANSWER" "image: $1" "env: { ASKED: yes }" "resources: { cpus: 1, cpu_unit: thread, exclusive: false }"
+}
+
+# What gives the same answer in everything that has a shell and awk, also where most files are not the submitter's to change.
+PLAIN_ANSWER='set -e
+umask; id -u; hostname; pwd; echo "$ASKED $JOBBOX_CPUS"
+mkdir -p /tmp/d/e; i=0; while [ $i -lt 100 ]; do i=$((i + 1)); echo $((i * i % 97)) >/tmp/d/e/$i; done
+cat /tmp/d/e/* | sort -n | uniq -c | awk "{ n += \$1 * \$2; m = \$2 } END { print n, m }"
+ln -s d/e/7 /tmp/link; cat /tmp/link; rm -r /tmp/d; test ! -e /tmp/link
+echo kept >/work/file; wc -c </work/file
+test -c /dev/null; test -d /proc/1; ls /sys/class/net; touch /usr/x 2>/dev/null && rm /usr/x || true
+sh -c "exit 3" || echo "code $?"; exit 7'
+
+plain_job()
+{
+    script "$PLAIN_ANSWER" "image: $1" "env: { ASKED: yes }" "name: same" \
+        "resources: { cpus: 1, cpu_unit: thread, exclusive: false }"
+}
+
+# plain_is UID: the one answer.
+plain_is()
+{
+    exits 7 && out_is "0022
+$1
+same
+/work
+yes 1
+4670 96
+49
+5
+lo
+code 3"
 }
 
 @test "from the registry, as a squashfs and as a directory: the same answer, and umoci's tree" {
@@ -79,6 +110,12 @@ two
 /work
 yes
 1" || fail "$each" || return 1
+    done
+    image import "$IMAGE" --name busybox:1
+    for each in busybox:1 debian:12 ./debian.sqfs ./bundle/rootfs host; do
+        plain_job "$each"
+        run_job
+        plain_is 0 || fail "$each" || return 1
     done
     script 'dpkg --verify; . /etc/os-release; echo $ID $VERSION_ID' "image: debian:12"
     run_job
@@ -107,6 +144,16 @@ $ORDINARY
 /work
 yes
 1" || fail "$each" || return 1
+    done
+    cp -a "$IMAGE" busybox
+    chown -R $ORDINARY:$ORDINARY busybox
+    as_user ./jobbox image import busybox --name busybox:1
+    for each in busybox:1 debian:12 "$T/debian.sqfs" "$T/tree" host; do
+        plain_job "$each"
+        echo 'allow_degraded: [cpuset, memory, pids]' >>job.yaml
+        code=0
+        as_user ./jobbox run -q --config site.user job.yaml >out 2>err </dev/null || code=$?
+        plain_is $ORDINARY || fail "$each" || return 1
     done
     as_user ./jobbox image verify
 }

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # Layers that somebody made to do harm: refused with one line, or harmless. See layout.py for what each tries.
+# Runs as: root, user
 
 load lib
 load images

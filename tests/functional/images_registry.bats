@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # A real registry on the loopback interface, of this test alone: Debian's docker-registry.
+# Runs as: root, user
 
 load lib
 load images
@@ -102,6 +103,7 @@ END
     # as an interrupted pull leaves it: fetched, not unpacked
     image rm shared:1 shared:2
     skopeo copy -q --src-tls-verify=false --dest-shared-blob-dir state/images/blobs "docker://$REGISTRY/shared:1" oci:x:1
+    to_submitter state/images/blobs
     before=$(grep 'GET' "$FILE_DIR/registry.log" | grep -c "$(python3 -c 'import json
 m = json.load(open("s1/index.json"))["manifests"][0]["digest"][7:]
 print(json.load(open("s1/blobs/sha256/" + m))["layers"][0]["digest"])')")
@@ -118,6 +120,7 @@ print(json.load(open("s1/blobs/sha256/" + m))["layers"][0]["digest"])')")" ] || 
     pull damaged:1
     image rm damaged:1
     skopeo copy -q --src-tls-verify=false --dest-shared-blob-dir state/images/blobs "docker://$REGISTRY/damaged:1" oci:x:1
+    to_submitter state/images/blobs
     local blob
     for blob in state/images/blobs/sha256/*; do
         printf 'xx' | dd of="$blob" bs=1 seek=30 conv=notrunc 2>/dev/null
@@ -137,7 +140,7 @@ END
     local before
     before=$(fetches)
     for i in 1 2 3 4; do
-        env "$MARK" "$JOBBOX" image pull --insecure --config "$CONF" "docker://$REGISTRY/big:1" --name "big:$i" \
+        "${AS[@]}" "$JOBBOX" image pull --insecure --config "$CONF" "docker://$REGISTRY/big:1" --name "big:$i" \
             >"out$i" 2>"err$i" 3>&- &
         pids+=($!)
     done

@@ -59,10 +59,26 @@ own_cgroup()
     done </proc/self/cgroup
 }
 
+# needs_root [WHY]
+# shellcheck disable=SC2120 # tests do
 needs_root()
 {
     [ "$EUID" -eq 0 ] || skip "needs root"
-    [ "$JBT_AS" = root ] || skip "is about jobs of root"
+    [ "$JBT_AS" = root ] || skip "${1:-is about jobs of root}"
+}
+
+# What the submitter of the test's jobs is to own, as if it had been he who made it.
+to_submitter()
+{
+    [ "$JBT_AS" = root ] || chown -hR "$ORDINARY:$ORDINARY" "$@"
+}
+
+# The image as the submitter's own: of others' he can read what they let him, and change little.
+own_image()
+{
+    cp -a "$FILE_DIR/image" "$T/own"
+    IMAGE=$T/own
+    to_submitter "$IMAGE"
 }
 
 # Below a user's manager, in a unit that it has delegated.
@@ -76,6 +92,7 @@ below_user_manager()
 needs_cgroups()
 {
     [ "$JBT_AS" = root ] || return 0 # he runs without, and the site config of the test says so
+    # shellcheck disable=SC2119
     below_user_manager || needs_root
     [ -e "$FILE_DIR/cgroups.why" ] || cgroups_missing >"$FILE_DIR/cgroups.why"
     [ ! -s "$FILE_DIR/cgroups.why" ] || skip "$(<"$FILE_DIR/cgroups.why")"
@@ -172,6 +189,10 @@ test_setup()
     chmod 755 "$T"
     cd "$T" || return 1
     AS=(env "$MARK")
+    SUBMITTER=$EUID
+    # what groups tell, and without them nobody
+    CPU_IS_COUNTED='used.cpu_user_s + used.cpu_system_s > 0.01' MEMORY_IS_COUNTED='used.memory_peak_bytes > 0'
+    PIN_IS_AS_IT_SHOULD='isolation.limits.cpuset_cpus == granted.cpus and isolation.cpu_pin == "cpuset"'
     [ "$JBT_AS" = root ] || become_user
     site_config "env: { JBT_MARK: $T }"
     [ -e "$FILE_DIR/cgroups.own" ] || own_cgroups >"$FILE_DIR/cgroups.own"
@@ -189,6 +210,9 @@ become_user()
     JOBBOX=$FILE_DIR/jobbox
     chown $ORDINARY:$ORDINARY "$T"
     AS=(env -i PATH="$PATH" HOME="$T" "$MARK" setpriv --reuid "$ORDINARY" --regid "$ORDINARY" --clear-groups)
+    SUBMITTER=$ORDINARY
+    CPU_IS_COUNTED='used.cpu_user_s is None or used.cpu_user_s >= 0' MEMORY_IS_COUNTED='used.memory_peak_bytes is None'
+    PIN_IS_AS_IT_SHOULD='isolation.cpu_pin == "affinity"'
 }
 
 test_teardown()
@@ -329,7 +353,7 @@ script()
 # jobbox ARGUMENT...: as is, but marked and never longer than a minute.
 jobbox()
 {
-    "${AS[@]}" timeout --foreground -k 5 "$((${PATIENCE:-60} * JBT_SLOWER))" "$JOBBOX" "$@"
+    "${AS[@]}" ${JOBBOX_CONFIG:+env "JOBBOX_CONFIG=$JOBBOX_CONFIG"} timeout --foreground -k 5 "$((${PATIENCE:-60} * JBT_SLOWER))" "$JOBBOX" "$@"
 }
 
 # run_job [OPTION...]: runs the spec. Sets `code`; output in $T/out and $T/err.

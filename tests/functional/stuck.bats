@@ -2,6 +2,7 @@
 # Processes that SIGKILL does not end, and what a job does to itself and to its groups.
 #
 # A process in the kernel's own hands (state D) is played by one in a frozen v1 freezer group: it does not die either.
+# Runs as: root, user
 
 load lib
 
@@ -48,6 +49,7 @@ thaw()
 }
 
 @test "a process that hangs in the kernel: the supervisor goes on without it, says which, and it is finished when it can be" {
+    needs_limits # without a group nobody knows of it
     script 'echo ready; sleep 1003 & sleep 1004' 'limits: { grace: 100ms }' "resources: { cpus: 1, cpu_unit: thread }"
     start_job
     until_true 10 says ready
@@ -65,7 +67,7 @@ thaw()
     one_error "process $stuck and .*did not end after SIGKILL"
     [ "$(records)" = 1 ]
     record "rec.id == '$id'" 'end.reason == "cancelled"' 'len(rec.warnings) == 1' \
-        '"did not end after SIGKILL" in rec.warnings[0]' 'used.memory_peak_bytes > 0'
+        '"did not end after SIGKILL" in rec.warnings[0]' "$MEMORY_IS_COUNTED"
     # whoever comes next is told, is not held up, and makes no second record
     SECONDS=0
     code=0
@@ -83,6 +85,7 @@ thaw()
 }
 
 @test "the same when its supervisor is killed: sweep waits once, and each later one only looks" {
+    needs_limits
     script 'echo ready; sleep 1003 & sleep 1004'
     start_job
     until_true 10 says ready
@@ -133,6 +136,7 @@ echo done' 'user: root-in-box'
 }
 
 @test "groups that somebody made below a box, shut and full, are emptied, counted and removed" {
+    needs_limits
     needs_v1 memory
     local pids memory id
     script 'echo ready; sleep 1003 & /bin/sleep 1004' 'resources: { memory: 64MiB }'
@@ -153,6 +157,7 @@ echo done' 'user: root-in-box'
 }
 
 @test "a kill for memory in a group below the box's is one of the box, and ends all of it" {
+    needs_limits
     needs_v1 memory
     mkdir bin
     cp "$FILE_DIR/probe" bin/
@@ -186,5 +191,5 @@ echo done' 'user: root-in-box'
     kill -9 "$(pid_of 50000000)"
     end_job
     exits 137
-    record 'end.reason == "signaled"' 'end.signal == 9' 'end.limit is None' 'used.oom_kills == 0'
+    record 'end.reason == "signaled"' 'end.signal == 9' 'end.limit is None' 'used.oom_kills in (0, None)'
 }

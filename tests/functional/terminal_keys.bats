@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # jobbox in the foreground of a terminal with job control: what the keys, the window and its end do.
+# Runs as: root, user
 
 load lib
 
