@@ -43,6 +43,8 @@ struct submit_options {
     bool own, hold, wait, watch, json, quiet, has_priority;
     int64_t priority;
     struct jb_cli_inline inline_;
+    char **files; /* of argv, where they stood */
+    int n_files;
 };
 
 enum { OPT_OWN = 256, OPT_HOLD, OPT_PRIORITY, OPT_WAIT, OPT_WATCH, OPT_JSON };
@@ -64,8 +66,12 @@ static int parse(int argc, char **argv, struct submit_options *o)
     char *end;
     int c;
     opterr = 0;
-    while ((c = getopt_long(argc, argv, "+:c:qh", options, NULL)) != -1) {
+    /* options may follow files, but what follows -- is a command with options of its own */
+    while ((c = getopt_long(argc, argv, "-:c:qh", options, NULL)) != -1) {
         switch (c) {
+        case 1:
+            o->files[o->n_files++] = optarg;
+            break;
         case 'c':
             o->config = optarg;
             break;
@@ -103,7 +109,9 @@ static int parse(int argc, char **argv, struct submit_options *o)
                 return jb_cli_usage("submit", err.text);
         }
     }
-    if (optind == argc)
+    if (o->n_files > 0 && optind < argc)
+        return jb_cli_usage("submit", "files or, after --, a command; not both");
+    if (o->n_files == 0 && optind == argc)
         return jb_cli_usage("submit", "which job? Name a YAML file or a script, or write -- and a command");
     return -1;
 }
@@ -260,11 +268,12 @@ static int run(struct submit_options *o, char **argv, int argc, bool command)
 
 int jb_cmd_submit(int argc, char **argv)
 {
-    struct submit_options o = {0};
-    int code = parse(argc, argv, &o);
+    jb_autofree char **files = calloc((size_t)argc, sizeof(*files));
+    struct submit_options o = {.files = files};
+    int code = files ? parse(argc, argv, &o) : JB_EXIT_NO_BOX;
     if (code < 0) {
-        bool command = strcmp(argv[optind - 1], "--") == 0;
-        code = run(&o, argv + optind, argc - optind, command);
+        bool command = o.n_files == 0;
+        code = run(&o, command ? argv + optind : files, command ? argc - optind : o.n_files, command);
     }
     json_decref(o.inline_.spec);
     return code;

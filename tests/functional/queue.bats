@@ -106,8 +106,15 @@ done"
     exits 3
     out_has '^three$'
     err_has '^four$'
+    code=0
+    q submit three.yaml --wait 2>err || code=$? # options may follow
+    exits 3
+    code=0
+    q submit three.yaml -- true 2>err || code=$?
+    exits 125
+    one_error 'files or, after --, a command; not both'
     q submit --wait -q - <<<"{ version: 1, image: $IMAGE, command: [/bin/true] }" >out
-    out_is 3
+    out_is 4
 }
 
 @test "a command line, and a script with #JOBBOX lines" {
