@@ -46,7 +46,8 @@
 #endif
 
 #define KILL_TIME 2000 /* ms that a member gives its orphans to die; the supervisor has stronger means */
-#define LOOK_TIME 10   /* ms between two looks whether a box that is to end is empty */
+#define LOOK_TIME \
+    1000 /* ms to the next look at what has not ended, when nothing tells that it is worth one */
 
 struct init {
     const char *options;
@@ -214,7 +215,10 @@ static bool is_alone(void)
     return kill(-1, 0) < 0 && errno == ESRCH;
 }
 
-/* Until the job's main process has ended; where there is none, until END was told and nobody else is left. */
+/*
+ * Until the job's main process has ended; where there is none, until END was told and nobody else is left. Who is left is
+ * a child of ours, whose end is a signal, or of a member, which is the supervisor's child: then it tells END once more.
+ */
 static void watch(struct init *in)
 {
     struct pollfd fds[2] = {{.fd = JB_CONTROL_FD, .events = POLLIN}, {.fd = in->signals, .events = POLLIN}};

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -91,29 +92,50 @@ int jb_cg_child_usage(const struct jb_cg_child *child, struct jb_cg_usage *ret)
     return jb_cgroup_usage_cpu(&one, ret, NULL);
 }
 
-/* Where the kernel says whether anything is in the group or below it. */
-static int populated(const struct jb_cg_child *child)
+/*
+ * Where the kernel says whether anything is in the group or below it; *ret becomes that file, which is ready with POLLPRI as
+ * soon as it says something else than was read here.
+ */
+static int populated(const struct jb_cg_child *child, int *ret)
 {
-    jb_autofree char *text = NULL;
+    char text[256];
     uint64_t value = 0;
-    int r = jb_kread_all(&child->dir, "cgroup.events", &text);
+    int r = jb_cg_hit(&child->dir, "read", "cgroup.events");
+    jb_autoclose int fd = r < 0 ? r : openat(child->dir.fd, "cgroup.events", O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+    if (n < 0)
+        return r < 0 ? r : -errno;
+    text[n] = '\0';
+    r = jb_keyed_u64(text, "populated", &value);
     if (r == 0)
-        r = jb_keyed_u64(text, "populated", &value);
+        *ret = jb_take_fd(&fd);
     return r < 0 ? r : value != 0;
 }
 
-int jb_cg_child_strike(const struct jb_cg_child *child)
+int jb_cg_child_strike(const struct jb_cg_child *child, struct pollfd *ret_event)
 {
+    jb_autoclose int events = -1;
+    jb_autoclose int pidfd = -1;
+    if (ret_event)
+        *ret_event = (struct pollfd){.fd = -1};
     if (child->dir.fd < 0)
         return 0;
     if (child->version == 2) {
-        int some = populated(child);
+        int some = populated(child, &events);
         if (some <= 0)
             return some;
+        if (ret_event)
+            *ret_event = (struct pollfd){.fd = jb_take_fd(&events), .events = POLLPRI};
         if (jb_kwrite(&child->dir, "cgroup.kill", "1") == 0)
             return some;
     }
-    return jb_cg_strike(&child->parent, child->name);
+    int n = jb_cg_strike(&child->parent, child->name, &pidfd);
+    if (ret_event &&
+        pidfd >= 0) { /* sooner than when all are gone: there may be more than one strike reaches */
+        jb_close(&ret_event->fd);
+        *ret_event = (struct pollfd){.fd = jb_take_fd(&pidfd), .events = POLLIN};
+    }
+    return n;
 }
 
 static int remove_one(void *ctx, const struct jb_kdir *parent, const char *name)

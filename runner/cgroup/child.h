@@ -34,9 +34,11 @@ int jb_cg_child_usage(const struct jb_cg_child *child, struct jb_cg_usage *ret);
 
 /*
  * SIGKILL to all that is in it, at once where the kernel can. Returns how many were there, or -errno; never waits: call
- * it again until it is 0.
+ * it again until it is 0. *ret_event is then what becomes ready when it is worth to do so; fd -1: nothing does. Caller
+ * closes. NULL: not wanted.
  */
-int jb_cg_child_strike(const struct jb_cg_child *child);
+struct pollfd;
+int jb_cg_child_strike(const struct jb_cg_child *child, struct pollfd *ret_event);
 
 /* Removes the group and any below it; what still holds processes stays, and goes with the box. Closes everything. */
 void jb_cg_child_end(struct jb_cg_child *child);

@@ -99,8 +99,11 @@ uint64_t jb_cg_weight_of_shares(uint64_t shares);
 int jb_cg_walk(const struct jb_kdir *parent, const char *name,
                int (*visit)(void *ctx, const struct jb_kdir *parent, const char *name), void *ctx);
 
-/* SIGKILL to what is in `name` and below it, as far as one batch for each group goes; how many were seen, or -errno. */
-int jb_cg_strike(const struct jb_kdir *parent, const char *name);
+/*
+ * SIGKILL to what is in `name` and below it, as far as one batch for each group goes; how many were seen, or -errno.
+ * *ret_pidfd becomes that of one of them, where there can be one. Caller closes.
+ */
+int jb_cg_strike(const struct jb_kdir *parent, const char *name, int *ret_pidfd);
 
 /* Writes resolved values into the groups, in this order; the error names the file and what to do. */
 int jb_cg_write_values(const struct jb_cgroup *cg, const struct jb_cg_write *writes, size_t n,

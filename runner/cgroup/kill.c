@@ -28,8 +28,8 @@
 
 #define BATCH        64           /* processes pinned at a time */
 #define PROCS_CHUNK  8192         /* bytes of cgroup.procs looked at in one go */
-#define NAP_FIRST_NS JB_NS_PER_MS /* growing naps where the kernel sends no event */
-#define NAP_LAST_NS  (20 * JB_NS_PER_MS)
+#define LOOK_NS      JB_NS_PER_S  /* the latest next look, whatever the processes that are waited for do */
+#define NAP_FIRST_NS JB_NS_PER_MS /* growing naps where nothing sends an event */
 
 /* The first process ids in name/cgroup.procs; a count, or -errno. A group that is gone or threaded has none.
  */
@@ -64,10 +64,34 @@ static bool has_pid(const pid_t *pids, int n, pid_t pid)
     return false;
 }
 
+/* Processes that have been told to die. Their pidfds say when they have. */
+struct dying {
+    struct pollfd fds[BATCH];
+    pid_t pids[BATCH];
+    size_t n, max;
+};
+
+static void dying_end(struct dying *d)
+{
+    for (size_t i = 0; i < d->n; i++)
+        jb_close(&d->fds[i].fd);
+    d->n = 0;
+}
+
+/* Takes over the descriptor. A process is in one group of each hierarchy, and waited for once. */
+static void dying_add(struct dying *d, pid_t pid, int *pidfd)
+{
+    if (*pidfd < 0 || d->n == d->max || has_pid(d->pids, (int)d->n, pid))
+        return;
+    d->pids[d->n] = pid;
+    d->fds[d->n++] = (struct pollfd){.fd = jb_take_fd(pidfd), .events = POLLIN};
+}
+
 struct strike {
     uint64_t seen; /* processes found, those that cannot be signalled included */
     pid_t example;
     int error; /* first signal that was refused */
+    struct dying dying;
 };
 
 /* A filter that hides the calls on pidfds leaves what there was before them: the membership is looked at twice. */
@@ -97,9 +121,11 @@ static int strike(void *ctx, const struct jb_kdir *parent, const char *name)
     }
     int m = read_procs(parent, name, after, JB_ARRAY_LEN(after));
     for (int i = 0; i < n; i++) {
-        if (before[i] > 0 && before[i] != getpid() && has_pid(after, m, before[i]) &&
-            signal_member(fds[i], before[i]) < 0 && errno != ESRCH && s->error == 0)
+        bool member = before[i] > 0 && before[i] != getpid() && has_pid(after, m, before[i]);
+        if (member && signal_member(fds[i], before[i]) < 0 && errno != ESRCH && s->error == 0)
             s->error = errno;
+        if (member)
+            dying_add(&s->dying, before[i], &fds[i]);
         jb_close(&fds[i]);
     }
     s->seen += (uint64_t)n;
@@ -107,10 +133,13 @@ static int strike(void *ctx, const struct jb_kdir *parent, const char *name)
     return 0;
 }
 
-int jb_cg_strike(const struct jb_kdir *parent, const char *name)
+int jb_cg_strike(const struct jb_kdir *parent, const char *name, int *ret_pidfd)
 {
-    struct strike found = {0};
+    struct strike found = {.dying.max = 1};
     int r = jb_cg_walk(parent, name, strike, &found);
+    if (r == 0 && found.dying.n > 0)
+        *ret_pidfd = jb_take_fd(&found.dying.fds[0].fd);
+    dying_end(&found.dying);
     if (r < 0 && r != -ENOENT && r != -ENODEV)
         return r;
     return found.seen > INT32_MAX ? INT32_MAX : (int)found.seen;
@@ -122,13 +151,42 @@ static uint64_t left(uint64_t deadline)
     return now >= deadline ? 0 : deadline - now;
 }
 
-static void nap(uint64_t *ns, uint64_t deadline)
+/*
+ * Until half of them are dead: with one that the kernel holds back the others are not kept waiting, and of many not each is
+ * a reason to look. Never longer than to the next look: a process may also have been moved away.
+ */
+static void wait_dying(struct dying *d, uint64_t deadline)
 {
+    uint64_t next = jb_mono_ns(NULL) + LOOK_NS;
+    uint64_t until = next < deadline ? next : deadline;
+    for (size_t alive = d->n; alive > d->n / 2 && left(until) > 0;) {
+        uint64_t rest = left(until);
+        struct timespec ts = {.tv_sec = (time_t)(rest / JB_NS_PER_S), .tv_nsec = (long)(rest % JB_NS_PER_S)};
+        if (ppoll(d->fds, d->n, &ts, NULL) <= 0)
+            continue;
+        for (size_t i = 0; i < d->n; i++)
+            if (d->fds[i].revents) {
+                jb_close(&d->fds[i].fd);
+                alive--;
+            }
+    }
+}
+
+/*
+ * Until it is worth to look again. Where no process can be waited for (it is outside of our PID namespace, a filter hides
+ * pidfds, or the tree changed under the walk) nothing sends an event, and there are a few short naps and then long ones.
+ */
+static void pause_until_next(struct dying *d, uint64_t *nap_ns, uint64_t deadline)
+{
+    if (d->n > 0) {
+        wait_dying(d, deadline);
+        return;
+    }
     uint64_t rest = left(deadline);
-    uint64_t sleep_ns = *ns < rest ? *ns : rest;
-    struct timespec ts = {.tv_nsec = (long)sleep_ns};
+    uint64_t ns = *nap_ns < rest ? *nap_ns : rest;
+    struct timespec ts = {.tv_sec = (time_t)(ns / JB_NS_PER_S), .tv_nsec = (long)(ns % JB_NS_PER_S)};
     (void)nanosleep(&ts, NULL);
-    *ns = *ns * 2 > NAP_LAST_NS ? NAP_LAST_NS : *ns * 2;
+    *nap_ns = *nap_ns * 2 > LOOK_NS ? LOOK_NS : *nap_ns * 2;
 }
 
 /* Waits until the v2 group holds no process. The kernel wakes us; false when the deadline passes first. */
@@ -163,7 +221,8 @@ static int wait_unpopulated(const struct jb_cg_group *g, uint64_t deadline)
 /* One round of SIGKILL over every hierarchy; `found` says what was still there. */
 static int strike_all(const struct jb_cgroup *cg, struct strike *found)
 {
-    *found = (struct strike){0};
+    dying_end(&found->dying);
+    *found = (struct strike){.dying.max = BATCH};
     for (size_t i = 0; i < cg->n_groups; i++) {
         const struct jb_cg_group *g = &cg->groups[i];
         if (g->dir.fd < 0)
@@ -187,6 +246,24 @@ static void hold_still(const struct jb_cgroup *cg, const struct jb_cg_group *v2)
         (void)jb_kwrite(&cg->of[JB_CTL_PIDS]->dir, "pids.max", "0");
 }
 
+static int not_all_died(const struct jb_cgroup *cg, const struct strike *found, struct jb_error *err)
+{
+    if (found->error)
+        return jb_fail(err, found->error,
+                       "%s: process %d may not be killed (%s); run as the user that started it or root",
+                       cg->name, (int)found->example, strerrordesc_np(found->error));
+    return jb_fail(err, ETIMEDOUT,
+                   "%s: process %d and %" PRIu64
+                   " more did not end after SIGKILL; a process waiting in the kernel (state "
+                   "D in ps) ends when its disk or network file system answers",
+                   cg->name, (int)found->example, found->seen - 1);
+}
+
+static void strike_end(struct strike *s)
+{
+    dying_end(&s->dying);
+}
+
 int jb_cgroup_kill(const struct jb_cgroup *cg, uint64_t timeout_ns, struct jb_error *err)
 {
     uint64_t deadline = jb_mono_ns(NULL) + timeout_ns;
@@ -200,8 +277,8 @@ int jb_cgroup_kill(const struct jb_cgroup *cg, uint64_t timeout_ns, struct jb_er
     } else {
         hold_still(cg, v2);
     }
-    struct strike found;
-    for (uint64_t pause = NAP_FIRST_NS;;) {
+    struct strike found __attribute__((cleanup(strike_end))) = {0};
+    for (uint64_t nap = NAP_FIRST_NS;;) {
         r = strike_all(cg, &found);
         if (r < 0)
             return jb_fail_errno(err, r, "%s: looking for the box's processes", cg->name);
@@ -210,18 +287,9 @@ int jb_cgroup_kill(const struct jb_cgroup *cg, uint64_t timeout_ns, struct jb_er
             return 0;
         }
         if (left(deadline) == 0)
-            break;
-        nap(&pause, deadline);
+            return not_all_died(cg, &found, err);
+        pause_until_next(&found.dying, &nap, deadline);
     }
-    if (found.error)
-        return jb_fail(err, found.error,
-                       "%s: process %d may not be killed (%s); run as the user that started it or root",
-                       cg->name, (int)found.example, strerrordesc_np(found.error));
-    return jb_fail(err, ETIMEDOUT,
-                   "%s: process %d and %" PRIu64
-                   " more did not end after SIGKILL; a process waiting in the kernel (state "
-                   "D in ps) ends when its disk or network file system answers",
-                   cg->name, (int)found.example, found.seen - 1);
 }
 
 struct census {
@@ -268,6 +336,28 @@ struct removal {
     int busy; /* of the walk: what kept a group from going; the walk goes on all the same */
 };
 
+/* What keeps a group from going is on its way to its death, or still has to be killed, which is not done here. */
+static int wait_member(void *ctx, const struct jb_kdir *parent, const char *name)
+{
+    struct dying *d = ctx;
+    pid_t pids[BATCH];
+    int n = read_procs(parent, name, pids, BATCH);
+    for (int i = 0; i < n; i++) {
+        jb_autoclose int fd = pids[i] > 0 ? (int)syscall(SYS_pidfd_open, pids[i], 0) : -1;
+        dying_add(d, pids[i], &fd);
+    }
+    return n < 0 ? n : 0;
+}
+
+static void wait_members(const struct jb_cgroup *cg, const struct jb_cg_group *g, uint64_t *nap_ns,
+                         uint64_t deadline)
+{
+    struct dying members = {.max = BATCH};
+    (void)jb_cg_walk(&g->parent, cg->name, wait_member, &members);
+    pause_until_next(&members, nap_ns, deadline);
+    dying_end(&members);
+}
+
 static int remove_one(void *ctx, const struct jb_kdir *parent, const char *name)
 {
     struct removal *rm = ctx;
@@ -289,7 +379,7 @@ static int remove_group(const struct jb_cgroup *cg, const struct jb_cg_group *g,
     int r = rm.ops->remove(rm.group, &g->parent, cg->name);
     if (r == 0 || r == -ENOENT)
         return 0;
-    for (uint64_t pause = NAP_FIRST_NS;; nap(&pause, deadline)) {
+    for (uint64_t nap = NAP_FIRST_NS;; wait_members(cg, g, &nap, deadline)) {
         rm.busy = 0;
         r = jb_cg_walk(&g->parent, cg->name, remove_one, &rm);
         if (r == 0)

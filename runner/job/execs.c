@@ -19,6 +19,7 @@
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
@@ -32,8 +33,8 @@
 #define KILL_TIME  (2 * JB_NS_PER_S)  /* for the member to report after SIGKILL */
 #define CLEAR_TIME (10 * JB_NS_PER_S) /* for the kernel to end what is left */
 #define DRAIN_TIME (5 * JB_NS_PER_S)  /* for a slow reader */
-#define LOOK_FIRST (JB_NS_PER_MS)
-#define LOOK_LAST  (50 * JB_NS_PER_MS)
+#define LOOK_TIME  JB_NS_PER_S        /* the latest next look at what is left, whatever the kernel tells */
+#define LOOK_FIRST JB_NS_PER_MS       /* growing to it where the kernel tells nothing */
 
 static void because(struct jb_exec *e, enum jb_end_reason reason, const char *error)
 {
@@ -114,7 +115,7 @@ static void on_deadline(struct jb_loop *l, struct jb_exec *e)
         break;
     default: /* its member does not answer */
         e->step = 3;
-        (void)jb_cg_child_strike(&e->group);
+        (void)jb_cg_child_strike(&e->group, NULL);
         jb_box_kill(&e->box);
         e->deadline = jb_after(jb_loop_now(l), KILL_TIME);
         if (e->phase == JB_EXEC_ENTERING) /* whoever is on the way finds that nobody listens any more */
@@ -220,6 +221,7 @@ static void exec_free(struct jb_exec *e)
     jb_box_close(&e->box);
     jb_cg_child_end(&e->group);
     jb_exec_io_close(&e->io);
+    jb_close(&e->rest.fd);
     jb_close(&e->peer);
     jb_cg_usage_free(&e->before);
     jb_cg_usage_free(&e->used);
@@ -248,7 +250,7 @@ static struct jb_exec *exec_new(struct jb_loop *l, const struct jb_peer *peer)
                                 .in_to = -1,
                                 .out_to = -1,
                                 .err_to = -1};
-    e->peer = -1;
+    e->peer = e->rest.fd = -1;
     e->by = (struct jb_asker){.uid = peer->uid, .pid = peer->pid, .how = "socket"};
     e->deadline = e->look = e->clear_until = e->drain_until = JB_UNSET;
     e->started_us = e->ended_us = e->wall_ns = e->max_rss = JB_UNSET;
@@ -514,18 +516,40 @@ static void read_used(struct jb_exec *e)
     jb_cg_usage_subtract(&e->used, &e->before);
 }
 
+/* What tells that something of it is gone, beside the member's pidfd: a process of its group, the group, or the helper. */
+static void watch_rest(struct jb_exec *e, uint64_t now)
+{
+    if (e->rest.fd < 0 && e->helper > 0)
+        e->rest = (struct pollfd){.fd = (int)syscall(SYS_pidfd_open, e->helper, 0), .events = POLLIN};
+    bool told = e->rest.fd >= 0 || (e->box.pid > 0 && e->box.pidfd >= 0);
+    e->pause = told || e->pause > LOOK_TIME ? LOOK_TIME : e->pause;
+    e->look = jb_after(now, e->pause);
+    e->pause *= 2;
+}
+
+/* Whoever waits in the box until nobody else is in it does not see the end of a child of ours. */
+static void tell_alone(const struct jb_loop *l)
+{
+    struct jb_msg msg = {.type = JB_MSG_END};
+    if (l->s->plan->stands && (l->phase == JB_PHASE_GRACE || l->phase == JB_PHASE_KILLED))
+        (void)jb_box_tell(l->s->box, &msg);
+}
+
 static void look(struct jb_loop *l, struct jb_exec *e)
 {
     uint64_t now = jb_loop_now(l);
-    int left = e->ask.keep_children ? 0 : jb_cg_child_strike(&e->group);
+    jb_close(&e->rest.fd);
+    int left = e->ask.keep_children ? 0 : jb_cg_child_strike(&e->group, &e->rest);
     if (!e->has_rusage) /* it reports no more */
         jb_box_kill(&e->box);
     bool gone = reap(e);
+    if (gone)
+        tell_alone(l);
     if ((left != 0 || !gone) && now < e->clear_until) {
-        e->look = jb_after(now, e->pause);
-        e->pause = e->pause * 2 > LOOK_LAST ? LOOK_LAST : e->pause * 2;
+        watch_rest(e, now);
         return;
     }
+    jb_close(&e->rest.fd);
     e->left = left != 0 || !gone || (e->group.dir.fd < 0 && !e->clean);
     e->look = JB_UNSET;
     e->phase = JB_EXEC_DRAINING;
@@ -581,7 +605,8 @@ static void turn(struct jb_loop *l, struct jb_exec *e, const struct pollfd *fds)
     uint64_t now = jb_loop_now(l);
     if (now >= e->deadline && l->paused_at == JB_UNSET)
         on_deadline(l, e);
-    if (e->phase == JB_EXEC_CLEARING && (now >= e->look || fds[JB_EXEC_P_PIDFD].revents))
+    if (e->phase == JB_EXEC_CLEARING &&
+        (now >= e->look || fds[JB_EXEC_P_PIDFD].revents || fds[JB_EXEC_P_LEFT].revents))
         look(l, e);
     if (e->phase == JB_EXEC_DRAINING && is_drained(l, e))
         over(l, e);
@@ -601,6 +626,7 @@ size_t jb_execs_poll(const struct jb_loop *l, struct pollfd *ret)
         fds[JB_EXEC_P_PEER] = (struct pollfd){.fd = e->peer, .events = POLLIN};
         fds[JB_EXEC_P_PIDFD] = (struct pollfd){
             .fd = e->phase == JB_EXEC_CLEARING && e->box.pid > 0 ? e->box.pidfd : -1, .events = POLLIN};
+        fds[JB_EXEC_P_LEFT] = e->rest;
     }
     return n * JB_EXEC_P_MAX;
 }

@@ -32,6 +32,7 @@ enum {
     JB_EXEC_P_MEMBER,
     JB_EXEC_P_PEER,
     JB_EXEC_P_PIDFD,
+    JB_EXEC_P_LEFT,
     JB_EXEC_P_IN_FROM,
     JB_EXEC_P_IN_TO,
     JB_EXEC_P_OUT_FROM,
@@ -72,6 +73,8 @@ struct jb_exec {
     /* monotonic; JB_UNSET: none */
     uint64_t deadline;    /* its own timeout, then the grace, then when it is killed from outside */
     uint64_t look, pause; /* while clearing */
+    struct pollfd
+        rest; /* while clearing: ready when something of what is left is gone; fd -1: nothing tells */
     uint64_t clear_until, drain_until;
     unsigned step; /* 0: not asked to end, 1: asked, 2: killed, 3: from outside too */
     uint64_t started_ns, wall_ns, started_us, ended_us;
