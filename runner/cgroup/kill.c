@@ -340,7 +340,7 @@ struct removal {
 static int wait_member(void *ctx, const struct jb_kdir *parent, const char *name)
 {
     struct dying *d = ctx;
-    pid_t pids[BATCH];
+    pid_t pids[BATCH] = {0};
     int n = read_procs(parent, name, pids, BATCH);
     for (int i = 0; i < n; i++) {
         jb_autoclose int fd = pids[i] > 0 ? (int)syscall(SYS_pidfd_open, pids[i], 0) : -1;

@@ -13,7 +13,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -144,13 +143,19 @@ static int make_socket(const struct jb_state *state, bool own, int *ret, struct 
     return 0;
 }
 
-/* One daemon for each runtime directory: -EWOULDBLOCK when there is one. */
+/*
+ * One daemon for each runtime directory: -EWOULDBLOCK when there is one. The lock is the process's own: what it forks does not
+ * have it, and outlives it.
+ */
 static int take_lock(const struct jb_state *state, int *ret)
 {
     jb_autoclose int fd =
         openat(state->runtime_fd, LOCK_NAME, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0)
+    const struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    if (fd < 0)
         return -errno;
+    if (fcntl(fd, F_SETLK, &lock) < 0)
+        return errno == EACCES || errno == EAGAIN ? -EWOULDBLOCK : -errno;
     *ret = jb_take_fd(&fd);
     return 0;
 }

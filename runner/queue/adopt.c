@@ -18,6 +18,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/crashpoint.h"
 #include "base/str.h"
 #include "job/job.h"
 #include "queue/queue.h"
@@ -143,6 +144,7 @@ static int found(void *ctx, const json_t *record)
         return 0;
     if (jb_end_from_record(record, &end) < 0)
         return 0;
+    JB_CRASH_POINT(record_found);
     int r = jb_queue_begin_change(q, f->err);
     if (r == 0 && forgotten) { /* its start was lost with the power */
         const struct jb_journal_mark mark = {0};
@@ -192,7 +194,10 @@ static int never_began(struct jb_queue *q, struct jb_qtask *t, uint64_t now_us, 
     t->started_us = 0;
     q->dirty = true;
     r = jb_qlist_add(&q->pending, t);
-    return r < 0 ? r : jb_qstore_save_task(q->store, t, err);
+    if (r == 0)
+        r = jb_qstore_save_task(q->store, t, err);
+    JB_CRASH_POINT(start_undone);
+    return r;
 }
 
 /* Attempts that are in the ledger: somebody may be recovering them at this moment, with no record yet. */
@@ -268,8 +273,10 @@ int jb_queue_adopt(struct jb_queue *q, uint64_t now_us, struct jb_error *err)
         t->lost = !t->adopted;
         q->lost = q->lost || t->lost;
     }
+    JB_CRASH_POINT(supervisors_seen);
     /* boxes that died with their supervisors, also before a restart of the host: their records come first */
     (void)jb_sweep(q->state, q->site, NULL);
+    JB_CRASH_POINT(queue_swept);
     int r = jb_qstore_get(q->store, "mark", &text, err);
     if (r == 0 && text)
         /* NOLINTNEXTLINE(cert-err34-c): our own text */
@@ -311,14 +318,18 @@ int jb_queue_begin(struct jb_queue *q, const struct jb_site *site, struct jb_sta
     int r = jb_machine_load(&source, &q->machine, err);
     if (r == 0)
         r = jb_nursery_wait_old(state->runtime_fd, err);
+    JB_CRASH_POINT(daemon_alone);
     if (r == 0) /* before there is much to copy */
         r = jb_nursery_begin(site, state, self, &q->nursery, err);
     if (r < 0)
         return r;
+    JB_CRASH_POINT(nursery_made);
     fill_capacity(q);
     r = begin_store(q, err);
+    JB_CRASH_POINT(store_read);
     if (r == 0)
         r = jb_queue_adopt(q, jb_wall_us(NULL), err);
+    JB_CRASH_POINT(queue_adopted);
     if (r == 0) {
         q->durable = true;
         r = jb_queue_commit(q, err);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
+#include "base/crashpoint.h"
 #include "base/json.h"
 #include "base/str.h"
 #include "base/when.h"
@@ -349,6 +350,7 @@ int jb_queue_submit(struct jb_queue *q, const struct jb_submission *s, uint64_t 
     }
     q->durable = true;
     q->counts.submitted += job->n_tasks;
+    JB_CRASH_POINT(job_noted);
     *ret_job = job;
     return 0;
 }

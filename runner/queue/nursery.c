@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/crashpoint.h"
 #include "base/fd.h"
 #include "job/control.h"
 #include "job/job.h"
@@ -120,6 +121,8 @@ static pid_t spawn(struct nursery *n, const struct child *wish,
 {
     struct child child = *wish;
     child.pid = fork();
+    if (child.pid > 0 && child.kind == CHILD_SUPERVISOR)
+        JB_CRASH_POINT(supervisor_born);
     if (child.pid == 0) {
         settle_child(n);
         run(n->ctx, request);
@@ -140,6 +143,7 @@ static void start(struct nursery *n, const json_t *request)
     const char *id = json_string_value(json_object_get(request, "id"));
     (void)snprintf(child.id.text, sizeof(child.id.text), "%s", id ? id : "");
     jb_autoclose int lock = lock_task(n, child.task);
+    JB_CRASH_POINT(task_locked);
     int r = lock < 0 ? lock : spawn(n, &child, jb_supervisor_run, request);
     if (r < 0)
         jb_nursery_answer(n->ctx,
@@ -266,6 +270,8 @@ static void gone(struct nursery *n, size_t i, int status)
 {
     struct child child = n->children[i];
     n->children[i] = n->children[--n->n];
+    if (child.kind == CHILD_SUPERVISOR)
+        JB_CRASH_POINT(supervisor_reaped);
     if (child.kind == CHILD_SWEEP) {
         n->sweeping = false;
         if (n->sweep_again)
@@ -293,11 +299,35 @@ static void reap(struct nursery *n)
             }
 }
 
+static int by_number(const void *a, const void *b)
+{
+    return *(const int *)a - *(const int *)b;
+}
+
+/*
+ * The daemon's own things go. Held here, and by all supervisors, its lock and its socket would outlive it: no other daemon
+ * could begin before the last job has ended, and whoever connects would wait for one that is dead.
+ */
+static void close_others(const struct jb_nursery_ctx *ctx)
+{
+    const struct jb_state *state = ctx->state;
+    int keep[] = {STDERR_FILENO,   ctx->ask_fd,       ctx->answer_fd,
+                  state->state_fd, state->runtime_fd, state->ledger.boxes_fd};
+    qsort(keep, JB_ARRAY_LEN(keep), sizeof(keep[0]), by_number);
+    for (size_t i = 0; i < JB_ARRAY_LEN(keep); i++) {
+        unsigned first = (unsigned)keep[i] + 1;
+        unsigned last = i + 1 < JB_ARRAY_LEN(keep) ? (unsigned)keep[i + 1] - 1 : ~0U;
+        if (keep[i] >= 0 && first <= last)
+            (void)close_range(first, last, 0);
+    }
+}
+
 _Noreturn void jb_nursery_run(const struct jb_nursery_ctx *ctx)
 {
     struct nursery n = {.ctx = ctx, .lock_fd = -1, .signal_fd = -1};
     sigset_t set;
     (void)prctl(PR_SET_NAME, "jobbox-nursery", 0, 0, 0);
+    close_others(ctx);
     (void)setsid(); /* Ctrl-C at the daemon's terminal is not for the jobs */
     static const int ignored[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE, SIGUSR1, SIGUSR2};
     sigemptyset(&n.old);

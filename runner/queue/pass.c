@@ -13,6 +13,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/crashpoint.h"
 #include "base/json.h"
 #include "base/kfile.h"
 #include "base/str.h"
@@ -382,6 +383,7 @@ static int start(struct jb_queue *q, struct jb_qtask *t, const struct jb_journal
     q->counts.started++;
     q->counts.wait_s += (double)(now_us - t->job->submitted_us) / 1e6;
     jb_queue_notify(q, t, JB_NOTIFY_BEGIN, NULL);
+    JB_CRASH_POINT(start_noted);
     return 0;
 }
 

@@ -12,6 +12,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/crashpoint.h"
 #include "base/str.h"
 #include "queue/tail.h"
 #include "record/record.h"
@@ -221,6 +222,7 @@ int jb_queue_finish(struct jb_queue *q, struct jb_qtask *t, const struct jb_end 
     job->n_bad += !good;
     jb_qtask_free(t);
     q->dirty = true;
+    JB_CRASH_POINT(task_noted_ended);
     if (job->n_left > 0)
         return 0;
     uint64_t num = job->num;
@@ -299,6 +301,7 @@ int jb_queue_attempt_ended(struct jb_queue *q, struct jb_qtask *t, const struct 
         return kept(q, r);
     if (end->wall_s > 0)
         jb_fair_add(&q->fair, t->job->share, end->wall_s * (double)end->cpu_count, now_us);
+    JB_CRASH_POINT(attempt_noted_ended);
     wake_refused(q);
     bool again = t->requeue;
     t->requeue = false;
@@ -375,11 +378,13 @@ int jb_queue_heard(struct jb_queue *q, const json_t *answer, uint64_t now_us, st
         struct jb_end end;
         if (jb_end_from_json(end_json, &end) < 0)
             return 0;
+        JB_CRASH_POINT(attempt_heard);
         int r = jb_queue_attempt_ended(q, t, &end, now_us, err);
         jb_end_free(&end);
         return r;
     }
     const char *error = json_string_value(json_object_get(answer, "error"));
+    JB_CRASH_POINT(failure_heard);
     if (failure && jb_streq(failure, "busy") && !t->asked_to_end)
         return refused(q, t, error, now_us, err);
     if (failure)
@@ -499,15 +504,19 @@ int jb_queue_commit(struct jb_queue *q, struct jb_error *err)
 {
     size_t i;
     json_t *request;
+    bool changed = jb_qstore_dirty(q->store);
     int r = jb_qstore_commit(q->store, q->durable, err);
     q->durable = false;
     if (r < 0)
         return kept(q, r);
+    if (changed)
+        JB_CRASH_POINT(queue_committed);
     json_array_foreach(q->launches, i, request)
     {
         r = jb_nursery_ask(&q->nursery, request, err);
         if (r < 0)
             return kept(q, r);
+        JB_CRASH_POINT(nursery_asked);
     }
     (void)json_array_clear(q->launches);
     return 0;

@@ -19,6 +19,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/crashpoint.h"
 
 #define EVENTS    256
 #define READ_SIZE 65536
@@ -226,6 +227,7 @@ static void flush(struct jb_server *s, struct jb_conn *c)
         c->active_us = s->now_us;
     }
     bool left = c->sent < c->out.len;
+    JB_CRASH_POINT(peer_told);
     if (!left)
         c->out.len = c->sent = 0;
     uint32_t events = EPOLLIN | (left ? EPOLLOUT : 0U);

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/crashpoint.h"
 #include "base/fd.h"
 #include "base/str.h"
 #include "job/job.h"
@@ -98,6 +99,7 @@ static void answer_end(const struct jb_nursery_ctx *ctx, const json_t *request, 
     jb_nursery_answer(ctx, json_pack("{s:O, s:O, s:o}", "task", json_object_get(request, "task"), "id",
                                      json_object_get(request, "id"), "end", jb_end_to_json(&end)));
     jb_end_free(&end);
+    JB_CRASH_POINT(end_answered);
 }
 
 static void answer_failure(const struct jb_nursery_ctx *ctx, const json_t *request, const char *failure,
@@ -195,6 +197,7 @@ void jb_supervisor_run(const struct jb_nursery_ctx *ctx, const json_t *request)
     (void)snprintf(name, sizeof(name), "jobbox:%llu", (unsigned long long)number(request, "job"));
     (void)prctl(PR_SET_NAME, name, 0, 0, 0);
     (void)umask(022);
+    JB_CRASH_POINT(queued_begun);
     int r = run(ctx, request, &record, &failure, &err);
     if (r == 0) {
         answer_end(ctx, request, record);

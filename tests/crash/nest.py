@@ -71,6 +71,14 @@ class Nest:
         Nest.entered = None
         self.remove()
 
+    def cpu_s(self):
+        """CPU seconds of all that ran in it."""
+        for controllers, path in self.dirs.items():
+            if "cpuacct" in controllers.split(",") and os.path.isdir(path):
+                with open(path + "/cpuacct.usage", encoding="ascii") as file:
+                    return int(file.read()) / 1e9
+        return 0
+
     def remove(self, seconds=5):
         end = time.monotonic() + seconds
         for path in self.dirs.values():

@@ -10,7 +10,9 @@ import os
 import shutil
 import subprocess
 
+from daemon import OWN, Daemon
 from nest import can_nest
+from world import until
 
 ON_DISK = ["scratch: { backend: disk }"]
 JOB = ["resources: { cpus: 1, cpu_unit: thread, memory: 64MiB }", "artifacts: [{ path: a.txt, to: got/ }]",
@@ -31,11 +33,13 @@ class Scenario:
     begun     the step from which on there is a record although the supervisor was killed
     of        only steps whose names begin so
     beside    called with the world once the command was started
+    daemon    the command is jobboxd, and the job is submitted to it (unless `prepare` has done so)
+    lost      its supervisor is killed by `prepare` or `beside`
     """
 
     def __init__(self, name, site=(), job=JOB, arguments=("run", "--quiet", "job.yaml"), kill=EVERYONE, luck=(),
-                 prepare=None, records=1, begun="record_saved", of="", beside=None):
-        self.of, self.beside = of, beside
+                 prepare=None, records=1, begun="record_saved", of="", beside=None, daemon=False, lost=False):
+        self.of, self.beside, self.daemon, self.lost = of, beside, daemon, lost
         self.name, self.site, self.job, self.arguments = name, list(site), list(job), list(arguments)
         self.kill, self.luck, self.prepare, self.records, self.begun = kill, luck, prepare, records, begun
 
@@ -64,6 +68,36 @@ def execute(world):
     world.execute("sh", "-c", "(setsid sleep 100 &); touch /work/go")
 
 
+QUEUED = ["resources: { cpus: 1, cpu_unit: thread, memory: 64MiB }", "script: |", "  echo ran >>$JOBBOX_CRASH_DIR/ran"]
+
+
+def stop_daemon_at(step, victims):
+    """A queue whose daemon was killed when somebody stood at the step, and with it whoever of DAEMON and STANDING is named."""
+    def prepare(world):
+        daemon = Daemon(world)
+        daemon.start(stop=step)
+        daemon.submit()
+        standing = world.wait_stopped()
+        world.kill([{"daemon": world.process.pid, "standing": standing}[victim] for victim in victims])
+        world.process.wait()
+        daemon.acknowledged()  # or not: it has been started, so it is in the queue
+        world.write("crash/trace", "")
+    return prepare
+
+
+def kill_supervisor(world):
+    """Of the first job of a queue, when it runs."""
+    until(lambda: "start_heard" in world.trace(), "the job does not start")
+    for pid in world.marked():
+        try:
+            with open("/proc/%d/comm" % pid, encoding="utf-8") as file:
+                name = file.read().strip()
+        except OSError:  # gone meanwhile
+            continue
+        if name == "jobbox:1":
+            world.kill([pid])
+
+
 RECOVERING = ("SWEEP", "ENDING", "SUPERVISOR")
 SWEEP = ("sweep",)
 
@@ -77,6 +111,13 @@ SCENARIOS = [
              RECOVERING, (), lose_all, begun=None),
     Scenario("a box that is kept", job=["keep: always", *JOB], kill=("SUPERVISOR",), of="keep_"),
     Scenario("a way out", job=["network: user", *JOB], kill=("SUPERVISOR", "FIRST"), of="helper_"),
+    Scenario("a queued job", job=QUEUED, kill=(*OWN, *EVERYONE), daemon=True),
+    Scenario("a queue with a start that came to nothing", job=QUEUED, kill=OWN, daemon=True,
+             prepare=stop_daemon_at(("queue_committed", 1), ["daemon"])),
+    Scenario("a queue with a supervisor that was killed", job=QUEUED, kill=OWN, daemon=True,
+             prepare=stop_daemon_at(("start_heard", 1), ["daemon", "standing"]), lost=True),
+    Scenario("a queue whose supervisor is killed", job=[*QUEUED, "  sleep 100"], kill=OWN, daemon=True, of="failure_",
+             beside=kill_supervisor, lost=True),
 ]
 
 

@@ -27,9 +27,9 @@ def check(condition, text):
         raise Failure(text)
 
 
-def until(condition, text, seconds=PATIENCE):
+def until(condition, text, seconds=PATIENCE, must=True):
     end = time.monotonic() + seconds
-    while not condition():
+    while not condition() and (must or time.monotonic() < end):
         check(time.monotonic() < end, text)
         time.sleep(0.002)
 
@@ -43,12 +43,12 @@ def box_groups():
 
 
 class World:
-    def __init__(self, top, jobbox, image, lines=(), job=()):
+    def __init__(self, top, jobbox, image, lines=(), job=(), room="1m"):
         self.top, self.jobbox, self.image = top, jobbox, image
         self.run_dir, self.state_dir, self.crash = top + "/run", top + "/state", top + "/crash"
         self.mark = "JBT_MARK=" + top
-        self.lines, self.job = list(lines), list(job)
-        self.client = None
+        self.lines, self.job, self.room = list(lines), list(job), room
+        self.client = self.hit = self.go = None
         os.mkdir(top, 0o755)
         self.before = box_groups()
         self.fresh()
@@ -67,15 +67,16 @@ class World:
             shutil.rmtree(self.path(name)) if os.path.isdir(self.path(name)) else os.unlink(self.path(name))
         for name, mode in (("run", 0o755), ("state", 0o700)):
             os.mkdir(self.path(name), mode)
-            mount("-t", "tmpfs", "-o", "size=1m,mode=%o" % mode, "crash", self.path(name))
+            mount("-t", "tmpfs", "-o", "size=%s,mode=%o" % (self.room, mode), "crash", self.path(name))
             os.mkdir(self.path(name) + "/jobbox", mode)
         os.mkdir(self.crash)
         os.chmod(self.crash, 0o777)
         for name in ("hit", "go"):
             os.mkfifo(self.crash + "/" + name)
             os.chmod(self.crash + "/" + name, 0o666)
-        self.write("crash/trace", "")
-        os.chmod(self.crash + "/trace", 0o666)
+        for name in ("trace", "ran"):
+            self.write("crash/" + name, "")
+            os.chmod(self.crash + "/" + name, 0o666)
         self.write("site.yaml", "\n".join([
             "paths: { runtime: %s/jobbox, state: %s/jobbox }" % (self.run_dir, self.state_dir),
             "env: { JBT_MARK: %s, JOBBOX_CRASH_DIR: %s }" % (self.top, self.crash), *self.lines]) + "\n")
@@ -99,17 +100,18 @@ class World:
 
     # --- processes ---
 
-    def start(self, *arguments, stop=None):
-        """Starts jobbox; stop: (step, N), where it is to stop."""
+    def start(self, *arguments, stop=None, program=None):
+        """Starts jobbox, or another program; stop: (step, N), where it is to stop."""
         if stop:
             self.write("crash/stop", "%s %d" % stop)
-        self.hit = os.open(self.crash + "/hit", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-        self.go = os.open(self.crash + "/go", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        if self.hit is None:
+            self.hit = os.open(self.crash + "/hit", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+            self.go = os.open(self.crash + "/go", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         key, value = self.mark.split("=", 1)
         environment = dict(os.environ, JOBBOX_CRASH_DIR=self.crash)
         environment[key] = value
         with open(self.path("out"), "w") as out, open(self.path("err"), "w") as err:
-            self.process = subprocess.Popen([self.jobbox, *arguments], stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+            self.process = subprocess.Popen([program or self.jobbox, *arguments], stdin=subprocess.DEVNULL, stdout=out, stderr=err,
                                             env=environment, cwd=self.top)
         return self.process
 
@@ -124,13 +126,14 @@ class World:
         return self.start_command(["sweep"], stop)
 
     def wait_stopped(self):
-        """Waits until somebody stands at the step."""
+        """Waits until somebody stands at the step. Returns its process id, which is only of use outside of a box."""
         end = time.monotonic() + PATIENCE
         while not select.select([self.hit], [], [], 0.05)[0]:
             check(self.process.poll() is None, "ended with %s and never got there: %s" % (self.process.returncode, self.error()))
             check(time.monotonic() < end, "hangs on the way there")
-        os.read(self.hit, 4096)
+        word = os.read(self.hit, 4096).split()
         os.unlink(self.crash + "/stop")
+        return int(word[1])
 
     def release(self):
         os.write(self.go, b"gg")
@@ -168,11 +171,16 @@ class World:
                 client.wait()
             raise Failure("jobbox hangs: " + self.error()) from None
         finally:
-            os.close(self.hit)
-            os.close(self.go)
+            self.leave_steps()
         until(lambda: not self.marked(), "processes are left: %s" % self.marked(), 5)
         until(alone, "processes of the box are dying and do not come to an end", 5)  # they hold its lock until then
         return code
+
+    def leave_steps(self):
+        for fd in (self.hit, self.go):
+            if fd is not None:
+                os.close(fd)
+        self.hit = self.go = None
 
     def marked(self):
         mark, found = self.mark.encode(), []
@@ -196,6 +204,7 @@ class World:
         """After a failure: nothing of this world may be in the way of the next case."""
         for pid in self.marked():
             self.kill([pid])
+        self.leave_steps()
         time.sleep(0.05)
         subprocess.run([self.jobbox, "sweep", "--config", self.path("site.yaml")], check=False, capture_output=True)
         self.before = box_groups()

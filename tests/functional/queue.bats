@@ -28,7 +28,7 @@ daemon_pid()
     local inode
     [ -e run/jobboxd.lock ] || return 0
     inode=$(stat -c %i run/jobboxd.lock)
-    awk -v i=":$inode" '$2 == "FLOCK" && index($6, i) { print $5; exit }' /proc/locks
+    awk -v i=":$inode" '$2 == "POSIX" && index($6, i) { print $5; exit }' /proc/locks
 }
 
 stop_daemon()
@@ -400,6 +400,21 @@ check_once()
     done
     PATIENCE=$((n / 2 + 120)) q wait -q 1
     check_once "$n"
+}
+
+@test "a daemon that is killed while a job runs does not keep the next one waiting until the job has ended" {
+    start_daemon
+    job long 'echo begun; while [ ! -e /work/stop ]; do sleep 0.1; done' "mounts: [{ source: $T/gate, target: /work, mode: rw }]"
+    mkdir gate
+    chmod 777 gate
+    q submit -q long.yaml >/dev/null
+    until_true 20 log_has begun
+    kill -9 "$daemon"
+    start_daemon
+    state_is 1 running
+    touch gate/stop
+    q wait -q 1
+    record "rec['end']['reason'] == 'completed'"
 }
 
 @test "the power goes: whatever was acknowledged is there after the restart" {
