@@ -4,6 +4,7 @@
  * Owns: nothing. Runs in: the client. Privilege: the user's.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -12,6 +13,7 @@
 #include "base/str.h"
 #include "base/units.h"
 #include "cli/image.h"
+#include "job/kept.h"
 
 static int print_json(json_t *root)
 {
@@ -238,10 +240,31 @@ static int print_gc(const struct jb_cli_image *image, const struct jb_istore_gc 
     return fflush(stdout) == EOF ? JB_EXIT_NO_BOX : 0;
 }
 
+/* What a kept box lay over is needed to enter it, and to make an image of it. */
+static bool is_kept_over(void *ctx, const char *hex)
+{
+    const struct jb_cli_image *image = ctx;
+    json_t *list = NULL;
+    size_t i;
+    const json_t *one;
+    bool over = false;
+    jb_autoclose int state =
+        open(image->job.state.state_dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (state < 0 || jb_kept_list(state, &list, NULL) < 0)
+        return state >= 0; /* what cannot be known is not removed */
+    json_array_foreach(list, i, one)
+    {
+        const char *digest = json_string_value(json_object_get(json_object_get(one, "image"), "digest"));
+        over = over || (digest && jb_streq(digest + strcspn(digest, ":") + 1, hex));
+    }
+    json_decref(list);
+    return over;
+}
+
 static int collect(struct jb_cli_image *image)
 {
     struct jb_error err = {0};
-    struct jb_istore_gc gc = {.dry = image->o->dry};
+    struct jb_istore_gc gc = {.dry = image->o->dry, .wanted = is_kept_over, .wanted_ctx = image};
     if (jb_istore_collect(&image->store, &gc, &err) < 0)
         return jb_cli_fail(JB_EXIT_NO_BOX, &err);
     return print_gc(image, &gc);

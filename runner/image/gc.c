@@ -168,9 +168,13 @@ static int judge_image(struct collection *c, const char *hex, struct jb_error *e
     bool keep = has(&c->kept[JB_ISTORE_IMAGE], hex) || c->gc->keep_images;
     (void)snprintf(path, sizeof(path), "images/%.64s", hex);
     jb_autoclose int fd = keep ? -1 : openat(c->store->fd, path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
-    if (fd >= 0 && jb_lock_try(fd) == -EAGAIN) {
-        keep = true;
-        c->gc->in_use++;
+    if (fd >= 0) {
+        bool used = jb_lock_try(fd) == -EAGAIN;
+        /* asked when its lock is ours: what a box that ends leaves is there before it lets go of its image */
+        keep = used || (c->gc->wanted && c->gc->wanted(c->gc->wanted_ctx, hex));
+        c->gc->in_use += keep;
+        if (keep && !used)
+            jb_unlock(fd);
     }
     if (!keep) {
         c->gc->images++; /* not moved: whoever waits for its lock must see that it is gone */

@@ -132,7 +132,10 @@ struct jb_istore_gc {
     bool keep_images;                      /* images without a name stay */
     uint64_t images, layers, blobs, works; /* removed, or to be */
     uint64_t bytes;                        /* of layers and blobs */
-    uint64_t in_use;                       /* images without a name that a box uses */
+    uint64_t in_use;                       /* images without a name that a box uses, live or kept */
+    /* Whether somebody else needs an image that no live box uses, by the digits of its digest. NULL: nobody. */
+    bool (*wanted)(void *ctx, const char *hex);
+    void *wanted_ctx;
 };
 int jb_istore_collect(const struct jb_istore *store, struct jb_istore_gc *gc, struct jb_error *err);
 /* Works whose process is dead. */

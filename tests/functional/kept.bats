@@ -240,6 +240,14 @@ x
     # another name for the base, and then none: what is kept knows it by its digest
     jb enter -q "$id" -- sh -c "$LOOK"
     out_is "$SEEN"
+    # and its base is not collected before it goes
+    jb image rm mine:1 base:1
+    exits 0
+    out_has 'kept 1 without a name: boxes use them'
+    jb enter -q "$id" -- sh -c "$LOOK"
+    out_is "$SEEN"
+    jb commit -q "$id" --image mine:1
+    exits 0
     jb image inspect --json mine:1
     python3 -c 'import json; one, = json.load(open("out")); assert len(one["layers"]) == 2, one; assert one["source"].startswith("box "), one' || fail "$(cat out)"
     jb image verify
