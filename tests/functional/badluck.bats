@@ -75,12 +75,8 @@ EOF
     one_error 'job.yaml.*Permission denied'
 }
 
-@test "keys that this version cannot carry out are named, not ignored" {
+@test "keys that only a queue can carry out are named, not ignored" {
     local line
-    script true "keep: on_failure"
-    run_job
-    exits 125
-    one_error 'job.yaml:[0-9]+:[0-9]+: .*not available in this version'
     for line in "array: 1-3" "retry: { max: 2, on: [oom] }" "depends_on: [{ job: 1, when: success }]" \
         "begin: 18:00" "deadline: now+1h" "notify: { mail: me@here }"; do
         script true "$line"
