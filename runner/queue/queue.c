@@ -568,5 +568,7 @@ int jb_queue_tick(struct jb_queue *q, uint64_t now_us, struct jb_error *err)
     }
     if (now_us >= q->next_usage_us)
         q->next_usage_us = now_us + 5000000;
+    if (r == 0)
+        r = jb_queue_purge(q, now_us, err);
     return kept(q, r);
 }

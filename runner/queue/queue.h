@@ -54,7 +54,7 @@ struct jb_queue {
     bool broken;
     bool lost; /* a running task's supervisor is gone, and its end is not known yet */
     bool sweeping;
-    uint64_t next_sort_us, next_mark_us, next_tick_us, next_usage_us;
+    uint64_t next_sort_us, next_mark_us, next_tick_us, next_usage_us, next_purge_us;
     uint64_t wake_us; /* when the next pass may start somebody; JB_UNSET: nothing known */
     json_t *launches; /* requests for the nursery, to be sent after the commit */
     struct jb_queue_counts counts;
@@ -105,6 +105,8 @@ int jb_queue_heard(struct jb_queue *q, const json_t *answer, uint64_t now_us, st
 
 /* Time goes by: deadlines, adopted tasks, boxes of others. Then, when somebody may start, a pass. */
 int jb_queue_tick(struct jb_queue *q, uint64_t now_us, struct jb_error *err);
+/* Some of the jobs that ended longer ago than the site keeps them, with what they wrote, are forgotten. */
+int jb_queue_purge(struct jb_queue *q, uint64_t now_us, struct jb_error *err);
 int jb_queue_pass(struct jb_queue *q, uint64_t now_us, struct jb_error *err);
 /* Nothing to do and nothing to wait for. */
 bool jb_queue_idle(const struct jb_queue *q);

@@ -31,7 +31,8 @@ static const char schema[] =
     "started_us INT,"
     " ended_us INT, reason TEXT, exit_code INT, signal INT, why TEXT);"
     "CREATE INDEX tasks_left ON tasks(job) WHERE state < 2;"
-    "CREATE INDEX tasks_job ON tasks(job);"
+    "CREATE INDEX tasks_job ON tasks(job, ended_us);"
+    "CREATE INDEX tasks_ended ON tasks(ended_us) WHERE state = 2;"
     "CREATE INDEX jobs_uid ON jobs(uid, num);"
     "CREATE TABLE attempts(id TEXT PRIMARY KEY, task INT NOT NULL, n INT, begun_us INT, month INT, offset "
     "INT,"
@@ -129,6 +130,16 @@ static const char *const sql[JB_SQL_MAX] = {
                         " memory_peak, error FROM attempts WHERE task=? ORDER BY n",
     [JB_SQL_EVENTS] = "SELECT task, at_us, what, detail FROM events WHERE job=? ORDER BY seq LIMIT 1000",
     [JB_SQL_ENDS] = "SELECT reason, n FROM ends",
+    [JB_SQL_OLD] = "SELECT t.id, t.job FROM tasks t WHERE t.state = 2 AND t.ended_us < ?1"
+                   " AND NOT EXISTS (SELECT 1 FROM tasks u WHERE u.job = t.job AND u.state < 2)"
+                   " AND NOT EXISTS (SELECT 1 FROM tasks u WHERE u.job = t.job AND u.ended_us >= ?1)"
+                   " ORDER BY t.ended_us LIMIT ?2",
+    [JB_SQL_FORGET_ATTEMPTS] = "DELETE FROM attempts WHERE task=?",
+    [JB_SQL_FORGET_TASK] = "DELETE FROM tasks WHERE id=?",
+    [JB_SQL_FORGET_DEPS] = "DELETE FROM deps WHERE job=?1 AND NOT EXISTS (SELECT 1 FROM tasks WHERE job=?1)",
+    [JB_SQL_FORGET_EVENTS] =
+        "DELETE FROM events WHERE job=?1 AND NOT EXISTS (SELECT 1 FROM tasks WHERE job=?1)",
+    [JB_SQL_FORGET_JOB] = "DELETE FROM jobs WHERE num=?1 AND NOT EXISTS (SELECT 1 FROM tasks WHERE job=?1)",
 };
 
 int jb_sql_fail(struct jb_qstore *store, struct jb_error *err)

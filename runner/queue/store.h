@@ -93,6 +93,15 @@ int jb_qstore_event(struct jb_qstore *store, uint64_t num, uint64_t task, uint64
 int jb_qstore_usage(struct jb_qstore *store, const char *account, const char *user, double used,
                     uint64_t at_us, struct jb_error *err);
 
+/* Tasks that ended before `before_us`, of jobs of which nothing is left or ended later; the longest ended first. */
+struct jb_old_task {
+    uint64_t id, job;
+};
+int jb_qstore_old(struct jb_qstore *store, uint64_t before_us, struct jb_old_task *ret, size_t max,
+                  size_t *ret_n, struct jb_error *err);
+/* The task and its attempts; with a job's last task the job. */
+int jb_qstore_forget(struct jb_qstore *store, const struct jb_old_task *task, struct jb_error *err);
+
 /* Settings: small facts about the queue itself. *ret: the caller's; NULL when there is none. */
 int jb_qstore_set(struct jb_qstore *store, const char *key, const char *value, struct jb_error *err);
 int jb_qstore_get(struct jb_qstore *store, const char *key, char **ret, struct jb_error *err);

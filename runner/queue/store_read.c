@@ -403,3 +403,20 @@ int jb_qstore_ends(struct jb_qstore *store, json_t **ret, struct jb_error *err)
         *ret = o;
     return r;
 }
+
+int jb_qstore_old(struct jb_qstore *store, uint64_t before_us, struct jb_old_task *ret, size_t max,
+                  size_t *ret_n, struct jb_error *err)
+{
+    sqlite3_stmt *s = jb_sql_bind(store, JB_SQL_OLD, "uu", before_us, (uint64_t)max);
+    size_t n = 0;
+    int step = s ? SQLITE_ROW : SQLITE_ERROR;
+    while (step == SQLITE_ROW && (step = sqlite3_step(s)) == SQLITE_ROW && n < max)
+        ret[n++] = (struct jb_old_task){.id = (uint64_t)sqlite3_column_int64(s, 0),
+                                        .job = (uint64_t)sqlite3_column_int64(s, 1)};
+    if (s)
+        (void)sqlite3_reset(s);
+    if (step != SQLITE_DONE && step != SQLITE_ROW)
+        return jb_sql_fail(store, err);
+    *ret_n = n;
+    return 0;
+}

@@ -142,3 +142,15 @@ int jb_qstore_set(struct jb_qstore *store, const char *key, const char *value, s
 {
     return jb_sql_done(store, jb_sql_bind(store, JB_SQL_SET, "tt", key, value), err);
 }
+
+int jb_qstore_forget(struct jb_qstore *store, const struct jb_old_task *task, struct jb_error *err)
+{
+    static const enum jb_sql of_task[] = {JB_SQL_FORGET_ATTEMPTS, JB_SQL_FORGET_TASK};
+    static const enum jb_sql of_job[] = {JB_SQL_FORGET_DEPS, JB_SQL_FORGET_EVENTS, JB_SQL_FORGET_JOB};
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < JB_ARRAY_LEN(of_task); i++)
+        r = jb_sql_done(store, jb_sql_bind(store, of_task[i], "u", task->id), err);
+    for (size_t i = 0; r == 0 && i < JB_ARRAY_LEN(of_job); i++)
+        r = jb_sql_done(store, jb_sql_bind(store, of_job[i], "u", task->job), err);
+    return r;
+}

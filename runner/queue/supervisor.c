@@ -172,6 +172,7 @@ static int run(const struct jb_nursery_ctx *ctx, const json_t *request, json_t *
         .queued = &queued,
         .out_fd = out,
         .err_fd = err_fd,
+        .changes_fd = -1,
         .tty_fd = -1,
     };
     if (r == 0)

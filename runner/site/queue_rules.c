@@ -87,6 +87,16 @@ static void read_maximum(struct jb_reading *rd, const struct jb_at *at, const st
         jb_read_count(rd, at, node, field, target);
 }
 
+/* A duration, or "none". */
+static void read_keep(struct jb_reading *rd, const struct jb_at *at, const struct jb_node *node,
+                      const struct jb_field *field, void *target)
+{
+    if (node->kind == JB_NODE_SCALAR && jb_streq(node->text, "none"))
+        *(uint64_t *)jb_slot(field, target) = JB_UNSET;
+    else
+        jb_read_duration(rd, at, node, field, target);
+}
+
 /* A size or a count, or "auto". */
 static void read_auto(struct jb_reading *rd, const struct jb_at *at, const struct jb_node *node,
                       const struct jb_field *field, void *target)
@@ -212,6 +222,7 @@ static const struct jb_field queue_fields[] = {
     FIELD("capacity", jb_read_map, queue, NESTED(capacity_fields)),
     FIELD("assume_wall_time", jb_read_duration, queue.assume_wall, .min = 1),
     FIELD("idle", jb_read_duration, queue.idle, .min = 1),
+    FIELD("keep", read_keep, queue.keep, .min = JB_NS_PER_S),
     FIELD("reservations", read_windows, queue.windows),
     FIELD("notify", jb_read_map, queue, NESTED(notify_fields)),
     FIELD("metrics", read_or_none, queue.metrics, .inner = jb_read_path),
@@ -235,6 +246,7 @@ void jb_site_queue_default(struct jb_site *site)
     site->queue.array = 10000;
     site->queue.assume_wall = 3600 * JB_NS_PER_S;
     site->queue.idle = 600 * JB_NS_PER_S;
+    site->queue.keep = 30 * DAY;
     site->queue.scratch = JB_UNSET;
     site->queue.pids = JB_UNSET;
 }

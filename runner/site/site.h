@@ -173,6 +173,7 @@ struct jb_site {
         uint64_t array;       /* tasks of one array at most; default 10,000 */
         uint64_t assume_wall; /* ns; how long a job without wall_time is taken to run; default 1 h */
         uint64_t idle;        /* ns; a user's own daemon with nothing to do ends after this; default 10 min */
+        uint64_t keep;        /* ns; how long after its end a job is kept; default 30 d; JB_UNSET: for ever */
         uint64_t scratch;     /* bytes that jobs may promise each other; JB_UNSET: as much as there is */
         uint64_t pids;        /* likewise */
         struct jb_site_window *windows;

@@ -304,6 +304,81 @@ log_has() { q logs 1 | grep -q "$1"; }
     out_has 'astro.*core-hours'
 }
 
+# A mail program and a program of the submitter's, which write down what they read, and as whom.
+tellers()
+{
+    mkdir -m 1777 told
+    cat >mailer <<END
+#!/bin/sh
+{ echo "\$*"; cat; } >"$T/told/mail.\$\$"
+END
+    cat >teller <<END
+#!/bin/sh
+{ id -u; echo "\$1"; cat; } >"$T/told/news.\$\$"
+END
+    chmod 755 mailer teller
+}
+
+# told_has KIND PATTERN: some file of that kind has such a line.
+told_has() { grep -qE "$2" told/"$1".* 2>/dev/null; }
+
+@test "notifications: mail by the site's program, a program as the submitter; each kind only when asked for" {
+    tellers
+    site_config "env: { JBT_MARK: $T }" "queue: { notify: { mail: [$T/mailer, -t], programs: true } }"
+    start_daemon
+    install -m 755 "$JOBBOX" jobbox
+    job quiet true
+    q submit --wait -q quiet.yaml
+    job fine 'exit 0' "notify: { mail: ann@example.org, on: [fail] }"
+    q submit --wait -q fine.yaml
+    job bad 'exit 7' "notify: { mail: ann@example.org, on: [fail] }"
+    q submit --wait -q bad.yaml || true
+    until_true 20 told_has mail '^Subject: job 3 \(bad\) has failed: failed'
+    [ "$(find told -name 'mail.*' | wc -l)" = 1 ] || fail "$(cat told/*)"
+    told_has mail '^-t$'
+    told_has mail '^To: ann@example.org$'
+    told_has mail 'exit code 7'
+    rm told/*
+    job both 'exit 0' "notify: { program: [$T/teller, it], on: [begin, end] }"
+    as 1 ./jobbox submit --config "$CONF" --wait -q both.yaml
+    until_true 20 told_has news '"event":"end"'
+    told_has news '"event":"begin","job":"4","name":"both"'
+    told_has news '"reason":"completed"'
+    [ "$(head -qn 1 told/news.* | sort -u)" = $((ORDINARY + 1)) ] || fail "not as the submitter"
+    [ "$(find told -name 'news.*' | wc -l)" = 2 ]
+}
+
+@test "notifications: a site that has none of them runs none" {
+    tellers
+    job told true "notify: { mail: ann@example.org, program: [$T/teller, it], on: [begin, end, fail] }"
+    q submit --wait -q told.yaml 2>err || true
+    sleep 0.5
+    [ -z "$(ls told)" ] || fail "$(cat told/*)"
+}
+
+logs_left() { find state/logs -type f | wc -l; }
+is_forgotten() { ! q show "$1" >/dev/null 2>&1; }
+
+@test "jobs that ended longer ago than they are kept are forgotten, with what they wrote; their records stay" {
+    site_config "env: { JBT_MARK: $T }" "queue: { keep: 2s }"
+    start_daemon
+    job short 'echo here' "array: 1-3"
+    job long 'echo here; sleep 60'
+    q submit -q long.yaml >/dev/null
+    q submit --wait -q short.yaml >/dev/null
+    [ "$(logs_left)" -ge 4 ]
+    until_true 20 is_forgotten 2
+    until_true 10 log_has here
+    [ "$(field 1 state)" = running ]
+    [ "$(find state/logs -mindepth 1 -maxdepth 1 | wc -l)" = 1 ] || fail "$(find state/logs)"
+    [ "$(/usr/bin/python3 -c "import sqlite3; print(*sqlite3.connect('state/queue.db').execute(
+        'SELECT (SELECT count(*) FROM jobs), (SELECT count(*) FROM tasks), (SELECT count(*) FROM attempts)').fetchone())")" = "1 1 1" ]
+    [ "$(cat state/journal/*.jsonl | wc -l)" = 3 ]
+    q submit -q short.yaml >out # numbers are not given twice
+    out_is 3
+    q cancel 1 3
+}
+
 @test "three users: no one sees what another's job wrote, cancels it, or learns that it is there when the site is private" {
     site_config "env: { JBT_MARK: $T }" "queue: { private: true }"
     start_daemon
