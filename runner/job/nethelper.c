@@ -1,5 +1,5 @@
 /*
- * nethelper.c - slirp4netns, from its start to its end.
+ * nethelper.c - slirp4netns, or pasta and its keeper, from start to end.
  *
  * Owns: see nethelper.h. Runs in: the supervisor. Privilege: the supervisor's.
  */
@@ -21,6 +21,7 @@
 #include "base/crashpoint.h"
 #include "base/fd.h"
 #include "base/str.h"
+#include "job/netkeeper.h"
 
 #define START_TIME (20 * JB_NS_PER_S)
 #define END_TIME   (2 * JB_NS_PER_S)
@@ -30,12 +31,11 @@
 /* Its descriptors, from 3 on. */
 enum { F_READY = 3, F_LIFE, F_NETNS, F_USERNS, F_MAX };
 
-static int spawn(const struct jb_plan *plan, const int fds[F_MAX], pid_t *ret)
+static int spawn_slirp(const struct jb_plan *plan, const int fds[F_MAX], pid_t *ret)
 {
     char mtu[16];
-    const char *argv[20] = {plan->net.helper,   "--enable-sandbox", "--enable-seccomp", "-r", "3", "-e", "4",
-                            "--netns-type=path"};
-    size_t n = 8;
+    const char *argv[20] = {plan->net.helper, "--enable-seccomp", "-r", "3", "-e", "4", "--netns-type=path"};
+    size_t n = 7;
     char *env[] = {NULL};
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attr;
@@ -43,6 +43,8 @@ static int spawn(const struct jb_plan *plan, const int fds[F_MAX], pid_t *ret)
     sigset_t all;
     (void)snprintf(mtu, sizeof(mtu), "--mtu=%d", JB_NET_MTU);
     argv[n++] = mtu;
+    if (!plan->userns) /* for its sandbox it becomes uid 0, which a user's namespace may not have */
+        argv[n++] = "--enable-sandbox";
     if (!plan->net.host_loopback)
         argv[n++] = "--disable-host-loopback";
     if (!plan->net.dns)
@@ -68,6 +70,17 @@ static int spawn(const struct jb_plan *plan, const int fds[F_MAX], pid_t *ret)
     (void)posix_spawn_file_actions_destroy(&actions);
     (void)posix_spawnattr_destroy(&attr);
     return r;
+}
+
+static int spawn(const struct jb_plan *plan, const int fds[F_MAX], pid_t *ret)
+{
+    const struct jb_netkeeper keeper = {.plan = plan,
+                                        .said = fds[1],
+                                        .ready = fds[F_READY],
+                                        .life = fds[F_LIFE],
+                                        .netns_fd = fds[F_NETNS],
+                                        .userns_fd = fds[F_USERNS]};
+    return plan->net.program == JB_NET_PASTA ? jb_netkeeper_start(&keeper, ret) : spawn_slirp(plan, fds, ret);
 }
 
 /* 0: its interface is there; else it has ended, or takes too long. */
@@ -141,7 +154,7 @@ int jb_nethelper_start(const struct jb_plan *plan, struct jb_box *box, struct jb
         r = spawn(plan, fds, &helper.pid);
     if (r < 0) {
         jb_close(&helper.life_fd);
-        return jb_fail_errno(err, r, "starting %s", plan->net.helper);
+        return failed(plan, said, r, err);
     }
     jb_close(&ready_out);
     r = await_ready(ready_in, helper.pid);

@@ -8,9 +8,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <net/if.h>
+#include <net/route.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
@@ -174,6 +177,33 @@ static int read_text(const char *path, struct jb_buf *ret)
     return r < 0 ? 0 : jb_buf_add(ret, text, len); /* a host without one has none to show */
 }
 
+/*
+ * Whether there is a way out of this host, for each kind of address: a route to everything that is up and not through lo.
+ */
+static void probe_routes(struct jb_host *host)
+{
+    jb_autobuf struct jb_buf four = {0};
+    jb_autobuf struct jb_buf six = {0};
+    char *rest = NULL;
+    unsigned flags;
+    unsigned mask;
+    char device[IF_NAMESIZE + 1];
+    (void)read_text("/proc/net/route", &four);
+    (void)read_text("/proc/net/ipv6_route", &six);
+    for (char *line = four.data ? strtok_r(four.data, "\n", &rest) : NULL; line;
+         line = strtok_r(NULL, "\n", &rest))
+        /* NOLINTNEXTLINE(cert-err34-c): a kernel file */
+        if (sscanf(line, "%*s 00000000 %*x %x %*d %*d %*d %x", &flags, &mask) == 2 && mask == 0 &&
+            (flags & RTF_UP))
+            host->routed4 = true;
+    for (char *line = six.data ? strtok_r(six.data, "\n", &rest) : NULL; line;
+         line = strtok_r(NULL, "\n", &rest))
+        /* NOLINTNEXTLINE(cert-err34-c): a kernel file */
+        if (sscanf(line, "%*32[0] 00 %*32[0] 00 %*s %*x %*x %*x %x %16s", &flags, device) == 2 &&
+            (flags & RTF_UP) && !(flags & RTF_REJECT) && strcmp(device, "lo") != 0)
+            host->routed6 = true;
+}
+
 int jb_host_probe_network(enum jb_network network, struct jb_host *host)
 {
     int r = 0;
@@ -183,8 +213,11 @@ int jb_host_probe_network(enum jb_network network, struct jb_host *host)
     }
     if (network != JB_NETWORK_USER)
         return 0;
-    if (jb_program_find("slirp4netns", host->net_helper) < 0)
-        host->net_helper[0] = '\0';
+    if (jb_program_find("slirp4netns", host->net_slirp) < 0)
+        host->net_slirp[0] = '\0';
+    if (jb_program_find("pasta", host->net_pasta) < 0)
+        host->net_pasta[0] = '\0';
+    probe_routes(host);
     if (access("/dev/net/tun", R_OK | W_OK) < 0)
         (void)snprintf(host->no_tun, sizeof(host->no_tun), "%s", strerrordesc_np(errno));
     return 0;

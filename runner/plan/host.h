@@ -40,9 +40,11 @@ struct jb_host {
     struct jb_id_range subuids,
         subgids; /* the submitter's; asked only where they would be used. count 0: none */
     char uid_mapper[JB_PROGRAM_PATH], gid_mapper[JB_PROGRAM_PATH]; /* where there are ranges */
-    char net_helper[JB_PROGRAM_PATH]; /* "": none; looked for only where it is needed */
-    char no_tun[64];                  /* why /dev/net/tun is of no use; "": it is */
-    bool lxcfs;                       /* asked only where it would be used */
+    char net_slirp[JB_PROGRAM_PATH]; /* slirp4netns; "": none; looked for only where it is needed */
+    char net_pasta[JB_PROGRAM_PATH]; /* pasta; likewise */
+    bool routed4, routed6; /* the host has a default route of that kind: pasta takes its own from it */
+    char no_tun[64];       /* why /dev/net/tun is of no use; "": it is */
+    bool lxcfs;            /* asked only where it would be used */
     int device_program; /* 0: this kernel takes a program that limits devices, from us; -errno: not, or not asked */
     struct jb_strv
         root_dirs;      /* names in / that are directories, sorted (for composing a root without privilege) */

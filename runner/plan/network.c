@@ -41,32 +41,62 @@ static int refuse(const struct jb_plan_input *in, int errnum, const char *what, 
                    what);
 }
 
+/* Which program: what the site names, else pasta where it can serve, else slirp4netns. */
+static int choose_helper(struct jb_plan *plan, const struct jb_plan_input *in, struct jb_error *err)
+{
+    const struct jb_host *host = in->host;
+    enum jb_site_net want = in->site->network.helper;
+    bool routed = host->routed4 || host->routed6;
+    bool pasta = host->net_pasta[0] && want != JB_SITE_NET_SLIRP;
+    bool slirp = host->net_slirp[0] && want != JB_SITE_NET_PASTA;
+    if (!pasta && !slirp)
+        return refuse(in, ENOTSUP,
+                      want == JB_SITE_NET_PASTA ? "user needs the program pasta, which is not here; have it "
+                                                  "installed, or write none or host"
+                      : want == JB_SITE_NET_SLIRP
+                          ? "user needs the program slirp4netns, which is not here; "
+                            "have it installed, or write none or host"
+                          : "user needs the program pasta or slirp4netns, and neither is "
+                            "here; have one installed, or write none or host",
+                      err);
+    if (!slirp && !routed)
+        return refuse(in, ENOTSUP,
+                      "user needs a default route of this host for pasta, and there is none; have "
+                      "slirp4netns used, or write none or host",
+                      err);
+    bool with_pasta = pasta && (slirp ? host->routed4 : routed);
+    plan->net.program = with_pasta ? JB_NET_PASTA : JB_NET_SLIRP;
+    plan->net.four = !with_pasta || host->routed4;
+    plan->net.six = with_pasta && host->routed6;
+    plan->net.helper = jb_arena_strdup(&plan->arena, with_pasta ? host->net_pasta : host->net_slirp);
+    return plan->net.helper ? 0 : jb_fail_errno(err, ENOMEM, "plan");
+}
+
 static int user_network(struct jb_plan *plan, const struct jb_plan_input *in, struct jb_error *err)
 {
     const struct jb_strv *allow = &in->site->network.allow;
     if (!in->site->policy.user_network)
         return refuse(in, EPERM, "a network of its own is not allowed on this site; ask its administrator",
                       err);
-    if (!in->host->net_helper[0])
-        return refuse(
-            in, ENOTSUP,
-            "user needs the program slirp4netns, which is not here; have it installed, or write none "
-            "or host",
-            err);
+    int r = choose_helper(plan, in, err);
+    if (r < 0)
+        return r;
     if (in->host->no_tun[0])
         return jb_fail(err, ENOTSUP, "network: user needs /dev/net/tun: %s; write none or host",
                        in->host->no_tun);
     struct jb_network_range *ranges = jb_arena_alloc(&plan->arena, (allow->len + 1) * sizeof(*ranges));
-    plan->net.helper = jb_arena_strdup(&plan->arena, in->host->net_helper);
-    if (!ranges || !plan->net.helper)
+    if (!ranges)
         return jb_fail_errno(err, ENOMEM, "plan");
-    for (size_t i = 0; i < allow->len; i++)
-        if (jb_network_parse(allow->items[i], &ranges[i]) < 0)
+    for (size_t i = 0; i < allow->len; i++) {
+        struct jb_network_range *range = &ranges[plan->net.n_allow];
+        if (jb_network_parse(allow->items[i], range) < 0)
             return jb_fail_errno(err, EINVAL, "network.user.allow");
-    plan->net.n_allow = allow->len;
+        if (range->six ? plan->net.six : plan->net.four) /* what cannot be reached has no route */
+            plan->net.n_allow++;
+    }
     plan->net.allow = ranges;
     plan->net.host_loopback = in->site->network.host_loopback;
-    plan->net.dns = in->site->network.dns;
+    plan->net.dns = in->site->network.dns && plan->net.four;
     return 0;
 }
 
@@ -118,7 +148,9 @@ int jb_make_network_files(struct jb_plan *plan, const struct jb_plan_input *in,
     if (r < 0 || plan->network == JB_NETWORK_NONE)
         return r;
     const char *resolver = host            ? jb_arena_strdup(&plan->arena, in->host->etc_resolv.data)
-                           : plan->net.dns ? "nameserver " JB_NET_DNS "\n"
+                           : plan->net.dns ? plan->net.program == JB_NET_PASTA
+                                                 ? "nameserver " JB_NET_PASTA_DNS "\n"
+                                                 : "nameserver " JB_NET_DNS "\n"
                                            : "# no name service is reachable from here\n";
     if (host && !resolver) /* the host has none */
         return 0;

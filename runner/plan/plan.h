@@ -162,8 +162,10 @@ struct jb_plan {
 
     enum jb_network network;
     const char *hostname;
-    struct {                /* JB_NETWORK_USER */
-        const char *helper; /* the program that carries packets out */
+    struct { /* JB_NETWORK_USER */
+        enum jb_net_program { JB_NET_SLIRP, JB_NET_PASTA } program;
+        const char *helper; /* the program that carries packets out: its path */
+        bool four, six;     /* addresses that it has */
         const struct jb_network_range *allow;
         size_t n_allow;
         bool
@@ -268,7 +270,11 @@ int jb_plan_to_text(const struct jb_plan *plan, char **ret, struct jb_error *err
 #define JB_NET_MASK    "255.255.255.0"
 #define JB_NET_GATEWAY "10.0.2.2"
 #define JB_NET_DNS     "10.0.2.3"
-#define JB_NET_MTU     1500
+/* pasta hands on whatever it is sent: what is not a service of its own must lead nowhere, so that is link-local. */
+#define JB_NET_PASTA_DNS "169.254.2.3"
+#define JB_NET_ADDRESS6  "fd6a:6f62:626f:78::100"
+#define JB_NET_GATEWAY6  "fd6a:6f62:626f:78::2"
+#define JB_NET_MTU       1500
 
 /* Scratch takes room on a disk, in a folder of its own that is to be removed. */
 bool jb_plan_scratch_on_disk(const struct jb_plan *plan);

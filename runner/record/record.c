@@ -199,9 +199,8 @@ static json_t *make_ranges(const struct jb_plan *plan)
         return json_null();
     json_t *list = json_array();
     for (size_t i = 0; i < plan->net.n_allow; i++) {
-        uint32_t a = plan->net.allow[i].address;
-        if (json_array_append_new(list, json_sprintf("%u.%u.%u.%u/%u", a >> 24, a >> 16 & 255, a >> 8 & 255,
-                                                     a & 255, plan->net.allow[i].length)) < 0) {
+        char text[JB_NETWORK_TEXT];
+        if (json_array_append_new(list, json_string(jb_network_text(&plan->net.allow[i], text))) < 0) {
             json_decref(list);
             return NULL;
         }
@@ -240,6 +239,10 @@ static bool set_process(json_t *section, const struct jb_plan *plan, const struc
                                    : plan->network == JB_NETWORK_USER ? "user"
                                                                       : "none")) &&
            jb_json_set(section, "network_allow", make_ranges(plan)) &&
+           jb_json_set(section, "network_helper",
+                       jb_json_text(plan->network == JB_NETWORK_USER
+                                        ? plan->net.program == JB_NET_PASTA ? "pasta" : "slirp4netns"
+                                        : NULL)) &&
            jb_json_set(section, "hostname", jb_json_text(plan->hostname)) &&
            jb_json_set(section, "no_new_privs", json_boolean(got->no_new_privs)) &&
            jb_json_set(section, "seccomp",

@@ -227,8 +227,8 @@ void jb_rule_networks(struct jb_reading *rd, const struct jb_at *at, const struc
             continue;
         if (jb_network_parse(item->text, &range) < 0)
             jb_complain(rd, item->pos, &here,
-                        "\"%s\" is not a range of IPv4 addresses; write one such as 192.168.0.0/16, with no "
-                        "bit set behind its length",
+                        "\"%s\" is not a range of addresses; write one such as 192.168.0.0/16 or "
+                        "2001:db8::/32, with no bit set behind its length",
                         jb_show(item->text, shown));
         else if (!jb_strv_has(list, item->text))
             jb_note(rd, jb_strv_add(list, item->text));

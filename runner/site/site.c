@@ -41,6 +41,8 @@ static const char *const kernel_mount_words[] = {
     [JB_KERNEL_MOUNT_ANY] = "any",
     [JB_KERNEL_MOUNT_NEVER] = "never",
 };
+static const char *const net_words[] = {
+    [JB_SITE_NET_AUTO] = "auto", [JB_SITE_NET_PASTA] = "pasta", [JB_SITE_NET_SLIRP] = "slirp4netns"};
 static const char *const hook_words[] = {[JB_SITE_HOOKS_REFUSE] = "refuse", [JB_SITE_HOOKS_ALLOW] = "allow"};
 
 static const struct jb_field paths_fields[] = {
@@ -112,6 +114,7 @@ static const struct jb_field devices_fields[] = {
 
 static const struct jb_field network_user_fields[] = {
     FIELD("allow", jb_rule_networks, network.allow),
+    FIELD("helper", jb_read_enum, network.helper, WORDS(net_words)),
     FIELD("host_loopback", jb_read_bool, network.host_loopback),
     FIELD("dns", jb_read_bool, network.dns),
 };
@@ -236,7 +239,7 @@ int jb_site_default(struct jb_site **ret)
     site->policy.host_network = true;
     site->policy.user_network = true;
     site->network.dns = true;
-    if (jb_strv_add(&site->network.allow, "0.0.0.0/0") < 0)
+    if (jb_strv_add(&site->network.allow, "0.0.0.0/0") < 0 || jb_strv_add(&site->network.allow, "::/0") < 0)
         return -ENOMEM;
     site->artifacts.max_bytes = 64 * GIB;
     site->artifacts.max_files = 100000;

@@ -22,6 +22,7 @@ enum jb_sink_kind {
     JB_SINK_TEXTFILE, /* path: counters for Prometheus */
     JB_SINK_MAX,
 };
+enum jb_site_net { JB_SITE_NET_AUTO, JB_SITE_NET_PASTA, JB_SITE_NET_SLIRP, JB_SITE_NET_MAX };
 enum jb_site_hooks { JB_SITE_HOOKS_REFUSE, JB_SITE_HOOKS_ALLOW, JB_SITE_HOOKS_MAX };
 enum jb_sync { JB_SYNC_ALWAYS, JB_SYNC_NEVER, JB_SYNC_BATCH, JB_SYNC_MAX };
 
@@ -146,9 +147,10 @@ struct jb_site {
     } devices;
 
     struct {
-        struct jb_strv allow; /* "10.0.0.0/8": where `network: user` leads; default 0.0.0.0/0 */
-        bool host_loopback;   /* and to what listens on the host's 127.0.0.1; default false */
-        bool dns;             /* and to the host's name service; default true */
+        struct jb_strv allow;    /* "10.0.0.0/8": where `network: user` leads; default 0.0.0.0/0 and ::/0 */
+        enum jb_site_net helper; /* what carries packets; default what is here, pasta first */
+        bool host_loopback;      /* and to what listens on the host's 127.0.0.1; default false */
+        bool dns;                /* and to the host's name service; default true */
     } network;
 
     struct {

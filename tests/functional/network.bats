@@ -9,34 +9,60 @@ teardown_file() { file_teardown; }
 setup() { test_setup; }
 teardown() { test_teardown; }
 
-needs_way_out()
+# A world of this test's own: jobbox is run on a "host" of one interface with a default route of both kinds, on whose other
+# side is a server at 198.51.100.1, 203.0.113.1, 10.0.2.7 (port 8080), 2001:db8::1 and 2001:db9::1. The host's own name
+# service, at its 127.0.0.1, knows every name as 198.51.100.1, and something listens on its loopback at port 9090.
+world()
 {
-    needs_root
-    command -v slirp4netns >/dev/null || skip "needs slirp4netns"
+    local program
+    [ "$(id -u)" -eq 0 ] || skip "needs root, to make networks"
+    for program in "$@" ip nsenter; do command -v "$program" >/dev/null || skip "needs $program"; done
     [ -w /dev/net/tun ] || skip "needs /dev/net/tun"
-}
-
-# A server on the host's loopback interface; sets `port`.
-serve()
-{
-    echo "from the host" >"$T/page"
-    python3 -c '
-import http.server, functools, sys
-handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=sys.argv[1])
-server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-print(server.server_address[1], flush=True)
-server.serve_forever()' "$T" >"$T/port" 2>/dev/null 3>&- &
+    unshare -n sleep 1000 3>&- &
+    local outside=$!
+    unshare -n -m --propagation private sleep 1000 3>&- &
+    local inside=$!
+    started+=("$outside" "$inside")
+    until_true 10 eval "[ \"\$(readlink /proc/$outside/ns/net)\" != \"\$(readlink /proc/self/ns/net)\" ]"
+    until_true 10 eval "[ \"\$(readlink /proc/$inside/ns/mnt)\" != \"\$(readlink /proc/self/ns/mnt)\" ]"
+    nsenter -t $inside -n ip link add v0 type veth peer name v1 netns $outside 2>/dev/null || skip "needs veth interfaces"
+    nsenter -t $inside -n sh -ec 'ip link set lo up; ip addr add 192.0.2.1/24 dev v0; ip addr add fd77::1/64 dev v0 nodad
+ip link set v0 up; ip route add default via 192.0.2.254; ip -6 route add default via fd77::2'
+    nsenter -t $outside -n sh -ec 'ip link set lo up; ip addr add 192.0.2.254/24 dev v1; ip addr add fd77::2/64 dev v1 nodad
+ip link set v1 up; for a in 198.51.100.1 203.0.113.1 10.0.2.7 10.0.2.2 10.0.2.3; do ip addr add $a/32 dev lo; done
+for a in 2001:db8::1 2001:db9::1; do ip addr add $a/128 dev lo nodad; done'
+    mknod tun c 10 200
+    chmod 666 tun
+    echo 'nameserver 127.0.0.1' >resolv
+    nsenter -t $inside -m mount --bind "$T/tun" /dev/net/tun
+    nsenter -t $inside -m mount --bind "$T/resolv" /etc/resolv.conf
+    nsenter -t $outside -n python3 "$HERE/net_server.py" http :: 8080 outside >ready.1 3>&- &
     started+=($!)
-    until_true 20 test -s "$T/port"
-    port=$(<"$T/port")
+    nsenter -t $inside -n python3 "$HERE/net_server.py" http 127.0.0.1 9090 loopback >ready.2 3>&- &
+    started+=($!)
+    nsenter -t $inside -n python3 "$HERE/net_server.py" dns 127.0.0.1 53 198.51.100.1 >ready.3 3>&- &
+    started+=($!)
+    until_true 20 test -s ready.1 -a -s ready.2 -a -s ready.3
+    INSIDE=$inside
+    AS=(nsenter -t $inside -m -n env -C "$T" "${AS[@]}")
 }
 
+# Children of the supervisor that carry packets, and what is below them.
 helpers()
 {
-    grep -lsx slirp4netns /proc/[0-9]*/comm | while IFS= read -r file; do
+    local file pid
+    grep -lsxE 'slirp4netns|jobbox-net' /proc/[0-9]*/comm | while IFS= read -r file; do
         file=${file%/comm}
-        [ "$(awk '$1 == "PPid:" { print $2 }' "$file/status" 2>/dev/null)" != "${supervisor:-0}" ] || echo "${file#/proc/}"
+        [ "$(awk '$1 == "PPid:" { print $2 }' "$file/status" 2>/dev/null)" = "${supervisor:-0}" ] || continue
+        echo "${file#/proc/}"
+        pgrep -P "${file#/proc/}" || true
     done
+}
+
+none_of()
+{
+    local pid
+    for pid in "$@"; do [ ! -e "/proc/$pid" ] || return 1; done
 }
 
 @test "none: nothing but lo; the box is called after its job, and knows its own name" {
@@ -71,60 +97,99 @@ lo" || { out_has '^my-job-x$' && out_has '^127.0.0.1.my-job-x$' && out_has '^lo$
     record 'isolation.network == "host"' 'used.net is None'
 }
 
-@test "user: out to what is allowed and nowhere else, with the bytes in the record" {
-    needs_way_out
-    serve
-    site_config "env: { JBT_MARK: $T }" 'network: { user: { host_loopback: true, allow: [10.9.0.0/16, 192.0.2.7/32] } }'
-    script "cat /etc/resolv.conf; ls /sys/class/net; route -n | tail -n +3
-wget -q -O - http://10.0.2.2:$port/page
-wget -q -T 3 -O - http://198.51.100.1/ && echo reached || echo refused
-ip route add default via 10.0.2.2 2>/dev/null && echo widened; ip link set tap0 down 2>/dev/null && echo widened; true" \
-        "network: user" "user: root-in-box"
+# What the server at an address says, in a job.
+GET='get() { case $1 in *:*) set -- "[$1]" "$2" ;; esac; echo "$1 $(timeout 5 wget -q -O - "http://$1:$2/page" 2>/dev/null || echo refused)"; }'
+
+# out_and_nowhere_else HELPER IPV6
+out_and_nowhere_else()
+{
+    world "$1"
+    site_config "env: { JBT_MARK: $T }" "network: { user: { helper: $1, allow: [198.51.100.0/24, '2001:db8::/32'] } }"
+    # a line each; the job may widen nothing
+    script "cat /etc/hosts /etc/resolv.conf; ls /sys/class/net
+$GET
+get 198.51.100.1 8080; timeout 10 nslookup name.example 2>&1 || true; get 2001:db8::1 8080
+ip route add default dev tap0 2>/dev/null && echo widened; ip link set tap0 down 2>/dev/null && echo widened
+ip route add 203.0.113.0/24 via 10.0.2.2 2>/dev/null && echo widened
+for a in 203.0.113.1 10.0.2.7 10.0.2.2 10.0.2.3 2001:db9::1; do get \$a 8080; done
+get 10.0.2.2 9090; get 127.0.0.1 9090" "network: user" "user: root-in-box"
     run_job
     exits 0
-    out_has '^nameserver 10.0.2.3$'
+    out_has '^10.0.2.100.job$'
+    out_has '^nameserver (10.0.2.3|169.254.2.3)$'
     out_has '^tap0$'
-    out_has '^from the host$'
-    out_has '^refused$'
-    out_lacks '^reached|^widened'
-    [ "$(grep -c '^10.9.0.0 \|^192.0.2.7 \|^10.0.2.0 ' out)" = 3 ]
-    [ "$(grep -c UG out)" = 2 ]
-    record 'isolation.network == "user"' 'isolation.network_allow == ["10.9.0.0/16", "192.0.2.7/32"]' \
+    out_has '^198.51.100.1 from outside$'
+    out_has '^Address.*198.51.100.1$'
+    out_lacks 'widened|loopback'
+    [ "$(grep -c 'from outside$' out)" = $((1 + $2)) ] || fail "reached what it may not, or not what it may"
+    [ "$(grep -c 'refused$' out)" = $((8 - $2)) ] || fail "refused more or less than it should"
+    local all='"198.51.100.0/24"'
+    [ "$2" = 0 ] || all+=', "2001:db8::/32"'
+    record 'isolation.network == "user"' "isolation.network_allow == [$all]" "isolation.network_helper == '$1'" \
         '"network" in isolation.namespaces' 'used.net.rx_bytes > 100' 'used.net.tx_bytes > 100'
     [ -z "$(helpers)" ]
 }
 
-@test "user: what listens on the host's loopback is out of reach unless the site opens it" {
-    needs_way_out
-    serve
-    script "for a in 10.0.2.2 127.0.0.1; do wget -q -T 3 -O - http://\$a:$port/page || echo refused \$a; done" "network: user"
+@test "user, by pasta: out to what is allowed and nowhere else, IPv4 and IPv6, with the bytes in the record" {
+    out_and_nowhere_else pasta 1
+}
+
+@test "user, by slirp4netns: out to what is allowed and nowhere else, with the bytes in the record" {
+    out_and_nowhere_else slirp4netns 0
+}
+
+@test "user: what listens on the host's loopback can be reached where the site opens it" {
+    world pasta slirp4netns
+    local helper
+    for helper in pasta slirp4netns; do
+        site_config "env: { JBT_MARK: $T }" "network: { user: { helper: $helper, host_loopback: true, dns: false, allow: [192.0.2.7/32] } }"
+        script "$GET
+get 10.0.2.2 9090; grep nameserver /etc/resolv.conf || echo no names" "network: user"
+        run_job
+        exits 0
+        out_is "10.0.2.2 from loopback
+no names" || fail "$helper"
+    done
+}
+
+@test "user: pasta where it can serve, slirp4netns on a host without a default route" {
+    world pasta slirp4netns
+    script "$GET
+get 203.0.113.1 8080" "network: user"
     run_job
-    exits 0
-    out_is "refused 10.0.2.2
-refused 127.0.0.1"
-    record 'isolation.network_allow == ["0.0.0.0/0"]'
+    out_is "203.0.113.1 from outside"
+    record 'isolation.network_helper == "pasta"' 'isolation.network_allow == ["0.0.0.0/0", "::/0"]'
+    nsenter -t "$INSIDE" -n sh -c 'ip route del default; ip -6 route del default; ip route add 203.0.113.0/24 via 192.0.2.254'
+    run_job
+    out_is "203.0.113.1 from outside"
+    record 'isolation.network_helper == "slirp4netns"' 'isolation.network_allow == ["0.0.0.0/0"]'
 }
 
 @test "user: the helper ends with the box, and with a supervisor that is killed" {
-    needs_way_out
-    script 'echo ready; sleep 100' "network: user"
-    start_job
-    until_true 30 says ready
-    helper=$(helpers)
-    [ -n "$helper" ] || fail "there is no helper"
-    kill -TERM "$supervisor"
-    end_job
-    exits 123
-    [ ! -e "/proc/$helper" ]
-    start_job
-    until_true 30 says ready
-    helper=$(helpers)
-    [ -n "$helper" ]
-    kill -9 "$supervisor"
-    end_job
-    until_true 20 test ! -e "/proc/$helper"
-    sweep
-    record 'end.reason == "supervisor_lost"'
+    world pasta slirp4netns
+    local helper all
+    for helper in pasta slirp4netns; do
+        site_config "env: { JBT_MARK: $T }" "network: { user: { helper: $helper } }"
+        script 'echo ready; sleep 100' "network: user"
+        start_job
+        until_true 30 says ready
+        mapfile -t all < <(helpers)
+        [ ${#all[@]} -ge 1 ] || fail "there is no helper"
+        kill -TERM "$supervisor"
+        wait "$supervisor" || code=$?
+        exits 123
+        until_true 10 none_of "${all[@]}"
+        : >out
+        start_job
+        until_true 30 says ready
+        mapfile -t all < <(helpers)
+        [ $helper != pasta ] || [ ${#all[@]} -ge 2 ] || fail "pasta is not below its keeper"
+        kill -9 "$supervisor"
+        wait "$supervisor" || true
+        until_true 20 none_of "${all[@]}"
+        sweep
+        record 'end.reason == "supervisor_lost"'
+    done
 }
 
 @test "user: refused before anything is made where the site does not allow it" {

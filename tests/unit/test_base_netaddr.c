@@ -18,6 +18,15 @@ static void taken(void **state)
     assert_true(range.address == 0xc0a80000 && range.length == 16);
     assert_int_equal(jb_network_parse("255.255.255.255/32", &range), 0);
     assert_true(range.address == UINT32_MAX && range.length == 32);
+    static const char *const six[] = {"::/0", "2001:db8::/32", "2001:db8::8000/113", "fd00::1/128"};
+    char text[JB_NETWORK_TEXT];
+    for (size_t i = 0; i < JB_ARRAY_LEN(six); i++) {
+        assert_int_equal(jb_network_parse(six[i], &range), 0);
+        assert_true(range.six);
+        assert_string_equal(jb_network_text(&range, text), six[i]);
+    }
+    assert_int_equal(jb_network_parse("10.9.0.0/16", &range), 0);
+    assert_string_equal(jb_network_text(&range, text), "10.9.0.0/16");
 }
 
 static void refused(void **state)
@@ -37,7 +46,13 @@ static void refused(void **state)
         "10.0.0.0/8 ",
         " 10.0.0.0/8",
         "0x0a.0.0.0/8",
-        "::/0",
+        "::/129",
+        "::1/64",
+        "2001:db8::",
+        "2001:db8::/32 ",
+        "2001:db8:::/32",
+        "::ffff:1.2.3.4/96",
+        "fe80::%eth0/64",
         "10.0.0.256/32",
         "10.0.0.0/08x",
         "1.2.3.4/0",

@@ -216,8 +216,8 @@ static void a_way_out(void **state)
 {
     struct fixture *f = *state;
     fixture_spec(f, SPEC "network: user\n");
-    fixture_refused(f, -ENOTSUP, "job.yaml:3:1: network: user needs the program slirp4netns");
-    (void)snprintf(f->host.net_helper, sizeof(f->host.net_helper), "/usr/bin/slirp4netns");
+    fixture_refused(f, -ENOTSUP, "job.yaml:3:1: network: user needs the program pasta or slirp4netns");
+    (void)snprintf(f->host.net_slirp, sizeof(f->host.net_slirp), "/usr/bin/slirp4netns");
     (void)snprintf(f->host.no_tun, sizeof(f->host.no_tun), "Permission denied");
     fixture_refused(f, -ENOTSUP, "user needs /dev/net/tun: Permission denied");
     f->host.no_tun[0] = '\0';
@@ -237,6 +237,39 @@ static void a_way_out(void **state)
         assert_int_equal(plan->net.allow[1].length, 32);
         assert_null(strstr(fixture_op(plan, JB_OP_TEXT, "/etc/resolv.conf")->text, "nameserver"));
     }
+    (void)snprintf(f->host.net_pasta, sizeof(f->host.net_pasta), "/usr/bin/pasta");
+    fixture_site(f, "network: { user: { allow: [10.0.0.0/8, '2001:db8::/32'] } }\n");
+    { /* without a default route pasta does not start */
+        jb_autoplan struct jb_plan *plan = fixture_plan(f);
+        assert_true(plan->net.program == JB_NET_SLIRP && plan->net.four && !plan->net.six);
+        assert_int_equal(plan->net.n_allow, 1);
+    }
+    f->host.routed4 = f->host.routed6 = true;
+    {
+        jb_autoplan struct jb_plan *plan = fixture_plan(f);
+        assert_true(plan->net.program == JB_NET_PASTA && plan->net.four && plan->net.six);
+        assert_string_equal(plan->net.helper, "/usr/bin/pasta");
+        assert_int_equal(plan->net.n_allow, 2);
+        assert_true(plan->net.allow[1].six && plan->net.allow[1].length == 32);
+        assert_string_equal(fixture_op(plan, JB_OP_TEXT, "/etc/resolv.conf")->text,
+                            "nameserver 169.254.2.3\n");
+    }
+    f->host.routed4 = false;
+    fixture_site(f, "network: { user: { helper: pasta } }\n");
+    { /* what cannot be reached has no route, and no name server is named that is of the other kind */
+        jb_autoplan struct jb_plan *plan = fixture_plan(f);
+        assert_true(!plan->net.four && plan->net.six && !plan->net.dns);
+        assert_int_equal(plan->net.n_allow, 1);
+    }
+    f->host.routed6 = false;
+    fixture_refused(f, -ENOTSUP, "user needs a default route of this host for pasta");
+    fixture_site(f, "network: { user: { helper: slirp4netns } }\n");
+    {
+        jb_autoplan struct jb_plan *plan = fixture_plan(f);
+        assert_true(plan->net.program == JB_NET_SLIRP && plan->net.dns);
+    }
+    f->host.net_slirp[0] = '\0';
+    fixture_refused(f, -ENOTSUP, "user needs the program slirp4netns");
     fixture_site(f, "policy: { user_network: false }\n");
     fixture_refused(f, -EPERM, "is not allowed on this site");
 }

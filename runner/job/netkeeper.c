@@ -1,0 +1,195 @@
+/*
+ * netkeeper.c - pasta, in a PID namespace with a keeper.
+ *
+ * Owns: see netkeeper.h. Runs in: see netkeeper.h. Privilege: see netkeeper.h.
+ */
+#include "job/netkeeper.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/fd.h"
+#include "base/str.h"
+
+/* What the keeper has, at numbers of its own; everything else of the supervisor's is closed. */
+enum { K_SAID = 3, K_READY, K_LIFE, K_NETNS, K_USERNS, K_PIDS, K_MAX };
+
+#define NETNS_PATH "/proc/self/fd/6"
+_Static_assert(K_NETNS == 6, "NETNS_PATH");
+
+static size_t arguments(const struct jb_plan *plan, const char *argv[40])
+{
+    /* nothing that listens is forwarded, in neither direction */
+    static const char *const always[] = {"--quiet", "--netns-only", "--no-dhcp", "--no-dhcpv6", "--no-ra",
+                                         "-t",      "none",         "-u",        "none",        "-T",
+                                         "none",    "-U",           "none",      "--netns",     NETNS_PATH,
+                                         "-I",      JB_NET_DEVICE};
+    static const char *const four[] = {"-a", JB_NET_ADDRESS, "-n", "32", "-g", JB_NET_GATEWAY};
+    static const char *const six[] = {"-a", JB_NET_ADDRESS6, "-g", JB_NET_GATEWAY6};
+    size_t n = 0;
+    argv[n++] = plan->net.helper;
+    for (size_t i = 0; i < JB_ARRAY_LEN(always); i++)
+        argv[n++] = always[i];
+    for (size_t i = 0; plan->net.four && i < JB_ARRAY_LEN(four); i++)
+        argv[n++] = four[i];
+    for (size_t i = 0; plan->net.six && i < JB_ARRAY_LEN(six); i++)
+        argv[n++] = six[i];
+    if (!plan->net.six)
+        argv[n++] = "-4";
+    if (!plan->net.four)
+        argv[n++] = "-6";
+    if (!plan->net.host_loopback)
+        argv[n++] = "--no-map-gw";
+    if (!plan->userns) { /* as nobody, which it would become, it may not enter a network of root's */
+        argv[n++] = "--runas";
+        argv[n++] = "0";
+    }
+    argv[n++] = plan->net.dns ? "--dns-forward" : "-D";
+    argv[n++] = plan->net.dns ? JB_NET_PASTA_DNS : "none";
+    argv[n] = NULL;
+    return n;
+}
+
+/* In the box's user namespace we may do all; a program that is not root's would lose it when it starts. */
+static int keep_capabilities(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[2] = {{0}};
+    if (syscall(SYS_capget, &header, data) < 0)
+        return -errno;
+    for (size_t i = 0; i < 2; i++)
+        data[i].inheritable = data[i].permitted;
+    if (syscall(SYS_capset, &header, data) < 0)
+        return -errno;
+    for (unsigned cap = 0; cap < 64; cap++)
+        if (data[cap / 32].permitted & 1U << cap % 32)
+            (void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0);
+    return 0;
+}
+
+static int spawn(const struct jb_plan *plan, pid_t *ret)
+{
+    const char *argv[40];
+    char *env[] = {NULL};
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attr;
+    sigset_t none;
+    sigset_t all;
+    (void)arguments(plan, argv);
+    sigemptyset(&none);
+    sigfillset(&all);
+    (void)posix_spawn_file_actions_init(&actions);
+    (void)posix_spawnattr_init(&attr);
+    (void)posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+    (void)posix_spawn_file_actions_adddup2(&actions, K_SAID, 1);
+    (void)posix_spawn_file_actions_adddup2(&actions, K_SAID, 2);
+    (void)posix_spawn_file_actions_adddup2(&actions, K_NETNS, K_NETNS); /* which clears CLOEXEC */
+    (void)posix_spawnattr_setsigmask(&attr, &none);
+    (void)posix_spawnattr_setsigdefault(&attr, &all);
+    (void)posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    int r = -posix_spawn(ret, argv[0], &actions, &attr, (char *const *)argv, env);
+    (void)posix_spawn_file_actions_destroy(&actions);
+    (void)posix_spawnattr_destroy(&attr);
+    return r;
+}
+
+/* Until pasta is in the background, which it goes to when all is well. */
+static bool comes_up(pid_t pid)
+{
+    jb_autoclose int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+    struct pollfd fds[] = {{.fd = pidfd, .events = POLLIN}, {.fd = K_LIFE, .events = POLLIN}};
+    int status = -1;
+    if (pidfd < 0)
+        return false;
+    while (poll(fds, 2, -1) < 0 && errno == EINTR) {
+    }
+    return !fds[1].revents && waitpid(pid, &status, 0) == pid && WIFEXITED(status) &&
+           WEXITSTATUS(status) == 0;
+}
+
+static _Noreturn void keep(const struct jb_plan *plan)
+{
+    pid_t pid;
+    struct pollfd life = {.fd = K_LIFE, .events = POLLIN};
+    (void)prctl(PR_SET_NAME, "jobbox-net");
+    (void)setpgid(0, 0); /* what is typed at a terminal is not for it */
+    int r = plan->userns ? keep_capabilities() : 0;
+    if (r == 0)
+        r = spawn(plan, &pid);
+    if (r < 0)
+        (void)dprintf(K_SAID, "%s", strerrordesc_np(-r));
+    if (r < 0 || !comes_up(pid) || write(K_READY, "1", 1) != 1)
+        _exit(1);
+    (void)close(K_READY);
+    while (poll(&life, 1, -1) < 0 && errno == EINTR) {
+    }
+    _exit(0);
+}
+
+/* Only what the keeper is to have: locks of the supervisor's must not outlive it here. */
+static int take_descriptors(const struct jb_netkeeper *k, int pids)
+{
+    const int from[K_MAX] = {-1, -1, -1, k->said, k->ready, k->life, k->netns_fd, k->userns_fd, pids};
+    for (int i = K_SAID; i < K_MAX; i++)
+        if (from[i] >= 0 && dup3(from[i], i, O_CLOEXEC) < 0)
+            return -errno;
+    if (from[K_USERNS] < 0)
+        (void)close(K_USERNS);
+    return close_range(K_MAX, ~0U, 0) < 0 ? -errno : 0;
+}
+
+static _Noreturn void enter(const struct jb_netkeeper *k, int pids)
+{
+    bool userns = k->userns_fd >= 0;
+    int r = take_descriptors(k, pids);
+    if (r == 0 && userns && setns(K_USERNS, CLONE_NEWUSER) < 0)
+        r = -errno;
+    if (r == 0 && unshare(CLONE_NEWPID) < 0)
+        r = -errno;
+    pid_t pid = r < 0 ? -1 : (pid_t)syscall(SYS_clone, (unsigned long)CLONE_PARENT, 0UL, 0UL, 0UL, 0UL);
+    if (pid == 0) {
+        (void)close(K_USERNS);
+        (void)close(K_PIDS);
+        keep(k->plan);
+    }
+    if (pid < 0)
+        (void)dprintf(K_SAID, "a process for it: %s", strerrordesc_np(r < 0 ? -r : errno));
+    _exit(pid < 0 || write(K_PIDS, &pid, sizeof(pid)) != (ssize_t)sizeof(pid));
+}
+
+int jb_netkeeper_start(const struct jb_netkeeper *keeper, pid_t *ret)
+{
+    int pids[2];
+    pid_t pid = -1;
+    if (pipe2(pids, O_CLOEXEC) < 0)
+        return -errno;
+    jb_autoclose int from = pids[0];
+    jb_autoclose int to = fcntl(pids[1], F_DUPFD_CLOEXEC, 16);
+    (void)close(pids[1]);
+    if (to < 0)
+        return -errno;
+    pid_t first = fork();
+    if (first < 0)
+        return -errno;
+    if (first == 0)
+        enter(keeper, to);
+    jb_close(&to);
+    ssize_t n = read(from, &pid, sizeof(pid)); /* our own child, which ends at once */
+    while (waitpid(first, NULL, 0) < 0 && errno == EINTR) {
+    }
+    if (n != (ssize_t)sizeof(pid))
+        return -ECHILD;
+    *ret = pid;
+    return 0;
+}
