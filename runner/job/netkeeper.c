@@ -120,7 +120,7 @@ static bool comes_up(pid_t pid)
 
 static _Noreturn void keep(const struct jb_plan *plan)
 {
-    pid_t pid;
+    pid_t pid = -1;
     struct pollfd life = {.fd = K_LIFE, .events = POLLIN};
     (void)prctl(PR_SET_NAME, "jobbox-net");
     (void)setpgid(0, 0); /* what is typed at a terminal is not for it */

@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2034 # for the tests that load this
 # What the functional tests share. Each test gets a folder of its own, $T, with a site config whose runtime and state
 # directories are in it; at its end nothing of jobbox may be left: no process, mount, cgroup, box or scratch.
 # JOBBOX is the program under test, JOBBOX_BUILD the build directory, SOURCE_DIR the source tree. JBT_SLOWER is how many
