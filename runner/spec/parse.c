@@ -239,8 +239,8 @@ static int parse(const char *file, const char *text, size_t len, bool runs, stru
     else if (spec)
         read_spec(&rd, spec, text, len, runs);
     int r = jb_reading_end(&rd);
-    if (r < 0)
-        return r;
+    if (r < 0 || !spec)
+        return r < 0 ? r : -ENOMEM;
     (void)SHA256Data((const uint8_t *)text, len, spec->sha256);
     spec->text = malloc(len + 1);
     if (!spec->text)

@@ -202,6 +202,7 @@ test_setup()
 }
 
 # Everything that jobbox is run for from here on is an ordinary user's: his folder, his program, his rights.
+# shellcheck disable=SC2034 # what is true for him is asked by the tests
 become_user()
 {
     [ "$(id -u)" -eq 0 ] || skip "needs root, to become an ordinary user"
