@@ -179,22 +179,23 @@ is_where_it_should_be()
     local list first second
     list=$(last_core)
     first=${list%%[-,]*} second=${list##*[-,]}
+    # the signal goes to all of the job, to the sleep too
     script 'n=0; trap "n=\$((n + 1)); grep Cpus_allowed_list /proc/self/status | cut -f2" USR1
-echo ready; while [ $n -lt 3 ]; do sleep 0.05; done' "resources: { cpu_set: \"$list\" }"
+echo ready; while [ $n -lt 3 ]; do sleep 0.05 || true; done' "resources: { cpu_set: \"$list\" }"
     start_job
     until_true 20 says ready
     offline=("$second")
     echo 0 >"$SYS/cpu/cpu$second/online"
-    kill -USR1 "$supervisor"
+    kill -USR1 "$supervisor" || fail "the supervisor is gone: $(tail -n 1 "$(last_journal)")"
     until_true 20 says "^$first\$"
     offline=("$second" "$first")
     echo 0 >"$SYS/cpu/cpu$first/online"
-    kill -USR1 "$supervisor"
+    kill -USR1 "$supervisor" || fail "the supervisor is gone: $(tail -n 1 "$(last_journal)")"
     until_true 20 eval '[ $(wc -l <out) = 3 ]'
     echo 1 >"$SYS/cpu/cpu$first/online"
     echo 1 >"$SYS/cpu/cpu$second/online"
     offline=()
-    kill -USR1 "$supervisor"
+    kill -USR1 "$supervisor" || fail "the supervisor is gone: $(tail -n 1 "$(last_journal)")"
     end_job
     exits 0
     record 'end.reason == "completed"' "cpus(granted.cpus) == cpus('$list')"
