@@ -82,9 +82,9 @@ static void everything_comes_along(void **state)
     assert_int_equal(symlinkat("/nowhere", t->from, "link"), 0);
     assert_int_equal(mkfifoat(t->from, "fifo", 0640), 0);
     assert_int_equal(fchmodat(t->from, "d", 01710, 0), 0);
-    assert_int_equal(fchmodat(t->from, "plain", 04751, 0), 0);
     int fd = openat(t->from, "plain", O_RDWR);
-    assert_int_equal(ftruncate(fd, 1 << 20), 0); /* a hole */
+    assert_int_equal(ftruncate(fd, 1 << 20), 0); /* a hole; it takes setuid away from whoever lacks CAP_FSETID */
+    assert_int_equal(fchmod(fd, 04751), 0);
     bool attributes = fsetxattr(fd, "user.note", "abc", 3, 0) == 0;
     (void)close(fd);
     const struct timespec then[] = {{1000, 5}, {2000, 7}};
@@ -120,7 +120,8 @@ static void what_an_overlay_leaves(void **state)
     if (geteuid() != 0)
         skip();
     assert_int_equal(mknodat(t->from, "gone", S_IFCHR, makedev(0, 0)), 0);
-    assert_int_equal(mknodat(t->from, "null", S_IFCHR | 0666, makedev(1, 3)), 0);
+    if (mknodat(t->from, "null", S_IFCHR | 0666, makedev(1, 3)) < 0)
+        skip(); /* root of a box has not the capability */
     assert_int_equal(mkdirat(t->from, "new", 0755), 0);
     int fd = openat(t->from, "new", O_RDONLY);
     if (fsetxattr(fd, "trusted.overlay.opaque", "y", 1, 0) < 0)
@@ -241,7 +242,7 @@ static void ones_own_files_whatever_their_mode(void **state)
             (chown(t->path, 4321, 4321) < 0 || fchown(t->from, 4321, 4321) < 0 ||
              fchown(t->to, 4321, 4321) < 0 || fchownat(t->from, "secret", 4321, 4321, 0) < 0 ||
              setresgid(4321, 4321, 4321) < 0 || setresuid(4321, 4321, 4321) < 0))
-            _exit(1);
+            _exit(errno == EPERM ? 77 : 1); /* root of a box has not the capabilities */
         (void)prctl(PR_SET_DUMPABLE, 1, 0, 0, 0); /* another id took it, and with it the own /proc */
         const struct jb_idmap map = {.uid = geteuid(), .gid = getegid()};
         int r = jb_idmap_inside(&map, copy_inside, t, &err);
