@@ -269,9 +269,10 @@ void jb_kept_clear(int kept_fd)
     for (size_t i = 0; i < names.len; i++) {
         const char *name = names.items[i];
         char gone[JB_ID_LEN + sizeof(JB_KEPT_GONE)];
+        if (!jb_starts_with(name, JB_KEPT_NEW) || !is_dead(kept_fd, name))
+            continue;
         (void)snprintf(gone, sizeof(gone), JB_KEPT_GONE "%.26s", name + strlen(JB_KEPT_NEW));
-        if (jb_starts_with(name, JB_KEPT_NEW) && is_dead(kept_fd, name))
-            (void)renameat(kept_fd, name, kept_fd, gone);
+        (void)renameat(kept_fd, name, kept_fd, gone);
     }
     jb_close(&lock); /* removing takes its time */
     jb_strv_free(&names);
