@@ -190,7 +190,7 @@ END
     wants "cpus: 1"
     # much to read, so that the process can be seen doing it
     sed 4q eight.xml >long.xml
-    yes '<info name="a" value="b"/>' | head -100000 >>long.xml
+    yes '<info name="a" value="b"/>' | head -15000 >>long.xml
     sed 1,4d eight.xml >>long.xml
     chmod 600 long.xml # root may read it, nobody may not: it is opened before
     env "$MARK" "$JOBBOX" explain --topology long.xml job.yaml >out 2>err </dev/null 3>&- &
