@@ -3,6 +3,7 @@
 Boxes lie below the cgroup of whoever starts them. In a group of its own a test sees its own boxes and nobody else's, and
 two that run at the same time do not take each other's groups for left over.
 """
+import ctypes
 import errno
 import os
 import time
@@ -36,8 +37,21 @@ def can_nest():
     return os.geteuid() == 0 and all(name in v1 for name in NEEDED)
 
 
+def adopt_orphans():
+    """What loses its parent comes to this process and is reaped here, not when the host's PID 1 gets round to it."""
+    PR_SET_CHILD_SUBREAPER = 36
+    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0:
+        raise OSError(ctypes.get_errno(), "PR_SET_CHILD_SUBREAPER")
+
+
 def alone():
-    """Every process that was ever started in this process's own group is gone for good; True where it has none."""
+    """Every process that was ever started in this process's own group is gone for good; True where it has none. It reaps
+    every child: whoever asks waits for none of his own any more."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        pass
     return not Nest.entered or open(Nest.entered + "/pids.current", encoding="ascii").read().strip() == "1"
 
 
@@ -53,6 +67,7 @@ class Nest:
             file.write(text)
 
     def enter(self):
+        adopt_orphans()
         for controllers, path in self.dirs.items():
             os.makedirs(path, exist_ok=True)
             for name in ("cpuset.cpus", "cpuset.mems"):
