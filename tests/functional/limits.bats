@@ -113,6 +113,24 @@ sleep 30 & wait' "limits: { wall_time: 500ms, grace: 20s }"
         '0.95 <= used.cpu_user_s + used.cpu_system_s < 2 * slower' 'times.wall_s < 4 * slower'
 }
 
+@test "warn: a signal ahead of wall_time and of cpu_time, to the main process alone if so asked, and it is in the events" {
+    needs_limits
+    script 'trap "echo saved; exit 0" USR1; echo ready; while :; do sleep 0.05; done' \
+        "limits: { wall_time: 4s, grace: 1s, warn: { at: 25%, signal: USR1, to: main } }"
+    run_job
+    exits 0
+    out_is $'ready\nsaved'
+    record 'end.reason == "completed"' '1 <= times.wall_s < 4'
+    "$JOBBOX" show --config site.yaml --events "$(show rec.id)" >events 2>&1 || fail "$(cat events)"
+    grep -q 'warning.*wall_time' events || fail "no warning in the events: $(cat events)"
+    script 'trap "echo saved; exit 3" USR2; while :; do :; done' \
+        "limits: { cpu_time: 3s, grace: 1s, warn: { at: 2500ms, signal: USR2, to: main } }"
+    run_job
+    exits 3
+    out_is saved
+    record 'end.reason == "failed"' '0.5 <= used.cpu_user_s + used.cpu_system_s < 3'
+}
+
 @test "idle ends a job that says nothing, and not one that does" {
     script 'echo start; sleep 30' "limits: { idle: 700ms, grace: 1s }"
     run_job
