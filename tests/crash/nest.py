@@ -66,8 +66,10 @@ class Nest:
         with open(path, "w", encoding="ascii") as file:
             file.write(text)
 
-    def enter(self):
-        adopt_orphans()
+    def enter(self, orphans=True):
+        """orphans: what loses its parent comes here; for those that call `alone` often enough to reap it."""
+        if orphans:
+            adopt_orphans()
         for controllers, path in self.dirs.items():
             os.makedirs(path, exist_ok=True)
             for name in ("cpuset.cpus", "cpuset.mems"):
