@@ -10,11 +10,13 @@
 
 #include "ask.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/units.h"
+#include "report/page.h"
 
 #define MEASURES_MAX 64
 
-enum { BY = JB_ASK_OWN, COLUMNS, SORT, ASCENDING, TOP, LIST, FORMAT, NO_HEADER, CLUSTER, SITE, LEVEL };
+enum { BY = JB_ASK_OWN, COLUMNS, SORT, ASCENDING, TOP, LIST, HTML, FORMAT, NO_HEADER, CLUSTER, SITE, LEVEL };
 
 static const char usage[] =
     "Usage: jobbox report [OPTION]...\n"
@@ -31,6 +33,8 @@ static const char usage[] =
     "      --as FORM          table, csv, json (also --csv, --json), prometheus; or one entry for each job: "
     "sacct, xdmod,\n"
     "                         apel, car, acct\n"
+    "      --html FILE        a page with charts and tables, for a browser: one file that needs nothing "
+    "else\n"
     "      --format LIST      the fields of --as sacct, as those of sacct(1)\n"
     "      --no-header        of --as sacct: without the line of names\n"
     "      --cluster NAME     of --as sacct and xdmod; without: the host of each job\n"
@@ -48,6 +52,7 @@ struct options {
     const char *sort;
     bool ascending;
     uint64_t top;
+    const char *html;
     struct jb_export_options export;
 };
 
@@ -243,6 +248,29 @@ static int export_jobs(struct jb_ask *ask, const struct options *o, enum jb_expo
     return jb_ask_done(ask);
 }
 
+static int write_page(struct jb_ask *ask, const struct options *o)
+{
+    struct jb_error err = {0};
+    if (o->by.len || o->columns.len || o->sort || o->top || ask->as || ask->output)
+        return jb_cli_usage("report",
+                            "--html has its own groups and columns, and names its file: no --by, --columns, "
+                            "--sort, --top, --as, --output");
+    ask->output = o->html;
+    int code = jb_ask_open(ask);
+    if (code == 0)
+        code = jb_ask_out(ask);
+    if (code)
+        return code;
+    const struct jb_page_wish wish = {
+        .index = ask->index,
+        .filter = &ask->filter,
+        .prices = ask->prices,
+        .currency = ask->job.site->currency,
+        .now = (int64_t)jb_wall_us(NULL),
+    };
+    return jb_page_write(ask->out, &wish, &err) < 0 ? jb_ask_fail(&err) : jb_ask_done(ask);
+}
+
 static int take(struct jb_ask *ask, struct options *o, int c, char **argv)
 {
     switch (c) {
@@ -259,6 +287,9 @@ static int take(struct jb_ask *ask, struct options *o, int c, char **argv)
     case TOP:
         return jb_parse_u64(optarg, 1000000000, &o->top) < 0 ? jb_cli_usage("report", "--top wants a number")
                                                              : 0;
+    case HTML:
+        o->html = optarg;
+        return 0;
     case FORMAT:
         o->export.fields = optarg;
         return 0;
@@ -290,6 +321,7 @@ int jb_cmd_report(int argc, char **argv)
                                             {"ascending", no_argument, NULL, ASCENDING},
                                             {"top", required_argument, NULL, TOP},
                                             {"list-columns", no_argument, NULL, LIST},
+                                            {"html", required_argument, NULL, HTML},
                                             {"format", required_argument, NULL, FORMAT},
                                             {"no-header", no_argument, NULL, NO_HEADER},
                                             {"cluster", required_argument, NULL, CLUSTER},
@@ -315,6 +347,8 @@ int jb_cmd_report(int argc, char **argv)
     ask.out = stdout;
     if (code == 0 && optind < argc)
         code = jb_cli_usage("report", "it takes options only; did you mean --by or --user?");
+    else if (code == 0 && o.html)
+        code = write_page(&ask, &o);
     else if (code == 0 && ask.as && jb_export_parse(ask.as, &form))
         code = export_jobs(&ask, &o, form);
     else if (code == 0 && !jb_ask_style(&ask, &style) && !(ask.as && jb_streq(ask.as, "prometheus")))
