@@ -83,7 +83,8 @@ static void everything_comes_along(void **state)
     assert_int_equal(mkfifoat(t->from, "fifo", 0640), 0);
     assert_int_equal(fchmodat(t->from, "d", 01710, 0), 0);
     int fd = openat(t->from, "plain", O_RDWR);
-    assert_int_equal(ftruncate(fd, 1 << 20), 0); /* a hole; it takes setuid away from whoever lacks CAP_FSETID */
+    assert_int_equal(ftruncate(fd, 1 << 20),
+                     0); /* a hole; it takes setuid away from whoever lacks CAP_FSETID */
     assert_int_equal(fchmod(fd, 04751), 0);
     bool attributes = fsetxattr(fd, "user.note", "abc", 3, 0) == 0;
     (void)close(fd);
@@ -242,7 +243,7 @@ static void ones_own_files_whatever_their_mode(void **state)
             (chown(t->path, 4321, 4321) < 0 || fchown(t->from, 4321, 4321) < 0 ||
              fchown(t->to, 4321, 4321) < 0 || fchownat(t->from, "secret", 4321, 4321, 0) < 0 ||
              setresgid(4321, 4321, 4321) < 0 || setresuid(4321, 4321, 4321) < 0))
-            _exit(errno == EPERM ? 77 : 1); /* root of a box has not the capabilities */
+            _exit(errno == EPERM ? 77 : 1);       /* root of a box has not the capabilities */
         (void)prctl(PR_SET_DUMPABLE, 1, 0, 0, 0); /* another id took it, and with it the own /proc */
         const struct jb_idmap map = {.uid = geteuid(), .gid = getegid()};
         int r = jb_idmap_inside(&map, copy_inside, t, &err);
