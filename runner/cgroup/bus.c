@@ -194,8 +194,8 @@ static int write_request(struct talk *t, const struct jb_scope_request *q)
         r = sd->append(m, "(sv)", "Delegate", "b", 1);
     if (r >= 0) /* a scope whose job was killed for memory has failed, and would stay listed */
         r = sd->append(m, "(sv)", "CollectMode", "s", "inactive-or-failed");
-    if (r >= 0 && q->tasks_max != JB_UNSET)
-        r = sd->append(m, "(sv)", "TasksMax", "t", q->tasks_max);
+    if (r >= 0 && (q->tasks_any || q->tasks_max != JB_UNSET))
+        r = sd->append(m, "(sv)", "TasksMax", "t", q->tasks_any ? UINT64_MAX : q->tasks_max);
     if (r >= 0)
         r = sd->append(m, "(sv)", "PIDs", "au", 1, (uint32_t)0);
     if (r >= 0)

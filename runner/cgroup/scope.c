@@ -462,6 +462,7 @@ static int ask(const struct jb_scope_wish *wish, const struct seat *s, struct jb
         .description = wish->description,
         .uid = wish->uid,
         .tasks_max = tasks_max(s),
+        .tasks_any = wish->many,
     };
     if (bus->start_scope(bus->ctx, &request, &refused) < 0) {
         (void)snprintf(why, sizeof(why), "it gave no scope: %.140s", refused.text);

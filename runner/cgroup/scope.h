@@ -16,6 +16,7 @@
 #ifndef JB_CGROUP_SCOPE_H
 #define JB_CGROUP_SCOPE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -36,6 +37,7 @@ struct jb_scope_request {
     const char *description; /* one line for systemctl */
     uid_t uid;               /* 0: the system's manager; else that user's own */
     uint64_t tasks_max;      /* JB_UNSET: the manager's default */
+    bool tasks_any;          /* as many as there may be, instead */
 };
 
 /* The way to a service manager; faked in tests. Both return 0 or -errno with the manager's words. */
@@ -53,6 +55,7 @@ struct jb_scope_wish {
     const char *name;        /* of the scope, without ".scope" */
     const char *description; /* what systemctl shows */
     uid_t uid;
+    bool many;                /* for many jobs, each with a limit of processes: the scope has none */
     const struct jb_bus *bus; /* NULL: jb_bus_systemd */
 
     /* where to look, for tests; NULL or 0: the real ones */

@@ -295,6 +295,8 @@ static int run(const struct options *o, struct jb_site *site, struct jb_submitte
     jb_autoclose int signal_fd = take_signals();
     if (r == 0 && signal_fd < 0)
         r = jb_fail_errno(err, signal_fd, "signals");
+    if (r == 0 && o->daemon) /* out of the session that it was started in */
+        jb_queue_take_place(site, self);
     if (r == 0)
         r = jb_queue_begin(&q, site, state, self, err);
     if (r < 0)

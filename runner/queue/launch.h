@@ -33,6 +33,10 @@ struct jb_nursery {
 };
 #define JB_NURSERY_INIT ((struct jb_nursery){.pid = -1, .ask_fd = -1, .answer_fd = -1})
 
+/* Moves this process into a delegated scope of its own, where systemd gives one; what is started from then on has its
+ * boxes there. */
+void jb_queue_take_place(const struct jb_site *site, const struct jb_submitter *self);
+
 /* Waits until the nursery of a daemon before this one has ended. -ETIMEDOUT after ten seconds. */
 int jb_nursery_wait_old(int runtime_fd, struct jb_error *err);
 

@@ -346,6 +346,7 @@ _Noreturn void jb_nursery_run(const struct jb_nursery_ctx *ctx)
         openat(ctx->state->runtime_fd, JB_NURSERY_NAME, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (n.signal_fd < 0 || n.lock_fd < 0 || jb_lock_wait(n.lock_fd) < 0)
         _exit(1);
+    jb_queue_take_place(ctx->site, ctx->self);
     struct pollfd fds[] = {{.fd = ctx->ask_fd, .events = POLLIN}, {.fd = n.signal_fd, .events = POLLIN}};
     for (;;) {
         if (poll(fds, 2, -1) < 0 && errno != EINTR)
