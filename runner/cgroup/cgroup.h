@@ -261,6 +261,9 @@ int jb_cgroup_change(const struct jb_cgroup *cg, const struct jb_cg_layout *layo
 /* Bytes that the box's processes and their page cache take now; JB_UNSET when unknown. */
 uint64_t jb_cgroup_memory_now(const struct jb_cgroup *cg);
 
+/* Processes and threads of the box now; JB_UNSET when unknown. */
+uint64_t jb_cgroup_pids_now(const struct jb_cgroup *cg);
+
 /*
  * Stops every process in the box's groups where it stands, or lets them go on; no process can notice or prevent it.
  * Returns when the kernel says that all are frozen; -ETIMEDOUT when one is not after `timeout_ns` (it hangs in the

@@ -38,6 +38,15 @@ int jb_cgroup_change(const struct jb_cgroup *cg, const struct jb_cg_layout *layo
     return r;
 }
 
+uint64_t jb_cgroup_pids_now(const struct jb_cgroup *cg)
+{
+    const struct jb_cg_group *g = cg->of[JB_CTL_PIDS];
+    uint64_t now = JB_UNSET;
+    if (g)
+        (void)jb_kread_u64(&g->dir, "pids.current", &now);
+    return now;
+}
+
 uint64_t jb_cgroup_memory_now(const struct jb_cgroup *cg)
 {
     const struct jb_cg_group *g = cg->of[JB_CTL_MEMORY];

@@ -29,6 +29,7 @@ int jb_cmd_enter(int argc, char **argv);
 int jb_cmd_commit(int argc, char **argv);
 int jb_cmd_discard(int argc, char **argv);
 int jb_cmd_ps(int argc, char **argv);
+int jb_cmd_top(int argc, char **argv);
 int jb_cmd_show(int argc, char **argv);
 int jb_cmd_pause(int argc, char **argv);
 int jb_cmd_resume(int argc, char **argv);

@@ -32,6 +32,7 @@ static const struct {
     {"discard", jb_cmd_discard, "remove what was kept of boxes"},
     {"ps", jb_cmd_ps, "list the live boxes and the queue"},
     {"list", jb_cmd_ps, "the same"},
+    {"top", jb_cmd_top, "what the live boxes use, as it goes"},
     {"hold", jb_cmd_hold, "keep queued jobs from being started"},
     {"release", jb_cmd_release, "let them go on"},
     {"requeue", jb_cmd_requeue, "end jobs and put them back into the queue"},

@@ -281,33 +281,59 @@ static int check_owner(int fd, bool folder, struct jb_error *err)
         folder ? "folder" : BOX_FILE);
 }
 
-int jb_boxdir_load(int box_fd, struct jb_boxdir_found *ret, struct jb_error *err)
+/* 0: box.jsonl is read, or is not there. `flags`: how it is opened. *ret_len: its bytes that are whole lines, *ret_half: more are. */
+static int load(int box_fd, int flags, struct jb_boxdir_found *found, size_t *ret_len, bool *ret_half,
+                struct jb_error *err)
 {
-    struct jb_boxdir_found found = {.fd = -1};
     jb_autofree char *text = NULL;
     size_t len = 0;
     int r = check_owner(box_fd, true, err);
     if (r < 0)
         return r;
-    found.fd = jb_open_at(box_fd, BOX_FILE, O_RDWR | O_APPEND | O_NOFOLLOW | O_NONBLOCK, 0, JB_WALK_STRICT);
-    if (found.fd == -ENOENT) {
-        found.fd = -1;
-        *ret = found;
+    found->fd = jb_open_at(box_fd, BOX_FILE, flags | O_NOFOLLOW | O_NONBLOCK, 0, JB_WALK_STRICT);
+    if (found->fd == -ENOENT) {
+        found->fd = -1;
         return 0;
     }
-    if (found.fd < 0)
-        return jb_fail_errno(err, found.fd, "reading " BOX_FILE " of a box");
-    r = check_owner(found.fd, false, err);
-    if (r == 0 && (r = jb_read_fd(found.fd, BOX_FILE_MAX, &text, &len)) < 0)
+    if (found->fd < 0)
+        return jb_fail_errno(err, found->fd, "reading " BOX_FILE " of a box");
+    r = check_owner(found->fd, false, err);
+    if (r == 0 && (r = jb_read_fd(found->fd, BOX_FILE_MAX, &text, &len)) < 0)
         r = jb_fail_errno(err, r, "reading " BOX_FILE " of a box");
     if (r == 0)
-        read_lines(text, &found);
-    /* whoever died in the middle of a write left a line without an end; ours must not become part of it */
+        read_lines(text, found);
     size_t whole = len;
     while (whole > 0 && text[whole - 1] != '\n')
         whole--;
-    if (r == 0 && whole < len && ftruncate(found.fd, (off_t)whole) < 0)
+    *ret_len = whole;
+    *ret_half = whole < len;
+    return r;
+}
+
+int jb_boxdir_load(int box_fd, struct jb_boxdir_found *ret, struct jb_error *err)
+{
+    struct jb_boxdir_found found = {.fd = -1};
+    size_t whole = 0;
+    bool half = false;
+    int r = load(box_fd, O_RDWR | O_APPEND, &found, &whole, &half, err);
+    /* whoever died in the middle of a write left a line without an end; ours must not become part of it */
+    if (r == 0 && half && ftruncate(found.fd, (off_t)whole) < 0)
         r = jb_fail_errno(err, errno, "cutting half a line off " BOX_FILE " of a box");
+    if (r < 0) {
+        jb_boxdir_found_free(&found);
+        return r;
+    }
+    *ret = found;
+    return 0;
+}
+
+int jb_boxdir_look(int box_fd, struct jb_boxdir_found *ret, struct jb_error *err)
+{
+    struct jb_boxdir_found found = {.fd = -1};
+    size_t whole;
+    bool half;
+    int r = load(box_fd, O_RDONLY, &found, &whole, &half, err);
+    jb_close(&found.fd);
     if (r < 0) {
         jb_boxdir_found_free(&found);
         return r;

@@ -50,6 +50,8 @@ struct jb_boxdir_found {
 };
 /* -EPERM when the folder or the file is not our own: nothing of it is believed then. */
 int jb_boxdir_load(int box_fd, struct jb_boxdir_found *ret, struct jb_error *err);
+/* The same of a live box, whose supervisor goes on writing: nothing is changed, and ret->fd is -1. */
+int jb_boxdir_look(int box_fd, struct jb_boxdir_found *ret, struct jb_error *err);
 /* The same from lines that were kept elsewhere: adds to `found` what it does not know yet. */
 void jb_boxdir_learn(const char *lines, struct jb_boxdir_found *found);
 void jb_boxdir_found_free(struct jb_boxdir_found *found);
