@@ -42,7 +42,7 @@ X
     listed=$(sed 's/#.*//' tests/vm/suites)
     for file in tests/functional/*.bats; do
         file=${file#tests/}
-        grep -qE "^[a-z0-9-]+ +[0-9x+]+ +root .*$file" <<<"$listed" ||
+        grep -qE "^[a-z0-9-]+ +[0-9x+]+ +root +(ci|all) .*$file" <<<"$listed" ||
             grep -q "^host | $(basename "$file" .bats) | \* | ." tests/vm/exceptions ||
             new+=" $(basename "$file" .bats)"
     done
