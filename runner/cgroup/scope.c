@@ -12,32 +12,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/str.h"
 #include "base/units.h"
 #include "cgroup/internal.h"
+#include "cgroup/seat.h"
 
 #define LEAF "supervisor"
-
-/* Where this process sits in the tree that systemd tracks it by. */
-struct seat {
-    const char *mount, *own; /* borrowed from the layout */
-    char *unit;              /* the innermost unit on the way to own, below mount; NULL: none */
-    bool managed;            /* systemd's, and not delegated */
-    bool real_root;          /* of the whole v2 tree */
-    bool alone;              /* no process but this one */
-    bool writable;           /* children can be made and controllers passed on */
-    char *above;             /* own's parent, when boxes may be made there; NULL: not */
-};
-
-static void seat_free(struct seat *s)
-{
-    free(s->unit);
-    free(s->above);
-}
 
 enum verdict {
     STAY,
@@ -46,176 +29,12 @@ enum verdict {
     ASK,
 };
 
-/* systemd marks the directories of delegated units; only root sees the older of the two marks. */
-static bool has_mark(const char *path)
-{
-    static const char *const names[] = {"user.delegate", "trusted.delegate"};
-    char value[2];
-    for (size_t i = 0; i < JB_ARRAY_LEN(names); i++)
-        if (getxattr(path, names[i], value, sizeof(value)) == 1 && value[0] == '1')
-            return true;
-    return false;
-}
-
 bool jb_scope_booted(const struct jb_scope_wish *wish)
 {
     return access(wish->booted ? wish->booted : "/run/systemd/system", F_OK) == 0;
 }
 
-static bool is_unit(const char *name, size_t len, const char *suffix)
-{
-    size_t n = strlen(suffix);
-    return len > n && memcmp(name + len - n, suffix, n) == 0;
-}
-
-/* The path up to the innermost component that has one of the suffixes; NULL: none has. */
-static char *innermost(const char *path, const char *const *suffixes, size_t n)
-{
-    size_t end = 0;
-    for (const char *p = path; *p;) {
-        p += *p == '/';
-        size_t len = strcspn(p, "/");
-        for (size_t i = 0; i < n; i++)
-            if (is_unit(p, len, suffixes[i]))
-                end = (size_t)(p - path) + len;
-        p += len;
-    }
-    return end ? strndup(path, end) : NULL;
-}
-
-static char *innermost_unit(const char *path)
-{
-    static const char *const units[] = {".service", ".scope", ".slice", ".socket", ".mount", ".swap"};
-    return innermost(path, units, JB_ARRAY_LEN(units));
-}
-
-static char *innermost_slice(const char *path)
-{
-    static const char *const slices[] = {".slice"};
-    return innermost(path, slices, 1);
-}
-
-/* NULL stays NULL. */
-static char *copy_of(const char *text)
-{
-    return text ? strdup(text) : NULL;
-}
-
-static char *full_path(const struct seat *s, const char *below)
-{
-    return jb_asprintf("%s%s", s->mount, jb_streq(below, "/") ? "" : below);
-}
-
-/* 0, 1 (this process alone) or 2: more. */
-static int count_processes(const char *path, pid_t self)
-{
-    char text[64];
-    jb_autofree char *file = jb_asprintf("%s/cgroup.procs", path);
-    jb_autoclose int fd = file ? open(file, O_RDONLY | O_CLOEXEC) : -1;
-    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-    if (n <= 0)
-        return n < 0 ? 2 : 0;
-    text[n] = '\0';
-    char *end;
-    long pid = strtol(text, &end, 10);
-    return pid == (long)self && *end == '\n' && end[1] == '\0' ? 1 : 2;
-}
-
-static bool can_write(const char *path)
-{
-    static const char *const files[] = {"", "/cgroup.procs", "/cgroup.subtree_control"};
-    for (size_t i = 0; i < JB_ARRAY_LEN(files); i++) {
-        jb_autofree char *file = jb_asprintf("%s%s", path, files[i]);
-        if (!file || faccessat(AT_FDCWD, file, W_OK, AT_EACCESS) < 0)
-            return false;
-    }
-    return true;
-}
-
-static bool is_real_root(const char *path)
-{
-    jb_autofree char *type = jb_asprintf("%s/cgroup.type", path);
-    return type && access(type, F_OK) < 0 && errno == ENOENT;
-}
-
-/* The first file of the group that limits anything; NULL: none does. The number of processes is not among them: every
- * unit has such a limit, and the scope gets the same. */
-static const char *limit_of(const char *path)
-{
-    static const struct {
-        const char *file, *none; /* how the text begins without a limit */
-    } files[] = {
-        {"memory.max", "max"}, {"memory.high", "max"}, {"memory.swap.max", "max"},
-        {"cpu.max", "max"},    {"cpuset.cpus", ""},    {"cpuset.mems", ""},
-        {"io.max", ""},
-    };
-    struct jb_kdir dir;
-    const char *found = NULL;
-    if (jb_kdir_open(path, &dir) < 0)
-        return "cgroup";
-    for (size_t i = 0; !found && i < JB_ARRAY_LEN(files); i++) {
-        char line[256];
-        int r = jb_kread_line(&dir, files[i].file, line, sizeof(line));
-        if (r == -ENAMETOOLONG ||
-            (r == 0 && *line && (!*files[i].none || !jb_starts_with(line, files[i].none))))
-            found = files[i].file;
-    }
-    jb_kdir_close(&dir);
-    return found;
-}
-
-static char *parent_of(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return !slash || !slash[1] ? NULL : slash == path ? strdup("/") : strndup(path, (size_t)(slash - path));
-}
-
-/* The parent of own is where a manager that puts its processes into a subgroup wants further groups. */
-static int look_above(const struct jb_scope_wish *wish, struct seat *s)
-{
-    jb_autofree char *above = parent_of(s->own);
-    if (!above || (s->unit && strlen(above) < strlen(s->unit)))
-        return 0;
-    jb_autofree char *own_path = full_path(s, s->own);
-    jb_autofree char *path = full_path(s, above);
-    if (!own_path || !path)
-        return -ENOMEM;
-    if (!is_real_root(path) && count_processes(path, wish->pid) == 0 && can_write(path) &&
-        !limit_of(own_path))
-        s->above = jb_take_ptr(above);
-    return 0;
-}
-
-static int look(const struct jb_scope_wish *wish, const struct jb_cg_layout *layout, struct seat *ret)
-{
-    const struct jb_cg_controller *tree = &layout->ctl[JB_CTL_UNIFIED];
-    struct seat s = {.mount = tree->mount, .own = tree->own};
-    bool (*delegated)(const char *) = wish->is_delegated ? wish->is_delegated : has_mark;
-    bool booted = jb_scope_booted(wish);
-    if (tree->version != 2 || !tree->own) { /* v1 alone: its groups bear no mark */
-        s.managed = booted;
-        *ret = s;
-        return 0;
-    }
-    jb_autofree char *path = full_path(&s, s.own);
-    if (!path)
-        return -ENOMEM;
-    s.unit = innermost_unit(s.own);
-    jb_autofree char *unit_path = s.unit ? full_path(&s, s.unit) : NULL;
-    s.managed = booted && !(unit_path && delegated(unit_path));
-    s.real_root = is_real_root(path);
-    s.alone = count_processes(path, wish->pid) == 1;
-    s.writable = can_write(path);
-    int r = s.managed ? 0 : look_above(wish, &s);
-    if (r < 0) {
-        seat_free(&s);
-        return r;
-    }
-    *ret = s;
-    return 0;
-}
-
-static enum verdict judge(const struct jb_cg_layout *layout, const struct seat *s, bool booted)
+static enum verdict judge(const struct jb_cg_layout *layout, const struct jb_seat *s, bool booted)
 {
     if (s->managed)
         return ASK;
@@ -252,7 +71,7 @@ static void target_free(struct target *t)
     free(t->path);
 }
 
-static int choose_target(const struct jb_scope_wish *wish, const struct seat *s, struct target *ret)
+static int choose_target(const struct jb_scope_wish *wish, const struct jb_seat *s, struct target *ret)
 {
     struct target t __attribute__((cleanup(target_free))) = {0};
     t.manager = wish->uid == 0 ? strdup("")
@@ -260,7 +79,7 @@ static int choose_target(const struct jb_scope_wish *wish, const struct seat *s,
                                              (unsigned)wish->uid);
     if (!t.manager)
         return -ENOMEM;
-    jb_autofree char *inner = s->own ? innermost_slice(s->own) : NULL;
+    jb_autofree char *inner = s->own ? jb_innermost_slice(s->own) : NULL;
     if (wish->slice)
         t.slice = strdup(wish->slice);
     else if (inner && jb_path_beneath(inner, *t.manager ? t.manager : "/") && !jb_streq(inner, t.manager))
@@ -275,18 +94,18 @@ static int choose_target(const struct jb_scope_wish *wish, const struct seat *s,
 }
 
 /* What would no longer hold in the scope. A slice that the site names is its decision. */
-static const char *limit_left(const struct jb_scope_wish *wish, const struct seat *s, const struct target *t,
-                              char *where, size_t len)
+static const char *limit_left(const struct jb_scope_wish *wish, const struct jb_seat *s,
+                              const struct target *t, char *where, size_t len)
 {
     jb_autofree char *at = !wish->slice && s->own ? strdup(s->own) : NULL;
     while (at && !jb_streq(at, "/") && !jb_path_beneath(t->path, at)) {
-        jb_autofree char *path = full_path(s, at);
-        const char *limit = path ? limit_of(path) : "cgroup";
+        jb_autofree char *path = jb_seat_path(s, at);
+        const char *limit = path ? jb_group_limit(path) : "cgroup";
         if (limit) {
             (void)snprintf(where, len, "%s", at);
             return limit;
         }
-        char *up = parent_of(at);
+        char *up = jb_group_above(at);
         free(at);
         at = up;
     }
@@ -294,10 +113,10 @@ static const char *limit_left(const struct jb_scope_wish *wish, const struct sea
 }
 
 /* The limit of processes of the unit that is left goes along. */
-static uint64_t tasks_max(const struct seat *s)
+static uint64_t tasks_max(const struct jb_seat *s)
 {
     uint64_t n = JB_UNSET;
-    jb_autofree char *path = s->unit ? full_path(s, s->unit) : NULL;
+    jb_autofree char *path = s->unit ? jb_seat_path(s, s->unit) : NULL;
     struct jb_kdir dir;
     if (!path || jb_kdir_open(path, &dir) < 0)
         return JB_UNSET;
@@ -320,7 +139,7 @@ static void forbid(struct jb_cg_layout *layout, const char *why)
 }
 
 /* Without a scope: what to do now depends on how much the site wants one. */
-static int no_scope(const struct jb_scope_wish *wish, const struct seat *s, struct jb_cg_layout *layout,
+static int no_scope(const struct jb_scope_wish *wish, const struct jb_seat *s, struct jb_cg_layout *layout,
                     const char *reason, struct jb_error *err)
 {
     char why[sizeof(layout->ctl[0].why)];
@@ -407,8 +226,8 @@ static int settle_in_scope(const struct jb_scope_wish *wish, const char *unit, s
                        tree->own ? tree->own : "(none)");
     if (!layout->unified_only)
         return 0;
-    jb_autofree char *mount = copy_of(tree->mount);
-    jb_autofree char *own = copy_of(tree->own);
+    jb_autofree char *mount = jb_copy_of(tree->mount);
+    jb_autofree char *own = jb_copy_of(tree->own);
     struct jb_scope scope = {0};
     r = mount && own ? step_down(layout, mount, own, &scope, err) : jb_fail_errno(err, ENOMEM, "scope");
     if (r == 0)
@@ -421,8 +240,8 @@ static int settle_in_scope(const struct jb_scope_wish *wish, const char *unit, s
 }
 
 /* What stands against asking; fills `target`. -ENOMEM, or 0 with `why` empty when nothing does. */
-static int may_ask(const struct jb_scope_wish *wish, const struct seat *s, struct target *target, char *why,
-                   size_t len)
+static int may_ask(const struct jb_scope_wish *wish, const struct jb_seat *s, struct target *target,
+                   char *why, size_t len)
 {
     char where[128];
     int r = choose_target(wish, s, target);
@@ -441,7 +260,7 @@ static int may_ask(const struct jb_scope_wish *wish, const struct seat *s, struc
     return 0;
 }
 
-static int ask(const struct jb_scope_wish *wish, const struct seat *s, struct jb_cg_layout *layout,
+static int ask(const struct jb_scope_wish *wish, const struct jb_seat *s, struct jb_cg_layout *layout,
                struct jb_error *err)
 {
     struct target target __attribute__((cleanup(target_free))) = {0};
@@ -479,8 +298,8 @@ static struct jb_scope_wish with_defaults(const struct jb_scope_wish *wish)
 }
 
 /* The layout of a scope that is not there: its controllers are those that its manager has. */
-static int imagine_scope(const struct jb_scope_wish *wish, const struct seat *s, struct jb_cg_layout *layout,
-                         struct jb_error *err)
+static int imagine_scope(const struct jb_scope_wish *wish, const struct jb_seat *s,
+                         struct jb_cg_layout *layout, struct jb_error *err)
 {
     struct target target __attribute__((cleanup(target_free))) = {0};
     char why[160];
@@ -529,7 +348,7 @@ static int settle(const struct jb_scope_wish *wish, struct jb_cg_layout *layout,
                   struct jb_error *err)
 {
     bool booted = jb_scope_booted(wish);
-    struct seat s __attribute__((cleanup(seat_free))) = {0};
+    struct jb_seat s __attribute__((cleanup(jb_seat_free))) = {0};
     if (wish->use == JB_SYSTEMD_REQUIRE && !booted)
         return jb_fail(
             err, ENOTSUP,
@@ -538,9 +357,9 @@ static int settle(const struct jb_scope_wish *wish, struct jb_cg_layout *layout,
     if (!layout->unified_only &&
         !booted) /* processes do not stand in the way, and nobody else makes groups */
         return 0;
-    jb_autofree char *mount = copy_of(layout->ctl[JB_CTL_UNIFIED].mount);
-    jb_autofree char *own = copy_of(layout->ctl[JB_CTL_UNIFIED].own);
-    int r = look(wish, layout, &s);
+    jb_autofree char *mount = jb_copy_of(layout->ctl[JB_CTL_UNIFIED].mount);
+    jb_autofree char *own = jb_copy_of(layout->ctl[JB_CTL_UNIFIED].own);
+    int r = jb_seat_look(wish, layout, &s);
     if (r < 0)
         return jb_fail_errno(err, r, "looking at the own cgroup");
     s.mount = mount; /* what follows replaces the layout's */

@@ -100,11 +100,18 @@ struct jb_execs {
     bool truncated;
 };
 
+/* --- exec_begin.c --- */
+
 /*
  * A peer asks for a command; takes over `fds` in any case, and the peer's descriptor on success (it is -1 then). Returns
  * the answer for one that cannot be had, else NULL.
  */
 json_t *jb_execs_begin(struct jb_loop *l, struct jb_peer *peer, int fds[JB_MSG_FDS], size_t n);
+/* Its helper is ended and waited for. */
+void jb_exec_free(struct jb_exec *e);
+extern const struct jb_cg_usage jb_exec_unknown_cpu; /* nothing counts CPU time here */
+
+/* --- execs.c --- */
 
 /* JB_EXEC_P_MAX entries for each command that runs. Returns how many there are. */
 size_t jb_execs_poll(const struct jb_loop *l, struct pollfd *ret);
