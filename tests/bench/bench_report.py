@@ -92,6 +92,11 @@ def measure(bench, args, work):
     bench.add("history, the last 25", best([jobbox, "history"], env))
     for form in ("sacct", "xdmod", "apel", "acct"):
         bench.add(f"report --as {form} (all jobs)", best([jobbox, "report", "--as", form, "-o", os.path.join(work, "out")], env))
+    page = os.path.join(work, "page.html")
+    html = best([jobbox, "report", "--html", page], env)
+    html["size_mib"] = os.path.getsize(page) / (1 << 20)
+    bench.add("report --html (all jobs)", html, lambda r: r["wall_s"] < 3 and r["rss_mib"] < 200 and r["size_mib"] < 3)
+    print(f"{'':34} a page of {html['size_mib']:.2f} MiB")
     more = os.path.join(work, "more")
     os.mkdir(more)
     refreshes = []

@@ -186,12 +186,21 @@ function card(id, title, what, size) {
     };
     byId("charts").append(el("figure", { class: "card " + (size || ""), id },
         el("figcaption", {}, el("h2", { id: "t-" + id, text: title })), parts.what, plot, parts.legend, parts.read, parts.note,
-        el("details", {}, el("summary", { text: "The same as a table" }), parts.table)));
+        el("details", { ontoggle: (e) => {
+            parts.open = e.target.open;
+            fill(parts, parts.rows);
+        } }, el("summary", { text: "The same as a table" }), parts.table)));
     plot.addEventListener("pointermove", (e) => pointed(parts, e));
     plot.addEventListener("pointerleave", () => choose(parts, -1));
     plot.addEventListener("blur", () => choose(parts, -1));
     plot.addEventListener("keydown", (e) => keyed(parts, e));
     return parts;
+}
+
+/* The table of a chart is made when somebody opens it. */
+function fill(chart, make) {
+    chart.rows = make;
+    chart.table.replaceChildren(...(chart.open ? [make()] : []));
 }
 
 /* A mark is what can be pointed at, or reached by the arrow keys: where it is, and what it says. */
@@ -252,7 +261,7 @@ function begin(chart, height, summary) {
 function nothing(chart, text) {
     const { svg, width } = begin(chart, 120, text);
     svg.append(label(width / 2, 64, text, "middle", "none"));
-    chart.table.replaceChildren(el("p", { text }));
+    fill(chart, () => el("p", { text }));
 }
 function ticks(most) {
     const raw = most / 4 || 1;
@@ -311,7 +320,7 @@ function drawTime(chart, all) {
         chart.marks.push({ x: left + i * w, y: 10, w, h: bottom - 10,
             text: `${name}: ${hours(sums[i])} core-hours` + parts.slice(0, 6).map(([account, line]) => `\n${nameOf("account", account)}: ${hours(line[i])}`).join("") });
     });
-    chart.table.replaceChildren(table([unit, ...lines.map(([account]) => nameOf("account", account)), "all"],
+    fill(chart, () => table([unit, ...lines.map(([account]) => nameOf("account", account)), "all"],
         names.map((name, i) => [name, ...lines.map(([, line]) => hours(line[i])), hours(sums[i])])));
 }
 
@@ -343,7 +352,7 @@ function drawBars(chart, names, values, unit, short_names) {
         if (short_names[i]) svg.append(label(left + (i + 0.5) * w, height - 8, short_names[i], "middle"));
         chart.marks.push({ x: left + i * w, y: 8, w, h: bottom - 8, text: `${names[i]}: ${jobs(v)} (${share(v / sum)})` });
     });
-    chart.table.replaceChildren(table([unit, "jobs", "share"], values.map((v, i) => [names[i], count(v), share(v / sum)])));
+    fill(chart, () => table([unit, "jobs", "share"], values.map((v, i) => [names[i], count(v), share(v / sum)])));
 }
 
 function drawEff(chart, all) {
@@ -378,7 +387,7 @@ function drawReasons(chart, all) {
             label(left + w + 6, y + 14, `${count(n)} (${share(n / all.sum.jobs)})`));
         chart.marks.push({ x: 0, y, w: width, h: 22, text: `${name}: ${jobs(n)} (${share(n / all.sum.jobs)})` });
     });
-    chart.table.replaceChildren(table(["reason", "jobs", "share", "core-hours"],
+    fill(chart, () => table(["reason", "jobs", "share", "core-hours"],
         rows.map(([name, n, i]) => [name, count(n), share(n / all.sum.jobs), hours(figure(all.reasons.get(i), "core_hours"))])));
 }
 
@@ -414,6 +423,7 @@ function drawMemory(chart) {
     if (from < to) svg.append(draw("line", { class: "even", x1: x(from), y1: y(from), x2: x(to), y2: y(to) }));
     svg.append(label(width, height - 3, "granted", "end"), label(left, 12, "used at the peak"));
     const oom = D.reason.indexOf("oom");
+    svg.classList.toggle("few", list.length < 300);
     const sorted = list.sort((a, b) => (a[5] === oom) - (b[5] === oom));
     for (const p of sorted) {
         svg.append(draw("circle", { class: p[5] === oom ? "dot bad" : "dot", cx: x(log(p[6])).toFixed(1), cy: y(log(p[7])).toFixed(1), r: 2.6 }));
@@ -423,10 +433,17 @@ function drawMemory(chart) {
     const names = ["less than 10 %", "10 to 25 %", "25 to 50 %", "50 to 75 %", "75 to 90 %", "90 % and more"];
     const counts = bins.map(() => 0);
     for (const p of list) counts[bins.findIndex((b) => p[7] / p[6] < b)]++;
-    chart.table.replaceChildren(table(["used of granted", "jobs of the sample", "share"], counts.map((n, i) => [names[i], count(n), share(n / list.length)])));
+    fill(chart, () => table(["used of granted", "jobs of the sample", "share"], counts.map((n, i) => [names[i], count(n), share(n / list.length)])));
 }
 
 function drawBusy(chart) {
+    const cannot = [state.user >= 0 ? "user" : "", state.reason >= 0 ? "reason" : ""].filter(Boolean).join(" and ");
+    chart.note.textContent = [cannot ? `Not narrowed by ${cannot}: the page has busy cores by account and hour only.` : "",
+        D.busy_unknown ? `${jobs(D.busy_unknown)} left out: no cores, or no start or end is known.` : ""].filter(Boolean).join(" ");
+    chart.note.classList.toggle("warn", Boolean(cannot));
+    const same = [state.from, state.to, state.account, chart.plot.clientWidth].join();
+    if (chart.drawn === same) return;
+    chart.drawn = same;
     const rows = [];
     for (let i = 0; i < D.busy_rows.names.length; i++) if (D.busy_steps[2 * i + 1] >= state.from && D.busy_steps[2 * i] <= state.to) rows.push(i);
     const value = (row, hour) => {
@@ -440,10 +457,6 @@ function drawBusy(chart) {
     };
     const grid = rows.map((row) => Array.from({ length: 24 }, (_, hour) => value(row, hour)));
     const most = Math.max(0, ...grid.map((line) => Math.max(0, ...line.map((v) => v || 0))));
-    const cannot = [state.user >= 0 ? "user" : "", state.reason >= 0 ? "reason" : ""].filter(Boolean).join(" and ");
-    chart.note.textContent = [cannot ? `Not narrowed by ${cannot}: the page has busy cores by account and hour only.` : "",
-        D.busy_unknown ? `${jobs(D.busy_unknown)} left out: no cores, or no start or end is known.` : ""].filter(Boolean).join(" ");
-    chart.note.classList.toggle("warn", Boolean(cannot));
     if (!(most > 0)) {
         chart.legend.replaceChildren();
         nothing(chart, "No busy cores");
@@ -479,7 +492,7 @@ function drawBusy(chart) {
         const list = grid.map((line) => line[hour]).filter((v) => v !== null);
         return [hour + ":00", list.length ? hours(list.reduce((a, b) => a + b, 0) / list.length) : UNKNOWN, list.length ? hours(Math.max(...list)) : UNKNOWN];
     });
-    chart.table.replaceChildren(table(["hour of the day", "average of cores", "most"], by_hour));
+    fill(chart, () => table(["hour of the day", "average of cores", "most"], by_hour));
 }
 
 /* --- tables that can be sorted --- */
@@ -565,7 +578,7 @@ function drawTiles(all) {
     const bad = s.jobs - s.completed;
     const n_users = [...all.users.keys()].reduce((n, i) => n + (i < D.user.length ? 1 : D.user_others), 0);
     const list = [["Jobs", count(s.jobs), `of ${n_users > 1 && state.user < 0 && all.users.has(D.user.length) ? "up to " : ""}${count(n_users)} user${n_users === 1 ? "" : "s"}`],
-        ["Core-hours granted", hours(figure(s, "core_hours")), without("core_hours")],
+        ["Core-hours", hours(figure(s, "core_hours")), without("core_hours")],
         ["Core-hours used", hours(figure(s, "used")), without("used")],
         ["CPU efficiency", share(figure(s, "cpu")), without("cpu")],
         ["Memory efficiency", share(figure(s, "mem")), without("mem")],
