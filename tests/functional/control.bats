@@ -67,14 +67,16 @@ start_ticking()
 }
 
 @test "a paused box stands still, its wall time too, and goes on" {
-    start_ticking 'limits: { wall_time: 3s, idle: 2s }'
+    # where all is slower, there is more time to ask in, and longer to stand still for
+    local limit=$((JBT_SLOWER > 1 ? 12 : 3))
+    start_ticking "limits: { wall_time: ${limit}s, idle: $((limit - 1))s }"
     ask pause "$id"
     exits 0
     until_true 5 phase_is paused
     sleep 0.2
     local before
     before=$(ticks)
-    sleep 3.2
+    sleep "$limit.2"
     [ "$(ticks)" = "$before" ] || fail "it ran while it was paused"
     ask pause "$id"
     exits 124
@@ -87,8 +89,8 @@ start_ticking()
     one_error 'not paused'
     end_job
     exits 120
-    record 'end.reason == "timeout"' 'times.paused_s >= 3' 'times.wall_s - times.paused_s >= 2.99' \
-        'times.wall_s - times.paused_s < 6'
+    record 'end.reason == "timeout"' "times.paused_s >= $limit" "times.wall_s - times.paused_s >= $limit - 0.01" \
+        "times.wall_s - times.paused_s < $limit + 3 * slower"
 }
 
 @test "a paused box can be cancelled, by the beginning of its id in small letters" {
