@@ -125,6 +125,11 @@ int jb_check_overlay(const struct jb_doctor_facts *facts, struct jb_findings *re
 {
     bool privileged = facts->who->privileged;
     int r = attempt(facts, privileged ? JB_TRIAL_OVERLAY : JB_TRIAL_USER_OVERLAY);
+    if (r == -ENODATA)
+        return jb_found(ret, "overlay", JB_HEALTH_DEGRADED, true,
+                        "Linux 6.6 keeps user attributes in a tmpfs; before that a job has to do without",
+                        "a directory made where the job removed something of the image fails with EIO in a "
+                        "user namespace");
     const char *fix =
         r == -ENODEV ? "modprobe overlay"
         : privileged ? "give the container SYS_ADMIN and a filter that allows mounts"

@@ -56,7 +56,8 @@ enum jb_trial {
     JB_TRIAL_NAMESPACES,     /* a mount, PID, IPC, UTS and network namespace without a user namespace */
     JB_TRIAL_OVERLAY,        /* an overlay mount in such a mount namespace */
     JB_TRIAL_USER_NAMESPACE, /* a user namespace with a map, and the others in it */
-    JB_TRIAL_USER_OVERLAY,   /* an overlay mount in a user namespace */
+    JB_TRIAL_USER_OVERLAY,   /* an overlay mount in a user namespace; -ENODATA: all but a directory in
+                                place of what was removed */
     JB_TRIAL_MAX,
 };
 /* 0, or the negative errno that it ends with. `ctx` is NULL. In a child process where it changes anything. */

@@ -57,7 +57,8 @@ static int map_self(uid_t uid, gid_t gid)
 /* In a mount namespace of its own: all over /tmp, which exists everywhere and is not ours to look into. */
 static int mount_overlay(bool user)
 {
-    static const char *const dirs[] = {"/tmp/lower", "/tmp/upper", "/tmp/work", "/tmp/merged"};
+    static const char *const dirs[] = {"/tmp/lower", "/tmp/lower/gone", "/tmp/upper", "/tmp/work",
+                                       "/tmp/merged"};
     if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
         mount("tmpfs", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "size=1m") < 0)
         return -errno;
@@ -68,7 +69,9 @@ static int mount_overlay(bool user)
                                : "lowerdir=/tmp/lower,upperdir=/tmp/upper,workdir=/tmp/work";
     if (mount("overlay", "/tmp/merged", "overlay", 0, options) < 0)
         return -errno;
-    return mkdir("/tmp/merged/made", 0755) < 0 ? -errno : 0;
+    if (mkdir("/tmp/merged/made", 0755) < 0 || rmdir("/tmp/merged/gone") < 0)
+        return -errno;
+    return mkdir("/tmp/merged/gone", 0755) == 0 ? 0 : errno == EIO ? -ENODATA : -errno;
 }
 
 static int in_child(enum jb_trial trial)

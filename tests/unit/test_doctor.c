@@ -183,6 +183,8 @@ static void test_user_namespaces(JB_UNUSED void **state)
     says(&h, "user namespaces", JB_HEALTH_OK, "root's jobs need none", NULL, true);
     h.who.privileged = false;
     says(&h, "overlay", JB_HEALTH_MISSING, "in a user namespace", "5.11", false);
+    h.answers[JB_TRIAL_USER_OVERLAY] = -ENODATA;
+    says(&h, "overlay", JB_HEALTH_DEGRADED, "fails with EIO", "Linux 6.6", false);
     says(&h, "user namespaces", JB_HEALTH_MISSING, "Operation not permitted", "container", false);
     for (size_t i = 0; i < JB_ARRAY_LEN(knobs); i++) {
         test_write(h.tmp, knobs[i].file, knobs[i].text);
