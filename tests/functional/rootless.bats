@@ -114,7 +114,7 @@ ls -d /proc/[0-9]* | wc -l' "$ALLOW" "resources: { pids: 40 }"
     run_as_user
     exits 0
     out_is "$(threads_of_core)"
-    user_record 'isolation.cpus_allowed == granted.cpus' 'close(used.cpu_user_s + used.cpu_system_s, 0.4, 0.2, 0.05)'
+    user_record 'isolation.cpus_allowed == granted.cpus' 'close(used.cpu_user_s + used.cpu_system_s, 0.4, 0.2, 0.05 * slower)'
 }
 
 @test "root-in-box is the user outside" {
