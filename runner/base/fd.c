@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -202,4 +203,16 @@ int jb_sealed_memfd(const char *name, const void *data, size_t len, bool executa
         return -errno;
     *ret_fd = jb_take_fd(&fd);
     return 0;
+}
+
+int jb_files_raise(uint64_t wanted)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return -errno;
+    rlim_t most = limit.rlim_max < wanted ? limit.rlim_max : (rlim_t)wanted;
+    if (limit.rlim_cur >= most)
+        return 0;
+    limit.rlim_cur = most;
+    return setrlimit(RLIMIT_NOFILE, &limit) < 0 ? -errno : 0;
 }

@@ -81,6 +81,9 @@ int jb_close_between(unsigned first, unsigned last);
 /* The fallback, exposed so that tests can hold both against each other. */
 int jb_close_listed(unsigned first, unsigned last);
 
+/* Raises the soft limit of open files to `wanted`, or as near to it as the hard one lets; never lowers it. */
+int jb_files_raise(uint64_t wanted);
+
 /* An anonymous sealed file with these bytes, offset 0, read-only from now on. */
 int jb_sealed_memfd(const char *name, const void *data, size_t len, bool executable, int *ret_fd);
 

@@ -13,7 +13,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -22,13 +21,16 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/fd.h"
 #include "base/str.h"
+#include "daemon/again.h"
 #include "queue/client.h"
 #include "queue/server.h"
 
 #define LOCK_NAME  "jobboxd.lock"
 #define LOG_NAME   "jobboxd.log"
-#define LISTEN_FD  3
+#define LISTEN_FD  JB_AGAIN_LISTEN_FD
+#define FILES_MAX  65536U
 #define METRICS_US 15000000U
 
 static const char usage[] =
@@ -240,32 +242,45 @@ static int take_signals(void)
     return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-/* Thousands of connections, where the limit lets us. After the nursery was forked: jobs keep what they had. */
-static void raise_limit(void)
-{
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-        limit.rlim_cur = limit.rlim_max < 65536 ? limit.rlim_max : 65536;
-        (void)setrlimit(RLIMIT_NOFILE, &limit);
-    }
-}
-
 enum verdict { GO_ON, STOP, AGAIN };
 
-static enum verdict heard(int signal_fd)
+static int load_site(const struct options *o, struct jb_site **ret)
+{
+    struct jb_diags diags = {0};
+    int r = jb_site_load(o->config, ret, &diags);
+    if (r < 0) {
+        jb_autofree char *text = jb_diags_format(&diags);
+        (void)fputs(text ? text : "jobboxd: out of memory\n", stderr);
+    }
+    jb_diags_free(&diags);
+    return r;
+}
+
+/* A site file with faults is no reason to end: they are told, and the one that was read before goes on to hold. */
+static enum verdict read_anew(const struct options *o)
+{
+    jb_autosite struct jb_site *site = NULL;
+    if (load_site(o, &site) == 0)
+        return AGAIN;
+    (void)fputs("jobboxd: the site config has faults and is not taken; the one before goes on to hold\n",
+                stderr);
+    return GO_ON;
+}
+
+static enum verdict heard(const struct options *o, int signal_fd)
 {
     struct signalfd_siginfo got;
     if (read(signal_fd, &got, sizeof(got)) != (ssize_t)sizeof(got))
         return GO_ON;
-    return got.ssi_signo == SIGHUP ? AGAIN : STOP;
+    return got.ssi_signo == SIGHUP ? read_anew(o) : STOP;
 }
 
-static enum verdict serve(struct jb_server *s, int signal_fd, struct jb_error *err)
+static enum verdict serve(const struct options *o, struct jb_server *s, int signal_fd, struct jb_error *err)
 {
     uint64_t idle_since = jb_mono_ns(NULL);
     uint64_t metrics_at = 0;
     for (;;) {
-        enum verdict verdict = heard(signal_fd);
+        enum verdict verdict = heard(o, signal_fd);
         if (verdict != GO_ON)
             return verdict;
         if (jb_server_turn(s, jb_server_patience(s), err) < 0) /* begins anew from the disk */
@@ -301,14 +316,15 @@ static int run(const struct options *o, struct jb_site *site, struct jb_submitte
         r = jb_queue_begin(&q, site, state, self, err);
     if (r < 0)
         return r;
-    raise_limit();
+    (void)jb_files_raise(
+        FILES_MAX); /* thousands of connections; after the nursery was forked, so jobs keep what they had */
     r = jb_server_begin(&server, &q, *ret_listen, signal_fd, o->own, err);
     if (r == 0) {
         say_ready(ready, 0);
         notify_manager("READY=1");
         if (o->daemon)
             to_log(state);
-        *ret_verdict = serve(&server, signal_fd, err);
+        *ret_verdict = serve(o, &server, signal_fd, err);
         if (err->errnum) {
             (void)complain(err);
             jb_error_clear(err);
@@ -319,28 +335,12 @@ static int run(const struct options *o, struct jb_site *site, struct jb_submitte
     return r;
 }
 
-/* The same program anew, with the same socket: nobody who connects is turned away. */
-static int begin_anew(char **argv, int listen_fd, struct jb_error *err)
-{
-    char pid[16];
-    sigset_t none;
-    sigemptyset(&none);
-    (void)sigprocmask(SIG_SETMASK, &none, NULL);
-    (void)snprintf(pid, sizeof(pid), "%d", (int)getpid());
-    if (dup2(listen_fd, LISTEN_FD) < 0 || setenv("LISTEN_PID", pid, 1) < 0 ||
-        setenv("LISTEN_FDS", "1", 1) < 0)
-        return jb_fail_errno(err, errno, "beginning anew");
-    (void)setenv("JOBBOXD_AGAIN", "1", 1);
-    (void)execv("/proc/self/exe", argv);
-    return jb_fail_errno(err, errno, "beginning anew");
-}
-
 int main(int argc, char **argv)
 {
     struct options o = {0};
     struct jb_error err = {0};
-    struct jb_diags diags = {0};
     struct jb_submitter self = {0};
+    struct jb_again anew = {0};
     jb_autosite struct jb_site *site = NULL;
     jb_autostate struct jb_state state = JB_STATE_INIT;
     jb_autoclose int lock = -1;
@@ -352,14 +352,13 @@ int main(int argc, char **argv)
     int code = parse(argc, argv, &o);
     if (code >= 0)
         return code;
-    bool again = getenv("JOBBOXD_AGAIN") != NULL;
+    bool again = jb_again_is();
     int listen_fd = inherited_socket();
-    (void)unsetenv("JOBBOXD_AGAIN");
-    if (jb_site_load(o.config, &site, &diags) < 0) {
-        jb_autofree char *text = jb_diags_format(&diags);
-        (void)fputs(text ? text : "jobboxd: out of memory\n", stderr);
+    if (load_site(&o, &site) < 0)
         return 125;
-    }
+    if (jb_again_note(&anew, o.config, o.exporter, o.own, o.daemon, &err) < 0)
+        return complain(&err);
+    o.config = anew.config;
     if (jb_submitter_self(&self, &err) < 0 || jb_state_paths(site, &self, &state, &err) < 0)
         return complain(&err);
     if (self.uid != 0)
@@ -386,11 +385,12 @@ int main(int argc, char **argv)
     r = run(&o, site, &self, &state, &ready, &listen_fd, &verdict, &err);
     if (r == 0 && verdict == AGAIN) {
         jb_close(&lock);
-        r = begin_anew(argv, listen_fd, &err);
+        r = jb_again_begin(&anew, listen_fd, &err);
     }
     notify_manager("STOPPING=1");
     if (o.own && verdict == STOP)
         (void)unlinkat(state.runtime_fd, JB_SOCKET_NAME, 0);
     jb_submitter_free(&self);
+    jb_again_free(&anew);
     return r < 0 ? complain(&err) : 0;
 }

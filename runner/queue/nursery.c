@@ -229,7 +229,7 @@ void jb_nursery_notify(const struct jb_nursery_ctx *ctx, const json_t *request)
     if (null < 0 || dup2(fd, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0 ||
         dup2(null, STDERR_FILENO) < 0)
         return;
-    if (close_range(3, ~0U, 0) < 0)
+    if (jb_close_between(3, ~0U) < 0)
         return;
     if (uid && geteuid() == 0) {
         uid_t id = (uid_t)json_integer_value(uid);
@@ -318,7 +318,7 @@ static void close_others(const struct jb_nursery_ctx *ctx)
         unsigned first = (unsigned)keep[i] + 1;
         unsigned last = i + 1 < JB_ARRAY_LEN(keep) ? (unsigned)keep[i + 1] - 1 : ~0U;
         if (keep[i] >= 0 && first <= last)
-            (void)close_range(first, last, 0);
+            (void)jb_close_between(first, last);
     }
 }
 

@@ -1,83 +1,11 @@
 #!/usr/bin/env bats
-# The queue: the first submit of somebody without a daemon, several users, arrays, dependencies, retries, and a daemon
-# that is killed again and again.
+# The queue: the first submit of somebody without a daemon, arrays, dependencies, retries, and what is done to jobs.
 
 load lib
+load queue
 
 setup_file() { file_setup; }
 teardown_file() { file_teardown; }
-
-setup()
-{
-    needs_cgroups
-    test_setup
-    cp "$FILE_DIR/probe" probe
-}
-
-teardown()
-{
-    stop_daemon
-    test_teardown
-}
-
-# --- a daemon ----------------------------------------------------------------------------------------------------
-
-# Its pid; nothing when there is none: whoever holds the lock that each daemon takes.
-daemon_pid()
-{
-    local inode
-    [ -e run/jobboxd.lock ] || return 0
-    inode=$(stat -c %i run/jobboxd.lock)
-    awk -v i=":$inode" '$2 == "POSIX" && index($6, i) { print $5; exit }' /proc/locks
-}
-
-stop_daemon()
-{
-    local pid
-    pid=$(daemon_pid)
-    [ -z "$pid" ] || kill "$pid" 2>/dev/null || true
-    [ -z "$pid" ] || until_true 20 gone "$pid" || true
-}
-
-gone() { [ ! -d "/proc/$1" ]; }
-listens() { "$JOBBOX" stats --config "$CONF"; }
-
-# The system's daemon of this test, in the background.
-start_daemon()
-{
-    env "$MARK" "$JOBBOX_BUILD/jobboxd" --config "$CONF" "$@" >daemon.out 2>&1 </dev/null 3>&- &
-    daemon=$!
-    disown
-    until_true 20 listens || fail "$(cat daemon.out)"
-}
-
-q() { jobbox "$1" --config "$CONF" "${@:2}"; }
-
-# job NAME SCRIPT [YAML-LINE...]: NAME.yaml, on one thread.
-job()
-{
-    local name=$1
-    script "$2" "name: $name" "resources: { cpus: 1, cpu_unit: thread }" "${@:3}"
-    mv job.yaml "$name.yaml"
-}
-
-# field JOB KEY: of what show says of it.
-field()
-{
-    q show --json "$1" | /usr/bin/python3 -c "import json,sys; print(json.load(sys.stdin)['jobs'][0]['$2'])"
-}
-
-state_is() { [ "$(field "$1" state)" = "$2" ]; }
-
-# as NAME COMMAND...: as one of three users that no account has.
-as()
-{
-    local uid=$((ORDINARY + $1))
-    shift
-    env -i PATH="$PATH" HOME="$T" "$MARK" setpriv --reuid "$uid" --regid "$uid" --clear-groups "$@"
-}
-
-# --- tests -------------------------------------------------------------------------------------------------------
 
 @test "the first time: submit, ps, logs -f just work without a daemon" {
     job hello 'echo hello from the queue; sleep 0.3; echo done'
@@ -250,9 +178,6 @@ two" ] || fail "$(cat share/log)"
     one_error '1: it has ended already'
 }
 
-says_started() { [ -d "run/boxes/$(field "$1" id)" ]; }
-attempts_are() { [ "$(field "$1" attempts)" = "$2" ]; }
-
 @test "drain: what runs ends, nothing starts, and ps says so" {
     job short 'true'
     q submit --wait -q short.yaml >/dev/null
@@ -284,8 +209,6 @@ attempts_are() { [ "$(field "$1" attempts)" = "$2" ]; }
     [ "$(q logs 1)" = "ready
 caught" ]
 }
-
-log_has() { q logs 1 | grep -q "$1"; }
 
 @test "an account beyond its budget: submit warns, its jobs wait and say why, those of others start" {
     site_config "env: { JBT_MARK: $T }" \
@@ -377,195 +300,4 @@ is_forgotten() { ! q show "$1" >/dev/null 2>&1; }
     q submit -q short.yaml >out # numbers are not given twice
     out_is 3
     q cancel 1 3
-}
-
-@test "three users: no one sees what another's job wrote, cancels it, or learns that it is there when the site is private" {
-    site_config "env: { JBT_MARK: $T }" "queue: { private: true }"
-    start_daemon
-    mkdir -m 777 a b
-    install -m 755 "$JOBBOX" jobbox
-    job secret 'echo secret; id -u; sleep 100' "stderr: merge"
-    as 1 ./jobbox submit --config "$CONF" secret.yaml >out
-    out_is "Submitted job 1 (secret)"
-    until_true 20 log_has secret
-    [ "$(as 1 ./jobbox logs --config "$CONF" 1)" = "secret
-$((ORDINARY + 1))" ]
-    local verb
-    for verb in logs cancel show hold wait "explain --job" pause; do
-        code=0
-        # shellcheck disable=SC2086 # a verb and an option
-        as 2 ./jobbox $verb 1 --config "$CONF" >out 2>err || code=$?
-        exits 124
-        [ ! -s out ] || fail "$verb said something"
-        cp err one.err
-        # shellcheck disable=SC2086
-        as 2 ./jobbox $verb 9 --config "$CONF" >out 2>err || true
-        [ "$(sed 's/9/1/g' err)" = "$(sed 's/9/1/g' one.err)" ] || fail "$verb tells 1 from 9: $(cat one.err err)"
-    done
-    as 2 ./jobbox ps --all --config "$CONF" >out 2>err
-    [ ! -s out ] || fail "$(cat out)"
-    as 3 ./jobbox cancel --all --config "$CONF"
-    [ "$(field 1 state)" = running ]
-    code=0
-    as 2 ./jobbox drain --config "$CONF" 2>err || code=$?
-    exits 124
-    one_error 'only administrators'
-    as 1 ./jobbox cancel --config "$CONF" 1
-    until_true 20 state_is 1 done
-    record "rec['uid'] == $((ORDINARY + 1))" "rec['end']['reason'] == 'cancelled'"
-}
-
-@test "a user's job is his in every way: files, images, places in binds, ids" {
-    start_daemon
-    install -m 755 "$JOBBOX" jobbox
-    mkdir -m 700 roots
-    mkdir -m 755 roots/inner open
-    echo secret >roots/inner/file
-    mkdir -m 777 share
-    local mine=$((ORDINARY + 1)) line
-    sub() { as 1 ./jobbox submit --config "$CONF" --wait -q job.yaml >out 2>err || code=$?; }
-    script 'id -u; id -G; echo x >/share/f' "stdout: $T/share/o" "mounts: [{ source: $T/share, target: /share, mode: rw }]"
-    code=0 && sub && [ "$code" = 0 ] || fail "$(cat err)"
-    [ "$(cat share/o)" = "$mine
-$mine" ]
-    [ "$(stat -c %u share/o share/f | sort -u)" = "$mine" ]
-    for line in "stdout: $T/roots/o" "stdout: $T/open/o" "stdin: $T/roots/inner/file" "image: $T/roots/inner" \
-        "mounts: [{ source: $T/roots/inner, target: /in }]" \
-        "mounts: [{ source: $T/open, target: /in, mode: rw }, { tmpfs: 1MiB, target: /in/new }]" \
-        "mounts: [{ source: $T/open, target: /run/jobbox, mode: rw }]" \
-        "user: 0:0" "user: root-in-box"; do
-        script 'cat /in/file /in/inner/file' "$line"
-        code=0 && sub
-        [ "$code" != 0 ] || fail "$line went well"
-        ! grep -q secret out || fail "$line showed it"
-    done
-    script 'true' "mounts: [{ source: $T/open, target: /in, mode: rw }]" "workdir: /in/made"
-    code=0 && sub
-    [ "$code" != 0 ] || fail "a working directory was made in a folder that is not his"
-    [ "$(find roots open | sort | tr '\n' ' ')" = "open roots roots/inner roots/inner/file " ] || fail "$(find roots open)"
-    script 'true' "mounts: [{ source: $T/share, target: /in, mode: rw }, { tmpfs: 1MiB, target: /in/new }]" "workdir: /in/made"
-    code=0 && sub && [ "$code" = 0 ] || fail "$(cat err)"
-    [ "$(stat -c %u share/new share/made | sort -u)" = "$mine" ]
-}
-
-# check_once N: N tasks of job 1 have ended well, each with one attempt and one record, and each ran once.
-check_once()
-{
-    [ "$(records)" = "$1" ] || fail "$(records) records of $1 jobs"
-    [ "$(sort ran | uniq -d | wc -l)" = 0 ] || fail "ran twice: $(sort ran | uniq -d | head -3)"
-    [ "$(wc -l <ran)" = "$1" ] || fail "$(wc -l <ran) of $1 ran"
-    q stats --json >out
-    grep -q "\"completed\": $1" out || fail "$(cat out)"
-}
-
-@test "kill -9 of the daemon, again and again: every job runs once, every record is there once, what runs is adopted" {
-    local n=60 kills=5 i pid
-    [ "${JOBBOX_TEST_SLOW:-0}" != 1 ] || { n=2000 kills=20; }
-    : >ran
-    chmod 666 ran
-    job many 'echo $JOBBOX_ARRAY_INDEX >>/ran; sleep 0.1' "array: 1-$n" "mounts: [{ source: $T/ran, target: /ran, mode: rw }]"
-    q submit -q many.yaml >/dev/null
-    for ((i = 0; i < kills; i++)); do
-        sleep "0.$((RANDOM % 90 + 10))"
-        pid=$(daemon_pid)
-        [ -z "$pid" ] || kill -9 "$pid"
-        # whoever comes next begins it anew
-        until_true 30 q submit --hold -q many.yaml || fail "no daemon comes up: $(cat state/jobboxd.log)"
-        until_true 30 q cancel "$((i + 2))"
-    done
-    PATIENCE=$((n / 2 + 120)) q wait -q 1
-    check_once "$n"
-}
-
-@test "a daemon that is killed while a job runs does not keep the next one waiting until the job has ended" {
-    start_daemon
-    job long 'echo begun; while [ ! -e /work/stop ]; do sleep 0.1; done' "mounts: [{ source: $T/gate, target: /work, mode: rw }]"
-    mkdir gate
-    chmod 777 gate
-    q submit -q long.yaml >/dev/null
-    until_true 20 log_has begun
-    kill -9 "$daemon"
-    start_daemon
-    state_is 1 running
-    touch gate/stop
-    q wait -q 1
-    record "rec['end']['reason'] == 'completed'"
-}
-
-@test "the power goes: whatever was acknowledged is there after the restart" {
-    local rounds=6 i last pid
-    [ "${JOBBOX_TEST_SLOW:-0}" != 1 ] || rounds=50
-    job held 'true'
-    q submit -q held.yaml >/dev/null
-    q drain 'to keep them' >/dev/null
-    (while :; do q submit -q held.yaml || break; done >acked 2>/dev/null) 3>&- &
-    started+=($!)
-    for ((i = 0; i < rounds; i++)); do
-        sleep "0.$((RANDOM % 20 + 5))"
-        last=$(tail -n 1 acked)
-        # what is on the disk at this moment, as the files of a machine that stops
-        mkdir "snap.$i"
-        cp state/queue.db-wal "snap.$i/" && cp state/queue.db "snap.$i/" && cp state/queue.db-wal "snap.$i/"
-        [ -n "$last" ] || continue
-        echo "$last" >"snap.$i/acked"
-    done
-    kill "${started[0]}" 2>/dev/null || true
-    for ((i = 0; i < rounds; i++)); do
-        [ -e "snap.$i/acked" ] || continue
-        last=$(cat "snap.$i/acked")
-        [ "$(/usr/bin/python3 -c '
-import sqlite3, sys
-print(sqlite3.connect(sys.argv[1]).execute("select count(*) from jobs where num <= ?", (int(sys.argv[2]),)).fetchone()[0])
-' "snap.$i/queue.db" "$last")" = "$last" ] || fail "snapshot $i lost one of $last"
-    done
-}
-
-@test "a supervisor that is killed: the job has its record, and goes on or not as its retry says" {
-    start_daemon
-    job lost 'echo begun; sleep 100' "retry: { max: 1, on: [supervisor_lost], backoff: 50ms }"
-    q submit lost.yaml >/dev/null
-    until_true 20 log_has begun
-    local pid
-    pid=$(supervisor_of 1)
-    kill -9 "$pid"
-    until_true 30 attempts_are 1 2
-    record "rec['end']['reason'] == 'supervisor_lost'" "rec['attempt'] == 1"
-    until_true 20 log_has begun
-    kill -9 "$(supervisor_of 1)"
-    code=0
-    q wait -q 1 || code=$?
-    [ "$code" != 0 ]
-    [ "$(records)" = 2 ]
-}
-
-# The supervisor of a job: its name says so.
-supervisor_of()
-{
-    local dir
-    for dir in /proc/[0-9]*; do
-        [ "$(cat "$dir/comm" 2>/dev/null)" = "jobbox:$1" ] && grep -qzsxF -- "$MARK" "$dir/environ" && echo "${dir#/proc/}" && return
-    done
-}
-
-@test "hostile and clumsy clients: half a request, too long ones, nonsense, none who reads; the others do not notice" {
-    site_config "env: { JBT_MARK: $T }"
-    start_daemon
-    /usr/bin/python3 "$HERE/queue_clients.py" "$T/run/jobboxd.sock" || fail "see above"
-    job fine 'echo fine'
-    q submit --wait -q fine.yaml >out
-    out_is 1
-}
-
-@test "metrics: over the socket by HTTP and as a file" {
-    start_daemon --exporter "$T/metrics.prom"
-    job fine true
-    q submit --wait -q fine.yaml >/dev/null
-    /usr/bin/python3 -c '
-import socket, sys
-s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
-print(b"".join(iter(lambda: s.recv(65536), b"")).decode())' "$T/run/jobboxd.sock" >out
-    out_has '^HTTP/1.0 200 OK'
-    out_has '^jobbox_queue_started_total 1$'
-    out_has '^jobbox_queue_ended_total\{reason="completed"\} 1$'
-    [ -s metrics.prom ]
 }

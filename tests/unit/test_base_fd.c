@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -218,6 +219,33 @@ static void a_range_is_closed(void **state)
     }
 }
 
+/* The soft limit after raising it to `wanted` from `soft`, below a hard one of 300. */
+static rlim_t raised(rlim_t soft, uint64_t wanted)
+{
+    struct rlimit limit = {.rlim_cur = soft, .rlim_max = 300};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    assert_int_equal(jb_files_raise(wanted), 0);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    assert_int_equal(limit.rlim_max, 300);
+    return limit.rlim_cur;
+}
+
+/* In a child: a hard limit does not come back. */
+static void a_limit_of_files_is_raised_and_never_lowered(void **state)
+{
+    (void)state;
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0)
+        _exit(raised(100, 200) == 200 && raised(250, 200) == 250 && raised(100, 65536) == 300 &&
+                      raised(300, 65536) == 300
+                  ? 0
+                  : 1);
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -228,6 +256,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_waiter_gets_the_lock_of_a_killed_holder, setup, teardown),
         cmocka_unit_test(sealed_files_stay_as_they_are),
         cmocka_unit_test(a_range_is_closed),
+        cmocka_unit_test(a_limit_of_files_is_raised_and_never_lowered),
         cmocka_unit_test_setup_teardown(one_write_without_creation, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

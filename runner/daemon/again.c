@@ -1,0 +1,106 @@
+/*
+ * again.c - the daemon begins anew.
+ *
+ * Owns: see again.h. Runs in: jobboxd. Privilege: the daemon's.
+ */
+#include "daemon/again.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/auxv.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+
+#define SELF     "/proc/self/exe"
+#define DELETED  " (deleted)"
+#define VARIABLE "JOBBOXD_AGAIN"
+
+static char *absolute(const char *path)
+{
+    if (path[0] == '/')
+        return strdup(path);
+    jb_autofree char *cwd = getcwd(NULL, 0);
+    return cwd ? jb_asprintf("%s/%s", cwd, path) : NULL;
+}
+
+/*
+ * The name that the kernel was given: not where its links lead to, for an upgrade may turn those to the new program. A
+ * name of a descriptor says nothing; then it is where the file lies.
+ */
+static char *program_name(void)
+{
+    /* NOLINTNEXTLINE(performance-no-int-to-ptr): the kernel's own form of it */
+    const char *given = (const char *)getauxval(AT_EXECFN);
+    if (given && *given && strncmp(given, "/proc/", 6) != 0 && strncmp(given, "/dev/", 5) != 0)
+        return absolute(given);
+    char path[4096];
+    ssize_t n = readlink(SELF, path, sizeof(path) - 1);
+    if (n <= 0)
+        return strdup(SELF);
+    path[n] = '\0';
+    char *gone =
+        strstr(path, DELETED); /* the kernel's word for a file without a name: one may be put there again */
+    if (gone && gone[sizeof(DELETED) - 1] == '\0')
+        *gone = '\0';
+    return strdup(path);
+}
+
+static int add_file(struct jb_strv *argv, const char *option, const char *file)
+{
+    jb_autofree char *name = file ? absolute(file) : NULL;
+    if (!file)
+        return 0;
+    int r = name ? jb_strv_add(argv, option) : -ENOMEM;
+    return r < 0 ? r : jb_strv_add(argv, name);
+}
+
+int jb_again_note(struct jb_again *again, const char *config, const char *exporter, bool own, bool daemon,
+                  struct jb_error *err)
+{
+    again->program = program_name();
+    int r = again->program ? jb_strv_add(&again->argv, "jobboxd") : -ENOMEM;
+    if (r == 0)
+        r = add_file(&again->argv, "--config", config);
+    if (r == 0 && config)
+        again->config = again->argv.items[again->argv.len - 1];
+    if (r == 0)
+        r = add_file(&again->argv, "--exporter", exporter);
+    if (r == 0 && own)
+        r = jb_strv_add(&again->argv, "--own");
+    if (r == 0 && daemon)
+        r = jb_strv_add(&again->argv, "--daemon");
+    return r < 0 ? jb_fail_errno(err, r, "noting how jobboxd was started") : 0;
+}
+
+void jb_again_free(struct jb_again *again)
+{
+    free(jb_take_ptr(again->program));
+    jb_strv_free(&again->argv);
+}
+
+int jb_again_begin(const struct jb_again *again, int listen_fd, struct jb_error *err)
+{
+    char pid[16];
+    sigset_t none;
+    sigemptyset(&none);
+    (void)sigprocmask(SIG_SETMASK, &none, NULL);
+    (void)snprintf(pid, sizeof(pid), "%d", (int)getpid());
+    if (dup2(listen_fd, JB_AGAIN_LISTEN_FD) < 0 || setenv("LISTEN_PID", pid, 1) < 0 ||
+        setenv("LISTEN_FDS", "1", 1) < 0 || setenv(VARIABLE, "1", 1) < 0)
+        return jb_fail_errno(err, errno, "beginning anew");
+    (void)execv(again->program, again->argv.items);
+    (void)fprintf(stderr, "jobboxd: %s: %s; the program that ran so far goes on\n", again->program,
+                  strerror(errno));
+    (void)execv(SELF, again->argv.items);
+    return jb_fail_errno(err, errno, "beginning anew");
+}
+
+bool jb_again_is(void)
+{
+    bool again = getenv(VARIABLE) != NULL;
+    (void)unsetenv(VARIABLE);
+    return again;
+}

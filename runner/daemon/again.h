@@ -1,0 +1,40 @@
+/*
+ * again.h - the daemon begins anew, with its configuration and its program as they are on the disk by then.
+ *
+ * Owns: a struct jb_again. Runs in: jobboxd. Privilege: the daemon's.
+ */
+#ifndef JB_DAEMON_AGAIN_H
+#define JB_DAEMON_AGAIN_H
+
+#include <stdbool.h>
+
+#include "base/error.h"
+#include "base/str.h"
+
+#define JB_AGAIN_LISTEN_FD 3
+
+/* How it was started: noted before the working directory is left. */
+struct jb_again {
+    char *program;
+    struct jb_strv argv;
+    const char *config; /* of argv; NULL: none was named */
+};
+
+/*
+ * A relative name of the program or of a file becomes one that holds in any directory. `config`, `exporter`: NULL when not
+ * given.
+ */
+int jb_again_note(struct jb_again *again, const char *config, const char *exporter, bool own, bool daemon,
+                  struct jb_error *err);
+void jb_again_free(struct jb_again *again);
+
+/*
+ * The program that is installed now, with the same socket: nobody who connects is turned away. After an upgrade that is
+ * the new one; when there is none any more, it is the one that runs. Returns only on failure.
+ */
+int jb_again_begin(const struct jb_again *again, int listen_fd, struct jb_error *err);
+
+/* Whether this process is a later self; forgets it. */
+bool jb_again_is(void);
+
+#endif

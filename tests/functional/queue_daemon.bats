@@ -1,0 +1,111 @@
+#!/usr/bin/env bats
+# The daemon of the queue: clients that it has to bear, metrics, its configuration and its program replaced.
+
+load lib
+load queue
+
+setup_file() { file_setup; }
+teardown_file() { file_teardown; }
+
+@test "hostile and clumsy clients: half a request, too long ones, nonsense, none who reads; the others do not notice" {
+    site_config "env: { JBT_MARK: $T }"
+    start_daemon
+    /usr/bin/python3 "$HERE/queue_clients.py" "$T/run/jobboxd.sock" || fail "see above"
+    job fine 'echo fine'
+    q submit --wait -q fine.yaml >out
+    out_is 1
+}
+
+@test "metrics: over the socket by HTTP and as a file" {
+    start_daemon --exporter "$T/metrics.prom"
+    job fine true
+    q submit --wait -q fine.yaml >/dev/null
+    /usr/bin/python3 -c '
+import socket, sys
+s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+print(b"".join(iter(lambda: s.recv(65536), b"")).decode())' "$T/run/jobboxd.sock" >out
+    out_has '^HTTP/1.0 200 OK'
+    out_has '^jobbox_queue_started_total 1$'
+    out_has '^jobbox_queue_ended_total\{reason="completed"\} 1$'
+    [ -s metrics.prom ]
+}
+
+file_has() { grep -qE -- "$2" "$1"; }
+drop_gate() { touch gate/stop; }
+
+# begin_long: job 1 runs until drop_gate, under this test's daemon.
+begin_long()
+{
+    mkdir -m 777 gate
+    job long 'echo begun; while [ ! -e /work/stop ]; do sleep 0.1; done' "mounts: [{ source: $T/gate, target: /work, mode: rw }]"
+    q submit -q long.yaml >/dev/null
+    until_true 20 log_has begun
+}
+
+@test "HUP: a site config with faults is told and not taken, the one before goes on to hold; a good one is taken" {
+    site_config "env: { JBT_MARK: $T }" "queue: { private: true }"
+    start_daemon
+    begin_long
+    local pid before
+    pid=$(daemon_pid)
+    before=$(cat "$CONF")
+    install -m 755 "$JOBBOX" jobbox
+    site_config "env: { JBT_MARK: $T }" "queue: { private: perhaps }"
+    kill -HUP "$pid"
+    until_true 20 file_has daemon.out 'site.yaml:[0-9]+:[0-9]+: queue.private'
+    until_true 20 file_has daemon.out 'the one before goes on to hold'
+    [ "$(daemon_pid)" = "$pid" ]
+    printf '%s\n' "$before" >"$CONF" # what clients read
+    state_is 1 running
+    [ -z "$(as 1 ./jobbox ps --all --config "$CONF")" ] || fail "it is not private any more"
+    site_config "env: { JBT_MARK: $T }" "queue: { private: false }"
+    kill -HUP "$pid"
+    until_true 20 shown_to_others
+    [ "$(daemon_pid)" = "$pid" ] || fail "another process"
+    state_is 1 running
+    drop_gate
+    q wait -q 1
+    [ "$(records)" = 1 ]
+}
+
+shown_to_others() { [ -n "$(as 1 ./jobbox ps --all --config "$CONF")" ]; }
+
+@test "HUP after an upgrade begins the new program, by the name that it was started as; what runs is adopted" {
+    mkdir bin
+    cp "$JOBBOX_BUILD/jobboxd" bin/jobboxd
+    (cd bin && env "$MARK" ./jobboxd --config ../site.yaml >../daemon.out 2>&1 </dev/null 3>&- & )
+    until_true 20 listens || fail "$(cat daemon.out)"
+    begin_long
+    local pid
+    pid=$(daemon_pid)
+    rm bin/jobboxd
+    kill -HUP "$pid" # it has only itself
+    until_true 20 file_has daemon.out 'the program that ran so far goes on'
+    until_true 20 listens || fail "$(cat daemon.out)"
+    state_is 1 running
+    printf '#!/bin/sh\necho upgraded >>"%s"\nexec "%s" "$@"\n' "$T/upgraded" "$JOBBOX_BUILD/jobboxd" >bin/new
+    chmod 755 bin/new
+    mv bin/new bin/jobboxd
+    kill -HUP "$pid"
+    until_true 20 [ -s upgraded ]
+    until_true 20 listens || fail "$(cat daemon.out)"
+    [ "$(daemon_pid)" = "$pid" ] || fail "another process"
+    state_is 1 running
+    drop_gate
+    q wait -q 1
+    [ "$(records)" = 1 ]
+}
+
+@test "a limit of open files is raised for the daemon, never lowered, and jobs keep what they had" {
+    (ulimit -Hn 100000) 2>/dev/null || skip "needs a hard limit of 100000 open files"
+    local soft
+    for soft in 70000 1024; do
+        ulimit -Sn "$soft" -Hn 100000
+        start_daemon
+        awk '/^Max open files/ { print $4 }' "/proc/$(daemon_pid)/limits" >soft.now
+        [ "$(cat soft.now)" = "$((soft > 65536 ? soft : 65536))" ] || fail "$soft became $(cat soft.now)"
+        q submit --watch --threads 1 --image "$IMAGE" -- sh -c 'ulimit -Sn' >out
+        out_has "^$soft\$"
+        stop_daemon
+    done
+}
