@@ -176,6 +176,17 @@ int64_t jb_export_cpu(const struct jb_row *row)
     return user == JB_NONE || system == JB_NONE ? JB_NONE : user + system;
 }
 
+int64_t jb_export_elapsed(const struct jb_row *row)
+{
+    int64_t started = row->v[JB_COL_STARTED];
+    int64_t ended = row->v[JB_COL_ENDED];
+    if (row->v[JB_COL_WALL] != JB_NONE)
+        return row->v[JB_COL_WALL];
+    if (started == JB_NONE)
+        return 0;
+    return ended == JB_NONE || ended < started ? JB_NONE : ended - started;
+}
+
 const char *jb_export_group(struct jb_exporting *e, int64_t gid)
 {
     bool fresh;

@@ -103,7 +103,7 @@ static int put_usage(struct jb_exporting *e, const struct jb_row *row)
     r = r ? r : number_element(e, "ExitStatus", "", row->v[JB_COL_EXIT_CODE]);
     r = r ? r : element(e, "Infrastructure", "urf:type=\"local\" urf:description=\"jobbox\"", "");
     r = r ? r : element(e, "Middleware", "urf:name=\"jobbox\" urf:version=\"" JOBBOX_VERSION "\"", "jobbox");
-    r = r ? r : duration(e, "WallDuration", "", row->v[JB_COL_WALL]);
+    r = r ? r : duration(e, "WallDuration", "", jb_export_elapsed(row));
     r = r ? r : duration(e, "CpuDuration", "urf:usageType=\"all\"", jb_export_cpu(row));
     r = r ? r : duration(e, "CpuDuration", "urf:usageType=\"user\"", row->v[JB_COL_CPU_USER]);
     r = r ? r : duration(e, "CpuDuration", "urf:usageType=\"system\"", row->v[JB_COL_CPU_SYSTEM]);
@@ -125,7 +125,7 @@ static int put_usage(struct jb_exporting *e, const struct jb_row *row)
 
 int jb_export_car(struct jb_exporting *e, const struct jb_row *row)
 {
-    if (row->v[JB_COL_STARTED] == JB_NONE || row->v[JB_COL_WALL] == JB_NONE)
+    if (row->v[JB_COL_STARTED] == JB_NONE || jb_export_elapsed(row) == JB_NONE)
         return jb_export_leave(e, "they did not run, or nobody saw for how long");
     if (jb_export_cpu(row) == JB_NONE)
         return jb_export_leave(e, "their CPU time is not known");
@@ -176,7 +176,7 @@ int jb_export_acct(struct jb_exporting *e, const struct jb_row *row)
     _Static_assert(sizeof(struct acct_v3) == 64, "as the kernel writes it");
     const int64_t *v = row->v;
     int64_t began = v[JB_COL_STARTED];
-    if (began == JB_NONE || v[JB_COL_WALL] == JB_NONE)
+    if (began == JB_NONE || jb_export_elapsed(row) == JB_NONE)
         return jb_export_leave(e, "they did not run, or nobody saw for how long");
     if (v[JB_COL_UID] == JB_NONE || v[JB_COL_GID] == JB_NONE || began / 1000000 > UINT32_MAX)
         return jb_export_leave(e, "they have no uid, gid or time that fits");
@@ -189,7 +189,7 @@ int jb_export_acct(struct jb_exporting *e, const struct jb_row *row)
         .ac_gid = (uint32_t)v[JB_COL_GID],
         .ac_pid = jb_export_number(e, row, false),
         .ac_btime = (uint32_t)(began / 1000000),
-        .ac_etime = (float)ticks(v[JB_COL_WALL]),
+        .ac_etime = (float)ticks(jb_export_elapsed(row)),
         .ac_utime = compress(ticks(v[JB_COL_CPU_USER])),
         .ac_stime = compress(ticks(v[JB_COL_CPU_SYSTEM])),
         .ac_mem = compress(known(v[JB_COL_MEMORY_PEAK]) / 1024),

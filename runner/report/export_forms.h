@@ -42,6 +42,11 @@ uint32_t jb_export_number(struct jb_exporting *e, const struct jb_row *row, bool
 
 /* User and system time in µs; JB_NONE. */
 int64_t jb_export_cpu(const struct jb_row *row);
+/*
+ * How long it ran, in µs: 0 when it never started. Of one that nobody watched to its end it is from start to end; JB_NONE where one
+ * of them is not known.
+ */
+int64_t jb_export_elapsed(const struct jb_row *row);
 const char *jb_export_group(struct jb_exporting *e, int64_t gid);
 /* The name of a job, never empty. */
 const char *jb_export_name(struct jb_exporting *e, const struct jb_row *row);

@@ -49,11 +49,11 @@ static int put_time(struct jb_exporting *e, int64_t at)
     return format(buf, sizeof(buf), wanted, &tm) ? put_text(e, buf) : jb_buf_puts(&e->line, "Unknown");
 }
 
-/* [D-]HH:MM:SS */
+/* [D-]HH:MM:SS; nothing when it is not known */
 static int put_elapsed(struct jb_exporting *e, int64_t us)
 {
     if (us == JB_NONE)
-        return jb_buf_puts(&e->line, "00:00:00");
+        return 0;
     long long s = us / 1000000;
     if (s >= 86400 && jb_buf_printf(&e->line, "%lld-", s / 86400) < 0)
         return -ENOMEM;
@@ -157,13 +157,14 @@ static int field_ExitCode(struct jb_exporting *e, const struct jb_row *row)
 
 static int put_tres(struct jb_exporting *e, int64_t cpus, int64_t memory, int64_t devices)
 {
-    int r = jb_buf_printf(&e->line, "billing=%lld,cpu=%lld", cpus == JB_NONE ? 0LL : (long long)cpus,
-                          cpus == JB_NONE ? 0LL : (long long)cpus);
+    int r = 0;
+    if (cpus != JB_NONE)
+        r = jb_buf_printf(&e->line, "billing=%lld,cpu=%lld,", (long long)cpus, (long long)cpus);
     if (r == 0 && devices != JB_NONE && devices > 0)
-        r = jb_buf_printf(&e->line, ",gres/device=%lld", (long long)devices);
+        r = jb_buf_printf(&e->line, "gres/device=%lld,", (long long)devices);
     if (r == 0 && memory != JB_NONE)
-        r = jb_buf_printf(&e->line, ",mem=%lldM", (long long)(memory + 1048575) / 1048576);
-    return r == 0 ? jb_buf_puts(&e->line, ",node=1") : r;
+        r = jb_buf_printf(&e->line, "mem=%lldM,", (long long)(memory + 1048575) / 1048576);
+    return r == 0 ? jb_buf_puts(&e->line, "node=1") : r;
 }
 
 static int64_t requested_cpus(const struct jb_row *row)
@@ -179,9 +180,9 @@ static int64_t requested_memory(const struct jb_row *row)
 /* CPUs times time, as sacct counts: what was held, used or not. */
 static int64_t held(const struct jb_row *row)
 {
-    int64_t wall = row->v[JB_COL_WALL];
+    int64_t wall = jb_export_elapsed(row);
     int64_t cpus = row->v[JB_COL_CPU_COUNT];
-    return wall == JB_NONE || cpus == JB_NONE ? JB_NONE : wall * cpus;
+    return wall == 0 ? 0 : wall == JB_NONE || cpus == JB_NONE ? JB_NONE : wall * cpus;
 }
 
 static int64_t seconds(int64_t us)
@@ -210,8 +211,8 @@ FIELD(Submit, put_time(e, row->v[JB_COL_SUBMITTED]))
 FIELD(Eligible, put_time(e, row->v[JB_COL_ELIGIBLE]))
 FIELD(Start, put_time(e, row->v[JB_COL_STARTED]))
 FIELD(End, put_time(e, row->v[JB_COL_AT]))
-FIELD(Elapsed, put_elapsed(e, row->v[JB_COL_WALL]))
-FIELD(ElapsedRaw, put_number(e, seconds(row->v[JB_COL_WALL])))
+FIELD(Elapsed, put_elapsed(e, jb_export_elapsed(row)))
+FIELD(ElapsedRaw, put_number(e, seconds(jb_export_elapsed(row))))
 FIELD(Planned, put_elapsed(e, row->v[JB_COL_WAIT]))
 FIELD(State, put_text(e, jb_slurm_state(e, row, false)))
 FIELD(StateFew, put_text(e, jb_slurm_state(e, row, true)))
@@ -309,16 +310,18 @@ const char *jb_slurm_near(const char *name)
     return jb_did_you_mean(name, names, JB_ARRAY_LEN(names));
 }
 
-/* APEL takes no record that lacks one of these, or ends before it starts. */
+/* APEL takes no record that lacks one of these, or ends before it starts. Open XDMoD takes one without a time for one of 0. */
 static const char *no_place(const struct jb_exporting *e, const struct jb_row *row)
 {
     bool apel = false;
     for (size_t i = 0; i < e->n_fields; i++)
         apel = apel || fields[e->fields[i]].put == field_UsedCPURAW;
+    if ((apel || e->numbers) && jb_export_elapsed(row) == JB_NONE)
+        return "nobody saw for how long they ran";
     if (!apel)
         return NULL;
-    if (!has_run(row) || row->v[JB_COL_WALL] == JB_NONE)
-        return "they did not run, or nobody saw for how long";
+    if (!has_run(row))
+        return "they did not run";
     if (jb_export_cpu(row) == JB_NONE)
         return "their CPU time is not known";
     return row->v[JB_COL_AT] < row->v[JB_COL_STARTED] ? "they ended before they started" : NULL;

@@ -87,15 +87,15 @@ END
 
 @test "APEL takes it" {
     golden apel report --as apel
-    "$FORMS" apel "$T/out" 12
-    grep -q "2 records are left out" "$T/err"
+    "$FORMS" apel "$T/out" 13
+    grep -q "1 record is left out" "$T/err"
     TZ=Europe/Berlin jb report --as apel --name build | head -n 1 | grep -q '|2026-10-01T10:00:00|2026-10-01T10:10:00|'
 }
 
 @test "Usage Records are valid" {
     golden car.xml report --as car --site TEST-SITE --service-level hepscore23=12.5
     xmllint --noout --schema "$SOURCE_DIR/tests/data/report/car.xsd" "$T/out"
-    [ "$(grep -c '<urf:UsageRecord>' "$T/out")" -eq 12 ]
+    [ "$(grep -c '<urf:UsageRecord>' "$T/out")" -eq 13 ]
     # the schema is no formality: what it wants is missed
     sed 's/<urf:Site>.*//' "$T/out" >"$T/bad"
     run ! xmllint --noout --schema "$SOURCE_DIR/tests/data/report/car.xsd" "$T/bad"
@@ -114,15 +114,36 @@ END
     [[ $output = *"did you mean State"* ]]
 }
 
+@test "a time that nobody saw is from start to end, or left out, and never 0" {
+    # number 7 lost its supervisor; here nobody knows either when it ended
+    sed -n 7p "$DATA/clean.jsonl" | sed 's/"ended":"[^"]*"/"ended":null/' >"$T/journals/2026-10.jsonl"
+    grep -q '"wall_s":null' "$T/journals/2026-10.jsonl"
+    for form in xdmod apel acct "car --site TEST"; do
+        # shellcheck disable=SC2086 # two words
+        jb report --as $form -o "$T/out" 2>"$T/err"
+        run ! grep -q 01M4SN "$T/out"
+        grep -q "1 record is left out, for this form has no place for them: .*nobody saw for how long" "$T/err"
+    done
+    [ "$(jb report --as sacct --no-header --format Elapsed,ElapsedRaw,CPUTime,CPUTimeRAW,State)" = "||||NODE_FAIL" ]
+    sed -n 7p "$DATA/clean.jsonl" >"$T/journals/2026-10.jsonl"
+    rm -rf "$T/cache"
+    [ "$(jb report --as sacct --no-header --format Elapsed,ElapsedRaw,CPUTime,CPUTimeRAW,State)" = "00:20:00|1200|00:40:00|2400|NODE_FAIL" ]
+    [ "$(jb report --as xdmod | cut -d'|' -f15)" = 00:20:00 ]
+    # and of one whose CPUs are not known there is no number of them
+    sed -n 7p "$DATA/clean.jsonl" | sed 's/"cpu_count":2,//; s/"resources":{"cpus":2,/"resources":{/' >"$T/journals/2026-10.jsonl"
+    rm -rf "$T/cache"
+    [ "$(jb report --as sacct --no-header --format NCPUS,ReqTRES,CPUTime)" = "|mem=2048M,node=1|" ]
+}
+
 @test "sa and lastcomm read it" {
     golden acct report --as acct
-    "$FORMS" acct "$T/out" 12
+    "$FORMS" acct "$T/out" 13
     lastcomm -f "$T/out" >"$T/lastcomm"
-    [ "$(wc -l <"$T/lastcomm")" -eq 12 ]
+    [ "$(wc -l <"$T/lastcomm")" -eq 13 ]
     grep -E '^build +.* +301\.50 secs' "$T/lastcomm"
     grep -E '^build +X ' "$T/lastcomm" # killed by a signal
     sa -u "$T/out" >"$T/sa"
-    [ "$(wc -l <"$T/sa")" -eq 12 ]
+    [ "$(wc -l <"$T/sa")" -eq 13 ]
     run jb report --as acct --by user
     [ "$status" -eq 125 ]
 }
