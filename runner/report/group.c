@@ -6,19 +6,12 @@
  * A block at a time: the group of each row first, then each measure over all rows.
  */
 #include <errno.h>
-#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/cleanup.h"
-#include "base/id.h"
-#include "report/memo.h"
-#include "report/query.h"
-
-struct span {
-    int64_t from, to;
-};
+#include "report/group.h"
 
 /* Of one group and one measure. */
 struct sums {
@@ -34,7 +27,6 @@ struct values {
 };
 
 struct groups {
-    struct jb_index *index;
     const struct jb_query *q;
     struct jb_metric_ctx metrics;
     int64_t *keys;     /* n_keys for each group: text id, beginning of a span, or number in `words` */
@@ -43,160 +35,12 @@ struct groups {
     size_t n, cap;
     uint32_t *table; /* group + 1, by the hash of its keys */
     size_t table_cap;
-    struct jb_memo seen
-        [JB_KEYS_MAX]; /* from a quarter of an hour to where its span begins; from a set of labels to a word */
-    struct span last[JB_KEYS_MAX];
-    struct jb_strv words;        /* values of labels and ids of jobs; number 0 is none */
-    struct jb_memo word_numbers; /* by their hash */
-    struct values *values;       /* n_measures */
+    struct jb_row_keys row_keys;
+    struct values *values; /* n_measures */
     uint32_t of_row[JB_SEGMENT];
     double out[JB_SEGMENT], den[JB_SEGMENT];
     struct jb_error *err;
 };
-
-static const struct {
-    const char *name;
-    enum jb_col col;
-} bys[] = {
-    [JB_BY_USER] = {"user", JB_COL_USER},       [JB_BY_ACCOUNT] = {"account", JB_COL_ACCOUNT},
-    [JB_BY_HOST] = {"host", JB_COL_HOST},       [JB_BY_IMAGE] = {"image", JB_COL_IMAGE},
-    [JB_BY_NAME] = {"name", JB_COL_NAME},       [JB_BY_REASON] = {"reason", JB_COL_REASON},
-    [JB_BY_ORIGIN] = {"origin", JB_COL_ORIGIN}, [JB_BY_JOB] = {"job", JB_COL_JOB},
-    [JB_BY_LABEL] = {"label", JB_COL_LABELS},   [JB_BY_HOUR] = {"hour", JB_COL_AT},
-    [JB_BY_DAY] = {"day", JB_COL_AT},           [JB_BY_WEEK] = {"week", JB_COL_AT},
-    [JB_BY_MONTH] = {"month", JB_COL_AT},       [JB_BY_YEAR] = {"year", JB_COL_AT},
-};
-
-int jb_group_key_parse(const char *text, struct jb_group_key *ret, struct jb_error *err)
-{
-    const char *names[JB_BY_MAX];
-    if (jb_starts_with(text, "label:") && text[6]) {
-        *ret = (struct jb_group_key){JB_BY_LABEL, text + 6};
-        return 0;
-    }
-    for (enum jb_by by = 0; by < JB_BY_MAX; by++) {
-        names[by] = bys[by].name;
-        if (by != JB_BY_LABEL && jb_streq(text, bys[by].name)) {
-            *ret = (struct jb_group_key){.by = by};
-            return 0;
-        }
-    }
-    const char *near = jb_did_you_mean(text, names, JB_BY_MAX);
-    return jb_fail(
-        err, EINVAL,
-        "\"%.60s\" is nothing to group by%s%s; write user, account, host, image, name, reason, origin, job, "
-        "label:KEY, hour, day, week, month or year",
-        text, near ? "; did you mean " : "", near ? near : "");
-}
-
-char *jb_group_key_name(const struct jb_group_key *key, char *buf, size_t len)
-{
-    (void)snprintf(buf, len, "%s%s%s", bys[key->by].name, key->label ? ":" : "",
-                   key->label ? key->label : "");
-    return buf;
-}
-
-char *jb_query_label(struct jb_index *index, int64_t labels, const char *key)
-{
-    json_t *object = labels > 0 ? json_loads(jb_index_text(index, labels), 0, NULL) : NULL;
-    const char *value = json_string_value(json_object_get(object, key));
-    char *copy = value ? strdup(value) : NULL;
-    json_decref(object);
-    return copy;
-}
-
-static enum jb_span span_of(enum jb_by by)
-{
-    return (enum jb_span)(by - JB_BY_HOUR);
-}
-
-/* --- keys of a row --- */
-
-/* No zone differs from UTC by anything but quarters of an hour, nor changes its mind at another moment. */
-#define QUARTER_US (INT64_C(900) * 1000000)
-
-static int key_of_time(struct groups *g, size_t k, int64_t at, int64_t *ret)
-{
-    struct span *last = &g->last[k];
-    bool fresh;
-    if (at >= last->from && at < last->to) {
-        *ret = last->from;
-        return 0;
-    }
-    int64_t *from = jb_memo_get(&g->seen[k], at / QUARTER_US, &fresh);
-    if (!from)
-        return -ENOMEM;
-    if (fresh) {
-        jb_span_of(span_of(g->q->keys[k].by), at, &last->from, &last->to);
-        *from = last->from;
-    }
-    *ret = *from;
-    return 0;
-}
-
-static int word_number(struct groups *g, const char *text, int64_t *ret)
-{
-    uint64_t h = UINT64_C(0xcbf29ce484222325);
-    bool fresh;
-    for (const char *p = text; *p; p++)
-        h = (h ^ (unsigned char)*p) * UINT64_C(0x100000001b3);
-    int64_t *slot = jb_memo_get(&g->word_numbers, (int64_t)h, &fresh);
-    if (!slot)
-        return -ENOMEM;
-    if (!fresh && jb_streq(g->words.items[*slot], text)) {
-        *ret = *slot;
-        return 0;
-    }
-    for (size_t i = 1; !fresh && i < g->words.len; i++) /* two with one hash */
-        if (jb_streq(g->words.items[i], text)) {
-            *ret = (int64_t)i;
-            return 0;
-        }
-    *ret = (int64_t)g->words.len;
-    if (fresh)
-        *slot = *ret;
-    return jb_strv_add(&g->words, text);
-}
-
-static int key_of_label(struct groups *g, size_t k, int64_t labels, int64_t *ret)
-{
-    bool fresh;
-    int64_t *slot = jb_memo_get(&g->seen[k], labels, &fresh);
-    if (!slot)
-        return -ENOMEM;
-    if (fresh) {
-        jb_autofree char *value = jb_query_label(g->index, labels, g->q->keys[k].label);
-        int r = value ? word_number(g, value, slot) : 0;
-        if (r < 0)
-            return r;
-    }
-    *ret = *slot;
-    return 0;
-}
-
-static int key_of_job(struct groups *g, const struct jb_block *block, uint32_t row, int64_t *ret)
-{
-    char id[JB_ID_LEN + 1];
-    int64_t job = block->col[JB_COL_JOB][row];
-    if (job > 0)
-        return word_number(g, jb_index_text(g->index, job), ret);
-    jb_line_id_text(block->col[JB_COL_ID_HI][row], block->col[JB_COL_ID_LO][row], id);
-    return word_number(g, id, ret);
-}
-
-static int key_of(struct groups *g, size_t k, const struct jb_block *block, uint32_t row, int64_t *ret)
-{
-    enum jb_by by = g->q->keys[k].by;
-    int64_t value = block->col[bys[by].col][row];
-    if (by >= JB_BY_HOUR)
-        return key_of_time(g, k, value, ret);
-    if (by == JB_BY_LABEL)
-        return key_of_label(g, k, value, ret);
-    if (by == JB_BY_JOB)
-        return key_of_job(g, block, row, ret);
-    *ret = value;
-    return 0;
-}
 
 /* --- groups by their keys --- */
 
@@ -259,7 +103,7 @@ static int group_of(struct groups *g, const struct jb_block *block, uint32_t row
 {
     int64_t keys[JB_KEYS_MAX];
     for (size_t k = 0; k < g->q->n_keys; k++) {
-        int r = key_of(g, k, block, row, &keys[k]);
+        int r = jb_row_key(&g->row_keys, k, block, row, &keys[k]);
         if (r < 0)
             return r;
     }
@@ -371,55 +215,7 @@ static double result_of(const struct sums *s, enum jb_agg agg)
     }
 }
 
-/* --- percentiles: the value that this share of the jobs does not exceed, by the nearest rank --- */
-
-static void swap(float *a, float *b)
-{
-    float t = *a;
-    *a = *b;
-    *b = t;
-}
-
-/* Puts the value of this rank in its place, smaller ones before it: a fraction of what sorting costs. */
-static float select_rank(float *v, size_t n, size_t rank)
-{
-    size_t low = 0;
-    size_t high = n - 1;
-    while (low < high) {
-        size_t mid = low + (high - low) / 2;
-        if (v[mid] < v[low])
-            swap(&v[mid], &v[low]);
-        if (v[high] < v[low])
-            swap(&v[high], &v[low]);
-        if (v[high] < v[mid])
-            swap(&v[high], &v[mid]);
-        float pivot = v[mid];
-        size_t i = low;
-        size_t j = high;
-        for (;;) {
-            while (v[i] < pivot)
-                i++;
-            while (v[j] > pivot)
-                j--;
-            if (i >= j)
-                break;
-            swap(&v[i++], &v[j--]);
-        }
-        if (rank <= j)
-            high = j;
-        else
-            low = j + 1;
-    }
-    return v[rank];
-}
-
-static double percentile(float *values, size_t n, double p)
-{
-    if (n == 0)
-        return NAN;
-    size_t rank = (size_t)ceil(p / 100 * (double)n);
-    return (double)select_rank(values, n, rank > 0 ? rank - 1 : 0);
-}
+/* --- percentiles --- */
 
 /* Values into the order of their groups; then each group's own rank is found, and last that of all. */
 static int set_percentiles(struct groups *g, struct values *v, size_t m, double *into)
@@ -437,8 +233,8 @@ static int set_percentiles(struct groups *g, struct values *v, size_t m, double 
     for (size_t i = 0; i < v->n; i++)
         ordered[begin[v->group[i] + 1]++] = v->value[i];
     for (size_t i = 1; i < g->n; i++)
-        into[i * n_measures + m] = percentile(ordered + begin[i], begin[i + 1] - begin[i], p);
-    into[m] = percentile(ordered, v->n, p);
+        into[i * n_measures + m] = jb_percentile(ordered + begin[i], begin[i + 1] - begin[i], p);
+    into[m] = jb_percentile(ordered, v->n, p);
     return 0;
 }
 
@@ -454,13 +250,8 @@ static int set_keys(struct groups *g, size_t i, struct jb_group *ret)
         return -ENOMEM;
     for (size_t k = 0; k < n; k++) {
         int64_t key = g->keys[i * n + k];
-        enum jb_by by = g->q->keys[k].by;
-        bool time = by >= JB_BY_HOUR;
-        ret->times[k] = time ? key : JB_NONE;
-        const char *text = time       ? jb_span_text(span_of(by), key, buf, sizeof(buf))
-                           : key == 0 ? NULL
-                           : by == JB_BY_LABEL || by == JB_BY_JOB ? g->words.items[key]
-                                                                  : jb_index_text(g->index, key);
+        ret->times[k] = g->q->keys[k].by >= JB_BY_HOUR ? key : JB_NONE;
+        const char *text = jb_row_keys_text(&g->row_keys, k, key, buf, sizeof(buf));
         ret->keys[k] = text ? strdup(text) : NULL;
         if (text && !ret->keys[k])
             return -ENOMEM;
@@ -565,10 +356,7 @@ static void groups_free(struct groups *g)
         free(g->values[m].group);
     }
     free(g->values);
-    for (size_t k = 0; k < JB_KEYS_MAX; k++)
-        jb_memo_free(&g->seen[k]);
-    jb_memo_free(&g->word_numbers);
-    jb_strv_free(&g->words);
+    jb_row_keys_free(&g->row_keys);
     free(g->keys);
     free(g->sums);
     free(g->jobs);
@@ -580,20 +368,16 @@ int jb_query_run(struct jb_index *index, const struct jb_query *query, struct jb
                  struct jb_error *err)
 {
     struct groups *g = calloc(1, sizeof(*g));
-    uint64_t want = 0;
+    uint64_t want = jb_row_keys_want(query);
     if (!g)
         return jb_fail_errno(err, ENOMEM, "report");
-    *g = (struct groups){.index = index, .q = query, .n = 1, .err = err};
+    *g = (struct groups){.q = query, .n = 1, .err = err};
     jb_metric_ctx_init(index, query->prices, &g->metrics);
-    for (size_t k = 0; k < query->n_keys; k++)
-        want |= UINT64_C(1) << bys[query->keys[k].by].col;
-    for (size_t k = 0; k < query->n_keys; k++)
-        if (query->keys[k].by == JB_BY_JOB)
-            want |= UINT64_C(1) << JB_COL_ID_HI | UINT64_C(1) << JB_COL_ID_LO;
     for (size_t m = 0; m < query->n_measures; m++)
         want |= jb_metric_want(query->measures[m].metric);
     g->values = calloc(query->n_measures + 1, sizeof(*g->values));
-    int r = g->values && grow_groups(g) == 0 && jb_strv_add(&g->words, "") == 0 ? 0 : -ENOMEM;
+    int r =
+        g->values && grow_groups(g) == 0 && jb_row_keys_init(&g->row_keys, index, query) == 0 ? 0 : -ENOMEM;
     if (r < 0)
         r = jb_fail_errno(err, r, "report");
     else
