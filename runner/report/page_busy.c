@@ -8,7 +8,9 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <time.h>
 
+#include "base/cleanup.h"
 #include "report/page_sums.h"
 
 #define HOUR_US   (INT64_C(3600) * 1000000)
@@ -73,4 +75,77 @@ void jb_page_busy_free(struct jb_page_busy *busy)
     free(busy->part);
     free(busy->whole);
     *busy = (struct jb_page_busy){0};
+}
+
+/* --- by hour of the day --- */
+
+int jb_page_slots(const struct jb_page_busy *busy, const struct jb_page_steps *rows, uint16_t **ret_slot,
+                  uint32_t **ret_hours)
+{
+    jb_autofree uint16_t *slot = calloc(busy->hours + 1, sizeof(*slot));
+    jb_autofree uint32_t *hours = calloc(rows->n * 24 + 1, sizeof(*hours));
+    if (!slot || !hours)
+        return -ENOMEM;
+    for (size_t h = 0; h < busy->hours; h++) {
+        struct tm tm = {0};
+        int64_t at = busy->from + (int64_t)h * HOUR_US;
+        time_t s = (time_t)(at / 1000000);
+        (void)localtime_r(&s, &tm);
+        slot[h] = (uint16_t)(jb_page_step(rows, at) * 24 + (size_t)tm.tm_hour);
+        hours[slot[h]]++;
+    }
+    *ret_slot = jb_take_ptr(slot);
+    *ret_hours = jb_take_ptr(hours);
+    return 0;
+}
+
+int jb_page_wide_init(struct jb_page_wide *wide, const struct jb_page_busy *busy, int64_t from, int64_t to,
+                      size_t groups)
+{
+    static const enum jb_span spans[] = {JB_SPAN_DAY, JB_SPAN_WEEK, JB_SPAN_MONTH, JB_SPAN_YEAR};
+    int r = -E2BIG;
+    *wide = (struct jb_page_wide){.groups = groups};
+    for (size_t i = 0; r == -E2BIG && i < JB_ARRAY_LEN(spans); i++) {
+        free(wide->rows.from);
+        wide->rows = (struct jb_page_steps){0};
+        r = jb_page_steps_make(spans[i], from, to, &wide->rows);
+        if (r == 0 && wide->rows.n * 24 * groups > JB_PAGE_WIDE)
+            r = -E2BIG;
+    }
+    if (r == -E2BIG) {
+        wide->rows.n = 0;
+        return 0;
+    }
+    if (r == 0)
+        r = jb_page_slots(busy, &wide->rows, &wide->slot, &wide->hours);
+    wide->sum = r == 0 ? calloc(groups * wide->rows.n * 24 + 1, sizeof(*wide->sum)) : NULL;
+    return r == 0 && !wide->sum ? -ENOMEM : r;
+}
+
+void jb_page_wide_add(struct jb_page_wide *wide, const struct jb_page_busy *busy, const size_t group[2],
+                      int64_t cores, int64_t started, int64_t ended)
+{
+    size_t slots = wide->rows.n * 24;
+    int64_t end = busy->from + (int64_t)busy->hours * HOUR_US;
+    int64_t s = started < busy->from ? busy->from : started;
+    int64_t e = ended > end ? end : ended;
+    if (slots == 0 || cores == JB_NONE || started == JB_NONE || ended == JB_NONE)
+        return;
+    for (size_t h = s < e ? (size_t)((s - busy->from) / HOUR_US) : 0; s < e; h++) {
+        int64_t next = busy->from + (int64_t)(h + 1) * HOUR_US;
+        int64_t part = (e < next ? e : next) - s;
+        double core_hours = (double)cores * (double)part / (double)HOUR_US;
+        wide->sum[group[0] * slots + wide->slot[h]] += core_hours;
+        wide->sum[group[1] * slots + wide->slot[h]] += core_hours;
+        s += part;
+    }
+}
+
+void jb_page_wide_free(struct jb_page_wide *wide)
+{
+    free(wide->rows.from);
+    free(wide->slot);
+    free(wide->hours);
+    free(wide->sum);
+    *wide = (struct jb_page_wide){0};
 }

@@ -271,67 +271,77 @@ static void put_series(struct writer *w)
 
 /* --- busy cores --- */
 
-static void put_busy_account(struct writer *w, size_t account, const uint16_t *slot, const uint32_t *hours)
+/* Averages of cores by slot, from core-hours; null where there is no such hour. */
+static void put_cores(struct writer *w, const double *sum, const uint32_t *hours, size_t slots)
 {
-    const struct jb_page_busy *busy = &w->sums->busy;
-    size_t slots = w->rows.n * 24;
-    jb_autofree double *sum = calloc(slots + 1, sizeof(*sum));
-    if (!sum) {
-        (void)jb_fail_errno(w->err, ENOMEM, "report");
-        return;
-    }
-    for (size_t h = 0; h < busy->hours; h++)
-        sum[slot[h]] += busy->part[account * busy->hours + h];
-    (void)fputs(account ? ",\n[" : "\n[", w->out);
     for (size_t i = 0; i < slots; i++) {
         /* what is added and taken away again leaves a rest of the last digit */
         double cores = hours[i] ? round(sum[i] / hours[i] * 100) / 100 : NAN;
         (void)fprintf(w->out, isnan(cores) ? "%snull" : "%s%.3g", i ? "," : "", fabs(cores));
     }
-    put_list_end(w);
 }
 
 /* Of each row the first and the last coarse step that has a part of it. */
-static void put_busy_rows(struct writer *w)
+static void put_row_steps(struct writer *w, const char *name, const struct jb_page_steps *rows)
 {
     const struct jb_page_sums *sums = w->sums;
-    put_list_begin(w, "busy_steps");
-    for (size_t i = 0; i < w->rows.n; i++) {
-        int64_t from = w->rows.from[i] < sums->from ? sums->from : w->rows.from[i];
-        int64_t to = w->rows.from[i + 1] > sums->to ? sums->to : w->rows.from[i + 1];
+    put_list_begin(w, name);
+    for (size_t i = 0; i < rows->n; i++) {
+        int64_t from = rows->from[i] < sums->from ? sums->from : rows->from[i];
+        int64_t to = rows->from[i + 1] > sums->to ? sums->to : rows->from[i + 1];
         (void)fprintf(w->out, "%s%zu,%zu", i ? "," : "", jb_page_step(&sums->coarse, from),
                       jb_page_step(&sums->coarse, to - 1));
     }
     put_list_end(w);
 }
 
-/* Averages of cores by account, row (a day, or longer) and hour of the day. */
+/* By account, row (a day, or longer) and hour of the day. */
 static int put_busy(struct writer *w)
 {
     const struct jb_page_busy *busy = &w->sums->busy;
     enum jb_span span = w->sums->fine.span == JB_SPAN_HOUR ? JB_SPAN_DAY : w->sums->fine.span;
+    jb_autofree uint16_t *slot = NULL;
+    jb_autofree uint32_t *hours = NULL;
     int r = jb_page_steps_make(span, w->sums->from, w->sums->to, &w->rows);
-    if (r < 0)
-        return r;
-    jb_autofree uint16_t *slot = calloc(busy->hours + 1, sizeof(*slot));
-    jb_autofree uint32_t *hours = calloc(w->rows.n * 24 + 1, sizeof(*hours));
-    if (!slot || !hours)
-        return -ENOMEM;
-    for (size_t h = 0; h < busy->hours; h++) {
-        struct tm tm = {0};
-        time_t s = (time_t)(busy->from / 1000000) + (time_t)h * 3600;
-        (void)localtime_r(&s, &tm);
-        slot[h] = (uint16_t)(jb_page_step(&w->rows, (int64_t)s * 1000000) * 24 + (size_t)tm.tm_hour);
-        hours[slot[h]]++;
-    }
+    if (r == 0)
+        r = jb_page_slots(busy, &w->rows, &slot, &hours);
+    size_t slots = w->rows.n * 24;
+    jb_autofree double *sum = r == 0 ? calloc(slots + 1, sizeof(*sum)) : NULL;
+    if (!sum)
+        return r < 0 ? r : -ENOMEM;
     put_steps(w, "busy_rows", &w->rows);
-    put_busy_rows(w);
+    put_row_steps(w, "busy_steps", &w->rows);
     put_list_begin(w, "busy");
-    for (size_t a = 0; a < busy->accounts; a++)
-        put_busy_account(w, a, slot, hours);
+    for (size_t a = 0; a < busy->accounts; a++) {
+        memset(sum, 0, slots * sizeof(*sum));
+        for (size_t h = 0; h < busy->hours; h++)
+            sum[slot[h]] += busy->part[a * busy->hours + h];
+        (void)fputs(a ? ",\n[" : "\n[", w->out);
+        put_cores(w, sum, hours, slots);
+        put_list_end(w);
+    }
     put_list_end(w);
     (void)fprintf(w->out, ",\"busy_unknown\":%" PRIu64, busy->unknown);
     return 0;
+}
+
+/* By user, and by account and reason, in longer rows. A group that held nothing is an empty list. */
+static void put_wide(struct writer *w)
+{
+    const struct jb_page_wide *wide = &w->sums->wide;
+    size_t slots = wide->rows.n * 24;
+    put_steps(w, "wide_rows", &wide->rows);
+    put_row_steps(w, "wide_steps", &wide->rows);
+    put_list_begin(w, "wide");
+    for (size_t g = 0; slots > 0 && g < wide->groups; g++) {
+        bool any = false;
+        for (size_t i = 0; i < slots && !any; i++)
+            any = wide->sum[g * slots + i] > 0;
+        (void)fputs(g ? ",[" : "[", w->out);
+        put_cores(w, wide->sum + g * slots, wide->hours, any ? slots : 0);
+        put_list_end(w);
+    }
+    put_list_end(w);
 }
 
 /* --- single jobs --- */
@@ -427,6 +437,7 @@ static int put_all(struct writer *w)
     put_series(w);
     if (r == 0)
         r = put_busy(w);
+    put_wide(w);
     (void)fprintf(w->out, ",\"no_memory\":%" PRIu64, sums->no_memory);
     if (r == 0)
         r = put_jobs(w, "sample", &sums->sample, false);

@@ -226,8 +226,14 @@ static int add_row(struct summing *s, const struct jb_block *block, uint32_t row
             hours;
         offer(&sums->top, hours, block->first + row);
     }
-    jb_page_busy_add(&sums->busy, places[JB_PAGE_ACCOUNT], block->col[JB_COL_CORES][row],
-                     block->col[JB_COL_STARTED][row], block->col[JB_COL_ENDED][row]);
+    const int64_t cores = block->col[JB_COL_CORES][row];
+    const size_t groups[2] = {places[JB_PAGE_USER], jb_page_places(&sums->names[JB_PAGE_USER]) +
+                                                        places[JB_PAGE_ACCOUNT] * reasons +
+                                                        places[JB_PAGE_REASON]};
+    jb_page_busy_add(&sums->busy, places[JB_PAGE_ACCOUNT], cores, block->col[JB_COL_STARTED][row],
+                     block->col[JB_COL_ENDED][row]);
+    jb_page_wide_add(&sums->wide, &sums->busy, groups, cores, block->col[JB_COL_STARTED][row],
+                     block->col[JB_COL_ENDED][row]);
     if (block->col[JB_COL_MEMORY][row] > 0 && block->col[JB_COL_MEMORY_PEAK][row] != JB_NONE)
         offer(&sums->sample, -chance(block->col[JB_COL_ID_HI][row], block->col[JB_COL_ID_LO][row]),
               block->first + row);
@@ -260,8 +266,12 @@ static int begin(struct jb_page_sums *sums)
     jb_page_busy_free(&sums->busy);
     sums->sample.n = sums->top.n = 0;
     sums->no_memory = 0;
+    jb_page_wide_free(&sums->wide);
     sums->series = calloc(accounts * reasons * sums->fine.n + 1, sizeof(*sums->series));
-    return sums->series ? jb_page_busy_init(&sums->busy, sums->from, sums->to, accounts) : -ENOMEM;
+    int r = sums->series ? jb_page_busy_init(&sums->busy, sums->from, sums->to, accounts) : -ENOMEM;
+    return r < 0 ? r
+                 : jb_page_wide_init(&sums->wide, &sums->busy, sums->from, sums->to,
+                                     jb_page_places(&sums->names[JB_PAGE_USER]) + accounts * reasons);
 }
 
 static int pass(struct jb_page_sums *sums, bool last, struct jb_error *err)
@@ -352,6 +362,7 @@ void jb_page_sums_free(struct jb_page_sums *sums)
     jb_memo_free(&sums->cell_of);
     free(sums->series);
     jb_page_busy_free(&sums->busy);
+    jb_page_wide_free(&sums->wide);
     free(sums->sample.list);
     free(sums->top.list);
     *sums = (struct jb_page_sums){0};

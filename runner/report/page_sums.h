@@ -5,7 +5,7 @@
  *
  * The page filters without the records. So each sum is kept by what it can be filtered by, as coarsely as a page may be large:
  * cells by step, account, user and reason for most of it; core-hours by account and reason, but by finer steps; busy cores by
- * account, for each hour. What a record does not have is in no sum, and is counted.
+ * account, for each hour; by user, and by account and reason, for each hour of the day in longer spans. What a record does not have is in no sum, and is counted.
  */
 #ifndef JB_REPORT_PAGE_SUMS_H
 #define JB_REPORT_PAGE_SUMS_H
@@ -14,7 +14,8 @@
 #include "report/page.h"
 
 #define JB_PAGE_STEPS  800   /* fine ones, at most */
-#define JB_PAGE_CELLS  20000 /* more, and the steps of cells become coarser */
+#define JB_PAGE_CELLS  18000 /* more, and the steps of cells become coarser */
+#define JB_PAGE_WIDE   75000 /* numbers of busy cores by user and by reason */
 #define JB_PAGE_SAMPLE 2000
 #define JB_PAGE_JOBS   300
 #define JB_PAGE_EFF    20 /* bins of 5 % */
@@ -78,6 +79,15 @@ struct jb_page_busy {
     uint64_t unknown;
 };
 
+/* The same by other groups, whose hours would be too many: for each hour of the day in rows of whole spans. */
+struct jb_page_wide {
+    struct jb_page_steps rows; /* none: even years would be too many */
+    uint16_t *slot;            /* by hour of struct jb_page_busy: row * 24 + hour of the day */
+    uint32_t *hours;           /* by slot, how many */
+    size_t groups;
+    double *sum; /* core-hours by group, slot */
+};
+
 struct jb_page_sums {
     const struct jb_page_wish *wish;
     struct jb_metric_ctx metrics;
@@ -93,6 +103,7 @@ struct jb_page_sums {
     struct jb_memo cell_of;
     double *series; /* core-hours by account, reason, fine step */
     struct jb_page_busy busy;
+    struct jb_page_wide wide; /* groups: the users, then account * reasons + reason */
     struct jb_page_heap sample, top;
     uint64_t no_memory; /* jobs that have no place in the sample: no limit or no peak is known */
 };
@@ -120,6 +131,15 @@ void jb_page_busy_add(struct jb_page_busy *busy, size_t account, int64_t cores, 
                       int64_t ended);
 void jb_page_busy_settle(struct jb_page_busy *busy); /* `part` becomes the core-hours of each hour */
 void jb_page_busy_free(struct jb_page_busy *busy);
+
+/* Which slot, row * 24 + hour of the day, each hour is in, and how many hours each slot has. -ENOMEM. */
+int jb_page_slots(const struct jb_page_busy *busy, const struct jb_page_steps *rows, uint16_t **ret_slot,
+                  uint32_t **ret_hours);
+int jb_page_wide_init(struct jb_page_wide *wide, const struct jb_page_busy *busy, int64_t from, int64_t to,
+                      size_t groups);
+void jb_page_wide_add(struct jb_page_wide *wide, const struct jb_page_busy *busy, const size_t group[2],
+                      int64_t cores, int64_t started, int64_t ended);
+void jb_page_wide_free(struct jb_page_wide *wide);
 
 /* page_data.c: the sums as JSON that may stand in an element of HTML. */
 int jb_page_data(FILE *out, struct jb_page_sums *sums, struct jb_error *err);

@@ -203,7 +203,12 @@ def filters(browser):
     user = column(browser, "users", 1)[0]
     browser.click("#users tbody tr:first-child button")
     check(browser.run("return document.getElementById('f-user').selectedOptions[0].text") == user, "a user's name filters")
-    check("busy cores by account" in browser.texts("#busy .note")[0], "the page says what does not follow")
+    check("by month and hour" in browser.texts("#busy .what")[0] and not browser.texts("#busy .note")[0], "busy cores follow a user by month")
+    mine = browser.run("return document.querySelector('#busy svg').outerHTML")
+    check(mine != drawn["busy"], "and are others")
+    browser.run("const s = document.getElementById('f-reason'); s.selectedIndex = 1; s.dispatchEvent(new Event('change'))")
+    check("Not narrowed by reason" in browser.texts("#busy .note")[0], "the page says what does not follow")
+    browser.run("const s = document.getElementById('f-reason'); s.selectedIndex = 0; s.dispatchEvent(new Event('change'))")
     browser.run("const s = document.getElementById('f-from'); s.selectedIndex = 3; s.dispatchEvent(new Event('change'))")
     check(browser.run("return document.getElementById('said').textContent").count(user) == 1, "filters add up")
     jobs = int(re.match(r"([\d,]+) of", browser.texts("#said")[0])[1].replace(",", ""))

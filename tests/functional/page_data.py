@@ -142,6 +142,19 @@ def busy(d, journals):
             checked += held[day + hour] > 0
     if checked < 24:
         fail("no busy hours")
+    rows = d["wide_rows"]["names"]
+    users = len(d["user"]) + (d["user_others"] > 0)
+    for row, name in enumerate(rows):
+        days = [i for i, day in enumerate(d["busy_rows"]["names"]) if day.startswith(name)]
+        for hour in range(24):
+            values = [[a[i * 24 + hour] for a in d["busy"]] for i in days]
+            wanted = sum(sum(v) for v in values if v[0] is not None) / sum(v[0] is not None for v in values)
+            for what, groups in (("users", d["wide"][:users]), ("accounts and reasons", d["wide"][users:])):
+                got = sum(g[row * 24 + hour] for g in groups if g)
+                if abs(got - wanted) > 0.01 * len(groups) + 0.01 * wanted:
+                    fail(f"{name} {hour}:00: {got} by {what}, {wanted} in all")
+    if d["wide_rows"]["span"] != "month" or len(rows) < 12:
+        fail(f"the spans of users are {rows}")
 
 
 def main():

@@ -437,21 +437,29 @@ function drawMemory(chart) {
 }
 
 function drawBusy(chart) {
-    const cannot = [state.user >= 0 ? "user" : "", state.reason >= 0 ? "reason" : ""].filter(Boolean).join(" and ");
-    chart.note.textContent = [cannot ? `Not narrowed by ${cannot}: the page has busy cores by account and hour only.` : "",
+    /* by account every hour is known; by user, and by account and reason, each hour of the day of longer spans */
+    const wide = (state.user >= 0 || state.reason >= 0) && D.wide_rows.names.length > 0;
+    const names = (wide ? D.wide_rows : D.busy_rows).names;
+    const steps = wide ? D.wide_steps : D.busy_steps;
+    const cannot = KINDS.filter((kind) => state[kind] >= 0 && (!wide ? kind !== "account" : state.user >= 0 && kind !== "user"));
+    chart.what.textContent = `Cores that boxes held, on average, by ${(wide ? D.wide_rows : D.busy_rows).span} and hour of the day.`;
+    chart.note.textContent = [cannot.length ? `Not narrowed by ${cannot.join(" and ")}: the page does not have busy cores by ${wide ? "user and " : ""}${cannot.join(" and ")}.` : "",
         D.busy_unknown ? `${jobs(D.busy_unknown)} left out: no cores, or no start or end is known.` : ""].filter(Boolean).join(" ");
-    chart.note.classList.toggle("warn", Boolean(cannot));
-    const same = [state.from, state.to, state.account, chart.plot.clientWidth].join();
+    chart.note.classList.toggle("warn", cannot.length > 0);
+    const same = [state.from, state.to, state.account, state.user, state.reason, chart.plot.clientWidth].join();
     if (chart.drawn === same) return;
     chart.drawn = same;
     const rows = [];
-    for (let i = 0; i < D.busy_rows.names.length; i++) if (D.busy_steps[2 * i + 1] >= state.from && D.busy_steps[2 * i] <= state.to) rows.push(i);
+    for (let i = 0; i < names.length; i++) if (steps[2 * i + 1] >= state.from && steps[2 * i] <= state.to) rows.push(i);
+    const accounts = state.account >= 0 ? [state.account] : D.busy.map((_, a) => a);
+    const lists = !wide ? accounts.map((a) => D.busy[a]) : state.user >= 0 ? [D.wide[state.user]]
+        : accounts.map((a) => D.wide[places("user") + a * places("reason") + state.reason]);
     const value = (row, hour) => {
         let sum = 0;
-        for (let a = 0; a < D.busy.length; a++) {
-            const v = D.busy[a][row * 24 + hour];
+        for (const list of lists) {
+            const v = list.length ? list[row * 24 + hour] : 0;
             if (v === null) return null;
-            if (state.account < 0 || a === state.account) sum += v;
+            sum += v;
         }
         return sum;
     };
@@ -466,7 +474,7 @@ function drawBusy(chart) {
     grid.forEach((line, i) => line.forEach((v, h) => {
         if (v === most) where = [i, h];
     }));
-    const { svg, width, height } = begin(chart, 268, `Busy cores by hour: at most ${hours(most)}, ${D.busy_rows.names[rows[where[0]]]} at ${where[1]} o'clock`);
+    const { svg, width, height } = begin(chart, 268, `Busy cores by hour: at most ${hours(most)}, ${names[rows[where[0]]]} at ${where[1]} o'clock`);
     const [left, top, bottom] = [52, 4, height - 24];
     const w = (width - left) / rows.length;
     const h = (bottom - top) / 24;
@@ -477,14 +485,14 @@ function drawBusy(chart) {
             const v = grid[i][hour];
             const [px, py] = [left + i * w, top + hour * h];
             if (v !== null) paths[v > 0 ? Math.min(7, 1 + Math.floor((v / most) * 6.999)) : 0] += `M${px.toFixed(2)} ${py.toFixed(2)}h${(w - (w > 6 ? 1 : 0) + (w > 6 ? 0 : 0.2)).toFixed(2)}v${(h - 0.6).toFixed(2)}h${(-(w - (w > 6 ? 1 : 0) + (w > 6 ? 0 : 0.2))).toFixed(2)}z`;
-            chart.marks.push({ x: px, y: py, w, h, text: `${D.busy_rows.names[row]}, ${hour}:00\n${v === null ? "no such hour in the report" : hours(v) + " cores"}` });
+            chart.marks.push({ x: px, y: py, w, h, text: `${names[row]}, ${hour}:00\n${v === null ? "no such hour in the report" : hours(v) + " cores"}` });
         }
     });
     paths.forEach((d, i) => svg.append(draw("path", { class: "h" + i, d })));
     for (let hour = 0; hour < 24; hour += 6) svg.append(label(left - 7, top + hour * h + 9, hour + ":00", "end"));
     const every = Math.max(1, Math.ceil((rows.length * 86) / (width - left)));
     rows.forEach((row, i) => {
-        if (i % every === 0 && (left + i * w < width - 64 || i === 0)) svg.append(label(left + i * w, height - 7, D.busy_rows.names[row], "start"));
+        if (i % every === 0 && (left + i * w < width - 64 || i === 0)) svg.append(label(left + i * w, height - 7, names[row], "start"));
     });
     chart.legend.replaceChildren(el("li", { class: "key", text: "0" }), ...paths.map((_, i) => el("li", {}, draw("svg", { viewBox: "0 0 10 10", "aria-hidden": "true" }, draw("rect", { class: "h" + i, width: 10, height: 10, rx: 2 })))),
         el("li", { class: "key", text: hours(most) + " cores" }));
