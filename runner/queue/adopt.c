@@ -46,7 +46,7 @@ static int load_dep(void *ctx, uint64_t num, const struct jb_dep *dep)
     job->deps = grown;
     job->deps[job->n_deps++] = *dep;
     job->unmet += !dep->met;
-    return 0;
+    return jb_queue_await(l->q, dep);
 }
 
 static int load_task(void *ctx, uint64_t num, struct jb_qtask *t)
@@ -183,7 +183,7 @@ static int never_began(struct jb_queue *q, struct jb_qtask *t, uint64_t now_us, 
         r = jb_queue_event(q, t, now_us, "start_undone", "its supervisor was gone before anything ran", err);
     if (r < 0)
         return r;
-    t->lost = t->adopted = false;
+    t->lost = t->adopted = t->requeue = false;
     t->tries--;
     t->attempt.text[0] = '\0';
     if (t->asked_to_end)
@@ -346,6 +346,7 @@ void jb_queue_end(struct jb_queue *q)
         jb_qjob_free(job);
     jb_map_free(&q->jobs);
     jb_map_free(&q->tasks);
+    jb_map_free(&q->awaited);
     free(q->pending.items);
     free(q->running.items);
     jb_fair_free(&q->fair);

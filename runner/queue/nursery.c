@@ -191,7 +191,6 @@ void jb_nursery_control(const struct jb_nursery_ctx *ctx, const json_t *request)
     struct jb_id id = {0};
     struct jb_error err = {0};
     json_t *answer = NULL;
-    jb_autostate struct jb_state state = JB_STATE_INIT;
     json_t *token = json_object_get(request, "token");
     const char *text = json_string_value(json_object_get(request, "id"));
     (void)snprintf(id.text, sizeof(id.text), "%s", text ? text : "");

@@ -120,9 +120,16 @@ static int kept(struct jb_queue *q, int r)
     return r;
 }
 
+int jb_queue_await(struct jb_queue *q, const struct jb_dep *dep)
+{
+    return dep->met ? 0 : jb_map_put(&q->awaited, dep->on, q);
+}
+
 int jb_queue_add(struct jb_queue *q, struct jb_qjob *job)
 {
     int r = jb_map_put(&q->jobs, job->num, job);
+    for (size_t i = 0; r == 0 && i < job->n_deps; i++)
+        r = jb_queue_await(q, &job->deps[i]);
     for (size_t i = 0; r == 0 && i < job->n_left; i++) {
         struct jb_qtask *t = job->tasks[i];
         r = jb_map_put(&q->tasks, t->id, t);
@@ -227,10 +234,11 @@ int jb_queue_finish(struct jb_queue *q, struct jb_qtask *t, const struct jb_end 
         return 0;
     uint64_t num = job->num;
     bool bad = job->n_bad > 0;
-    bool anybody = q->jobs.len > 1;
+    bool awaited = jb_map_get(&q->awaited, num) != NULL;
     jb_map_remove(&q->jobs, num);
+    jb_map_remove(&q->awaited, num);
     jb_qjob_free(job);
-    return anybody ? kept(q, tell_dependents(q, num, bad, now_us, err)) : 0;
+    return awaited ? kept(q, tell_dependents(q, num, bad, now_us, err)) : 0;
 }
 
 /* --- ends of attempts --- */
@@ -484,6 +492,8 @@ int jb_queue_requeue(struct jb_queue *q, struct jb_qtask *t, const char *who, ui
     if (r == 0)
         r = jb_queue_event(q, t, now_us, "requeue", who, err);
     t->requeue = true;
+    if (r == 0)
+        r = jb_qstore_save_task(q->store, t, err);
     ask_to_end(q, t);
     q->durable = true;
     return kept(q, r);

@@ -44,6 +44,8 @@ struct jb_queue {
     struct jb_fair fair;
     struct jb_budgets budgets;
     struct jb_map jobs, tasks; /* by number, by id */
+    struct jb_map
+        awaited; /* numbers of jobs that some other depends on: an end is looked up here, not in all jobs */
     struct jb_qlist pending, running;
     char *id;      /* of this queue, in records */
     char *drained; /* why; NULL: it starts jobs */
@@ -133,6 +135,8 @@ int jb_queue_finish(struct jb_queue *q, struct jb_qtask *task, const struct jb_e
 /* An attempt of it has ended as its record says: another one, or the end. */
 int jb_queue_attempt_ended(struct jb_queue *q, struct jb_qtask *task, const struct jb_end *end,
                            uint64_t now_us, struct jb_error *err);
+/* Notes for a job's end that this one waits for it. -ENOMEM. */
+int jb_queue_await(struct jb_queue *q, const struct jb_dep *dep);
 /* Puts a new job with its tasks into memory. Owns `job` from success on. */
 int jb_queue_add(struct jb_queue *q, struct jb_qjob *job);
 void jb_qjob_free(struct jb_qjob *job);

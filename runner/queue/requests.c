@@ -233,11 +233,11 @@ static int do_control(struct jb_server *s, struct jb_conn *c, const json_t *requ
     jb_autofree char *line = what ? json_dumps(what, JSON_COMPACT) : NULL;
     struct jb_ask ask;
     int r = jb_pick_id(s, c, id ? id : "", &p, err);
-    if (r == 0 && (p.n != 1 || p.tasks[0]->state != JB_TASK_RUNNING))
-        r = jb_fail(err, ESRCH, "%s: it does not run", id);
-    if (r == 0 && !jb_conn_may_act(s, c, p.tasks[0]->job->uid))
+    if (r == 0 && p.n > 0 && !jb_conn_may_act(s, c, p.tasks[0]->job->uid))
         r = jb_fail(err, EPERM, "%s: it is the job of %s, and you are no operator of this queue", id,
                     p.tasks[0]->job->user);
+    if (r == 0 && (p.n != 1 || p.tasks[0]->state != JB_TASK_RUNNING))
+        r = jb_fail(err, ESRCH, "%s: it does not run", id);
     if (r == 0)
         r = line ? jb_ask_parse(line, strlen(line), &ask, err)
                  : jb_fail(err, EINVAL, "\"request\" is missing");

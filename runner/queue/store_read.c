@@ -148,7 +148,8 @@ static int task_row(void *ctx, sqlite3_stmt *s)
     t->index = number(s, 2);
     t->state = (enum jb_task_state)sqlite3_column_int(s, 3);
     t->held = sqlite3_column_int(s, 4);
-    t->asked_to_end = sqlite3_column_int(s, 5);
+    t->asked_to_end = sqlite3_column_int(s, 5) == JB_ENDING_CANCEL;
+    t->requeue = sqlite3_column_int(s, 5) == JB_ENDING_REQUEUE;
     t->tries = (uint32_t)sqlite3_column_int(s, 6);
     t->eligible_us = moment(s, 7);
     t->not_before_us = moment(s, 8);

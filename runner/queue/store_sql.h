@@ -10,6 +10,9 @@
 
 #include "queue/store.h"
 
+/* tasks.ending: what was asked of a running one. Stored as these numbers. */
+enum { JB_ENDING_NOT, JB_ENDING_CANCEL, JB_ENDING_REQUEUE };
+
 enum jb_sql {
     JB_SQL_BEGIN,
     JB_SQL_COMMIT,

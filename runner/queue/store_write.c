@@ -65,13 +65,14 @@ int jb_qstore_add_task(struct jb_qstore *store, struct jb_qtask *t, struct jb_er
 
 int jb_qstore_save_task(struct jb_qstore *store, const struct jb_qtask *t, struct jb_error *err)
 {
+    int ending = t->asked_to_end ? JB_ENDING_CANCEL : t->requeue ? JB_ENDING_REQUEUE : JB_ENDING_NOT;
     return jb_sql_done(store,
                        jb_sql_bind(store, JB_SQL_SAVE_TASK,
                                    "ddduuuutut"
                                    "u",
-                                   (int)t->state, (int)t->held, (int)t->asked_to_end, (uint64_t)t->tries,
-                                   t->eligible_us, t->not_before_us, t->memory,
-                                   t->attempt.text[0] ? t->attempt.text : NULL, t->started_us, t->why, t->id),
+                                   (int)t->state, (int)t->held, ending, (uint64_t)t->tries, t->eligible_us,
+                                   t->not_before_us, t->memory, t->attempt.text[0] ? t->attempt.text : NULL,
+                                   t->started_us, t->why, t->id),
                        err);
 }
 

@@ -64,12 +64,15 @@ class Daemon:
     """A jobboxd with state of its own below `work`."""
 
     running = set()
+    runtimes = []
 
     def __init__(self, build, work, spec):
         self.work, self.spec = work, spec
         self.site = os.path.join(work, "site.yaml")
-        self.state, self.runtime = os.path.join(work, "state"), os.path.join(work, "run")
-        os.makedirs(self.runtime, exist_ok=True)
+        self.state = os.path.join(work, "state")
+        memory = "/dev/shm" if os.path.isdir("/dev/shm") else None # as /run is
+        self.runtime = tempfile.mkdtemp(prefix="bench-queue.", dir=memory)
+        Daemon.runtimes.append(self.runtime)
         with open(self.site, "w", encoding="utf-8") as f:
             f.write(f"paths: {{ runtime: {self.runtime}, state: {self.state} }}\n")
         os.chmod(self.site, 0o600)
@@ -291,6 +294,8 @@ def main():
     finally:
         for daemon in list(Daemon.running):
             daemon.stop()
+        for runtime in Daemon.runtimes:
+            shutil.rmtree(runtime, ignore_errors=True)
         shutil.rmtree(work, ignore_errors=True)
     decision = json.loads(subprocess.run([os.path.join(args.build, "tests/bench/bench_schedule")], check=True,
                                          capture_output=True).stdout)

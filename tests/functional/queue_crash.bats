@@ -58,6 +58,21 @@ check_once()
     record "rec['end']['reason'] == 'completed'"
 }
 
+@test "a daemon that is killed after it was asked to requeue a job: the next one puts it back" {
+    start_daemon
+    job again 'echo try $JOBBOX_ATTEMPT; trap "sleep 0.5; exit 1" TERM; while :; do sleep 0.05; done'
+    q submit -q again.yaml >/dev/null
+    until_true 20 log_has 'try 1'
+    q requeue 1
+    kill -9 "$daemon"
+    start_daemon
+    until_true 20 log_has 'try 2'
+    record "rec['attempt'] == 1" "rec['end']['reason'] == 'cancelled'"
+    q cancel 1
+    until_true 20 state_is 1 done
+    [ "$(records)" = 2 ]
+}
+
 @test "the power goes at 50 moments: after the boot every acknowledged job is there and runs, none ends twice" {
     needs_root "is about another boot id, which root can show"
     ldd "$JOBBOX_BUILD/jobboxd" >/dev/null 2>&1 || skip "needs a jobboxd that is linked dynamically"

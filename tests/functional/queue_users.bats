@@ -43,6 +43,142 @@ $((ORDINARY + 1))" ]
     record "rec['uid'] == $((ORDINARY + 1))" "rec['end']['reason'] == 'cancelled'"
 }
 
+# Verbs that act on a job, N.
+ACTING=("requeue N" "hold N" "release N" "cancel N" "pause N" "resume N" "signal N USR1" "update --wall-time 10m N"
+    "priority -- -3 N")
+
+# act USER COMMAND JOB: sets `code`; output in out and err.
+act()
+{
+    local words
+    read -ra words <<<"${2//N/$3}"
+    code=0
+    as "$1" ./jobbox "${words[0]}" --config "$CONF" "${words[@]:1}" >out 2>err || code=$?
+}
+
+# What bob did not change of ann's two jobs.
+untouched()
+{
+    state_is 1 running && attempts_are 1 1 && [ "$(field 1 priority)" = 0 ] && state_is 2 held && [ "$(field 2 priority)" = 0 ]
+}
+
+# ann's jobs: 1 runs, 2 is held.
+begin_anns()
+{
+    start_daemon
+    install -m 755 "$JOBBOX" jobbox
+    job anns 'trap "echo caught" USR1; echo begun; while :; do sleep 0.05; done' "limits: { wall_time: 1h }"
+    as 1 ./jobbox submit --config "$CONF" -q anns.yaml >/dev/null
+    as 1 ./jobbox submit --config "$CONF" --hold -q anns.yaml >/dev/null
+    until_true 20 log_has begun
+}
+
+@test "no verb of another user reaches a job: private ones are as absent, others are refused; its owner's do" {
+    local private verb number
+    for private in true false; do
+        site_config "env: { JBT_MARK: $T }" "queue: { private: $private }"
+        rm -rf state run
+        begin_anns
+        for verb in "${ACTING[@]}"; do
+            for number in 1 2; do
+                act 2 "$verb" "$number"
+                [ "$code" = 124 ] || fail "$verb of another's job: exit code $code, $(cat err)"
+                [ ! -s out ] || fail "$verb said something"
+                cp err one.err
+                act 2 "$verb" 9
+                if [ "$private" = true ]; then
+                    [ "$(sed 's/9/1/g' err)" = "$(sed "s/$number/1/g" one.err)" ] || fail "$verb tells $number from 9: $(cat one.err err)"
+                else
+                    grep -q "$((ORDINARY + 1))" one.err || fail "$verb does not say whose it is: $(cat one.err)"
+                fi
+            done
+            untouched || fail "$verb changed something"
+        done
+        ! log_has caught
+        act 1 "signal N USR1" 1 && until_true 20 log_has caught
+        act 1 "priority -- -3 N" 2 && [ "$(field 2 priority)" = -3 ]
+        act 1 "release N" 2 && ! state_is 2 held
+        act 1 "cancel N" 1 && act 1 "cancel N" 2
+        until_true 20 state_is 1 done
+        until_true 20 state_is 2 done
+        stop_daemon
+    done
+}
+
+@test "a job writes only what its submitter may: no output, artifact or list of changes goes over another's file" {
+    start_daemon
+    install -m 755 "$JOBBOX" jobbox
+    mkdir -m 755 anns
+    mkdir -m 1777 sticky
+    echo precious | tee anns/file sticky/file >/dev/null
+    chmod 644 anns/file sticky/file
+    chown -R $((ORDINARY + 1)):$((ORDINARY + 1)) anns sticky/file
+    as 2 ln -s "$T/anns/file" sticky/link
+    as 2 ln -s "$T/anns" sticky/dir
+    local to line
+    for to in anns/file sticky/file sticky/link sticky/dir/file anns/new sticky/dir/new; do
+        for line in "stdout: $T/$to" "stderr: $T/$to" "artifacts: [{ path: made, to: $T/$to }]" "changes: $T/$to"; do
+            script 'echo mine; echo mine >&2; echo mine >made' "$line" "workdir: /tmp"
+            as 2 ./jobbox submit --config "$CONF" --wait -q job.yaml >out 2>err || true
+            [ "$(cat anns/file sticky/file)" = "precious
+precious" ] || fail "$line overwrote it"
+            [ ! -e anns/new ] || fail "$line made a file in another's folder"
+            [ "$(stat -c %u anns/file sticky/file | sort -u)" = $((ORDINARY + 1)) ] || fail "$line took it"
+        done
+    done
+    mkdir -m 700 bobs # and all of it is possible where it is his
+    chown $((ORDINARY + 2)):$((ORDINARY + 2)) bobs
+    script 'echo mine; echo mine >made' "stdout: $T/bobs/o" "artifacts: [{ path: made, to: $T/bobs/made }]" "changes: $T/bobs/changes" \
+        "workdir: /tmp"
+    as 2 ./jobbox submit --config "$CONF" --wait -q job.yaml >out 2>err || fail "$(cat err)"
+    [ "$(cat bobs/o bobs/made)" = "mine
+mine" ]
+    [ "$(stat -c %u bobs/* | sort -u)" = $((ORDINARY + 2)) ]
+}
+
+@test "three users at once: each has his own output, sees his own jobs, and may read nobody else's" {
+    site_config "env: { JBT_MARK: $T }" "queue: { private: true }"
+    start_daemon
+    install -m 755 "$JOBBOX" jobbox
+    local user other pids=() jobs id
+    for user in 1 2 3; do
+        mkdir -m 700 "home.$user"
+        chown "$((ORDINARY + user)):$((ORDINARY + user))" "home.$user"
+        job "for.$user" "echo of $user; id -u; sleep 0.1" "stderr: merge"
+        (for i in 1 2 3 4 5; do
+            as "$user" ./jobbox submit --config "$CONF" -q "for.$user.yaml" || exit 1
+        done >"ids.$user") 3>&- &
+        pids+=($!)
+    done
+    for id in "${pids[@]}"; do
+        wait "$id" || fail "a submission was refused"
+    done
+    [ "$(cat ids.? | sort -n | tr '\n' ' ')" = "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 " ] || fail "$(cat ids.?)"
+    for user in 1 2 3; do
+        # shellcheck disable=SC2046 # numbers
+        as "$user" ./jobbox wait --config "$CONF" -q $(cat "ids.$user")
+    done
+    for user in 1 2 3; do
+        as "$user" ./jobbox ps --config "$CONF" --all --state all --json >out
+        jobs=$(/usr/bin/python3 -c 'import json,sys; print(*sorted(j["job"] for j in json.load(open("out"))), sep="\n")')
+        [ "$jobs" = "$(sort -n "ids.$user")" ] || fail "$user sees $jobs"
+        for id in $(cat "ids.$user"); do
+            [ "$(as "$user" ./jobbox logs --config "$CONF" "$id")" = "of $user
+$((ORDINARY + user))" ] || fail "job $id wrote something else"
+            for other in 1 2 3; do
+                [ "$other" != "$user" ] || continue
+                ! as "$other" ./jobbox logs --config "$CONF" "$id" >out 2>err || fail "$other reads what $user wrote"
+                [ ! -s out ]
+            done
+        done
+    done
+    # nor by going around the daemon
+    for other in state/queue.db state/logs state/journal run/jobboxd.lock; do
+        ! as 1 cat "$other" >/dev/null 2>&1 || fail "anybody reads $other"
+        ! as 1 ls "$other/" >/dev/null 2>&1 || fail "anybody lists $other"
+    done
+}
+
 @test "a user's job is his in every way: files, images, places in binds, ids" {
     start_daemon
     install -m 755 "$JOBBOX" jobbox

@@ -117,6 +117,7 @@ static void records_that_tell_nothing_are_passed_over(void **state)
     jb_fair_free(&fair);
 }
 
+/* NOLINTNEXTLINE(readability-function-size): one look at all tables */
 static void accounts_sum_their_users_and_shares_are_the_sites(void **state)
 {
     jb_autosite struct jb_site *site =
