@@ -83,15 +83,20 @@ in_terminal()
     [ "$(cat top)" = "[]" ]
 }
 
+# On a host with much else to do a loop may get no CPU for a while.
+sees_it_busy()
+{
+    top --once --json -i 500ms
+    [ "$code" = 0 ] && { [ "$JBT_AS" != root ] || holds 'b["busy"]["cpus_used"] > 0.02'; }
+}
+
 @test "what boxes use is what the kernel counts of them" {
     start_both
-    top --once --json -i 500ms
-    exits 0
+    until_true 30 sees_it_busy
     holds 'set(b) == {"busy", "idle"}' 'b["busy"]["phase"] == b["idle"]["phase"] == "running"' \
         'b["busy"]["wall_time_s"] is None and b["idle"]["wall_time_s"] == 600' 'b["busy"]["wall_s"] > 0' \
         'b["busy"]["cpu_count"] == 1 and b["busy"]["cpus"] != b["idle"]["cpus"]' \
-        'not limited or (b["busy"]["cpus_used"] > 0.02 and b["busy"]["cpus_used"] < 1.5)' \
-        'not limited or b["idle"]["cpus_used"] < b["busy"]["cpus_used"]' \
+        'not limited or (b["busy"]["cpus_used"] < 1.5 and b["idle"]["cpus_used"] < b["busy"]["cpus_used"])' \
         'not limited or (b["idle"]["memory_bytes"] > 2e7 and b["idle"]["memory_max_bytes"] == 64 << 20)' \
         'not limited or b["idle"]["pids"] == 4 or b["idle"]["pids"] == 3' \
         'limited or all(b["busy"][k] is None for k in ("cpus_used", "memory_bytes", "pids", "memory_pressure_some"))'
@@ -113,7 +118,7 @@ in_terminal()
     top --once --json -i 300ms --sort time
     holds '[x["name"] for x in boxes] == ["busy", "idle"]'
     [ "$JBT_AS" = root ] || return 0
-    top --once --json -i 300ms
+    until_true 30 sees_it_busy
     holds '[x["name"] for x in boxes] == ["busy", "idle"]'
     top --once --json -i 300ms --sort memory
     holds '[x["name"] for x in boxes] == ["idle", "busy"]'
