@@ -192,6 +192,7 @@ static int never_began(struct jb_queue *q, struct jb_qtask *t, uint64_t now_us, 
     t->job->n_running--;
     t->state = JB_TASK_PENDING;
     t->started_us = 0;
+    q->full_until_us = 0;
     q->dirty = true;
     r = jb_qlist_add(&q->pending, t);
     if (r == 0)

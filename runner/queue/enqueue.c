@@ -348,6 +348,9 @@ int jb_queue_submit(struct jb_queue *q, const struct jb_submission *s, uint64_t 
         q->broken = true;
         return r;
     }
+    bool eligible = !s->hold && job->unmet == 0 && job->begin_us <= now_us && q->site->n_budgets == 0;
+    for (size_t i = 0; eligible && i < job->n_left; i++) /* else a pass finds out when it is */
+        job->tasks[i]->eligible_us = now_us;
     q->durable = true;
     q->counts.submitted += job->n_tasks;
     JB_CRASH_POINT(job_noted);

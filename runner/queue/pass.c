@@ -20,10 +20,11 @@
 #include "queue/queue.h"
 #include "queue/tail.h"
 
-#define DEPTH       64   /* how many of those that cannot start have room set aside */
-#define QUICK       1000 /* candidates of a pass that does not sort */
-#define SORT_WORTH  200  /* a sorting holds for so many times what it cost */
-#define ALWAYS_SORT 2000 /* shorter queues are sorted whenever something changed */
+#define DEPTH       64     /* how many of those that cannot start have room set aside */
+#define QUICK       300    /* candidates of a pass that does not sort */
+#define SORT_WORTH  200    /* a sorting holds for so many times what it cost */
+#define ALWAYS_SORT 500    /* shorter queues are sorted whenever something changed */
+#define FULL_US     500000 /* for so long a full machine stays full, if nothing of ours ends */
 
 /* The arrays of one pass. */
 struct pass {
@@ -401,6 +402,22 @@ static int note_mark(struct jb_queue *q, const struct jb_journal_mark *mark, uin
     return r < 0 ? r : jb_qstore_set(q->store, "mark", text, err);
 }
 
+/* Every CPU is one task's alone, or none is to be given: whoever arrives waits, and no pass has to find that out. */
+static bool is_full(const struct pass *p)
+{
+    const struct jb_queue *q = p->q;
+    uint64_t taken = 0;
+    for (size_t i = 0; i < q->running.len; i++) {
+        if (!q->running.items[i])
+            continue;
+        struct jb_need need = need_of(q->running.items[i]);
+        if (need.shared)
+            return q->drained;
+        taken += need.pus;
+    }
+    return q->drained || taken >= p->in.capacity.pus;
+}
+
 int jb_queue_pass(struct jb_queue *q, uint64_t now_us, struct jb_error *err)
 {
     struct pass p = {.q = q, .now_us = now_us};
@@ -410,6 +427,10 @@ int jb_queue_pass(struct jb_queue *q, uint64_t now_us, struct jb_error *err)
     if (!q->dirty || q->stopping)
         return 0;
     q->dirty = false;
+    if (now_us < q->full_until_us) {
+        q->wake_us = q->full_until_us;
+        return 0;
+    }
     bool sort = q->unsorted && (q->pending.len < ALWAYS_SORT || now_us >= q->next_sort_us);
     uint64_t begun = jb_mono_ns(NULL);
     int r = prepare(&p, sort || q->pending.len < ALWAYS_SORT, err);
@@ -437,6 +458,7 @@ int jb_queue_pass(struct jb_queue *q, uint64_t now_us, struct jb_error *err)
         r = note_mark(q, &mark, now_us, err);
     if (q->unsorted && q->next_sort_us > now_us && q->next_sort_us < q->wake_us)
         q->wake_us = q->next_sort_us;
+    q->full_until_us = r == 0 && is_full(&p) ? now_us + FULL_US : 0;
     pass_free(&p);
     if (r < 0)
         q->broken = true;

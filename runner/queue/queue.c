@@ -221,8 +221,10 @@ int jb_queue_finish(struct jb_queue *q, struct jb_qtask *t, const struct jb_end 
     if (q->ended)
         q->ended(q->ended_ctx, t, end);
     jb_qlist_remove(t->state == JB_TASK_RUNNING ? &q->running : &q->pending, t);
-    if (t->state == JB_TASK_RUNNING)
+    if (t->state == JB_TASK_RUNNING) {
         job->n_running--;
+        q->full_until_us = 0;
+    }
     jb_map_remove(&q->tasks, t->id);
     job->tasks[t->at] = job->tasks[--job->n_left];
     job->tasks[t->at]->at = t->at;
@@ -269,6 +271,7 @@ static void grow_memory(const struct jb_queue *q, struct jb_qtask *t)
 
 static int put_back(struct jb_queue *q, struct jb_qtask *t, uint64_t not_before_us, struct jb_error *err)
 {
+    q->full_until_us = 0;
     jb_qlist_remove(&q->running, t);
     t->job->n_running--;
     t->state = JB_TASK_PENDING;
@@ -506,6 +509,7 @@ int jb_queue_drain(struct jb_queue *q, const char *why, struct jb_error *err)
         r = jb_qstore_set(q->store, "drained", why ? why : "", err);
     free(q->drained);
     q->drained = why ? strdup(why) : NULL;
+    q->full_until_us = 0;
     q->dirty = q->durable = true;
     return kept(q, r);
 }

@@ -57,8 +57,9 @@ struct jb_queue {
     bool lost; /* a running task's supervisor is gone, and its end is not known yet */
     bool sweeping;
     uint64_t next_sort_us, next_mark_us, next_tick_us, next_usage_us, next_purge_us;
-    uint64_t wake_us; /* when the next pass may start somebody; JB_UNSET: nothing known */
-    json_t *launches; /* requests for the nursery, to be sent after the commit */
+    uint64_t full_until_us; /* until then no pass is worth its while; 0: not known */
+    uint64_t wake_us;       /* when the next pass may start somebody; JB_UNSET: nothing known */
+    json_t *launches;       /* requests for the nursery, to be sent after the commit */
     struct jb_queue_counts counts;
     void (*ended)(void *ctx, const struct jb_qtask *task, const struct jb_end *end);
     void *ended_ctx;
