@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# jobbox in a container of crun, as CI runners and clusters start it: with cgroups mounted writable and read-only, with
+# jobbox in a container of crun (which podman runs too), as CI runners and clusters start it, and of systemd-nspawn: with cgroups mounted writable and read-only, with
 # the capabilities that mounts need and with those that runtimes give by default, with and without a user namespace.
 # Each works, or says on one line what is missing.
 
@@ -136,5 +136,52 @@ refused()
     refused "while processes sit in it"
     container rw full none sh -c 'mkdir /sys/fs/cgroup/shell && echo $$ >/sys/fs/cgroup/shell/cgroup.procs &&
         /opt/jobbox run -q /opt/job.yaml && /opt/jobbox run -q /opt/job.yaml'
+    runs
+}
+
+# nspawn OPTION... -- COMMAND...: in a container of systemd's own, which has a scope with cgroups of its own; PID 1 is nspawn's.
+nspawn()
+{
+    local options=()
+    while [ "$1" != -- ]; do
+        options+=("$1")
+        shift
+    done
+    shift
+    run env "$MARK" timeout -k 5 $((60 * JBT_SLOWER)) systemd-nspawn --quiet --register=no --as-pid2 --directory rootfs \
+        --machine "jbt-$$" --bind-ro=/usr --bind-ro="$T/opt:/opt" --setenv="$MARK" --pipe "${options[@]}" "$@" </dev/null
+}
+
+needs_nspawn()
+{
+    pure_v2 && [ -d /run/systemd/system ] || skip "needs cgroup v2 alone, and systemd as the service manager"
+    command -v systemd-nspawn >/dev/null || skip "needs systemd-nspawn"
+    needs_root
+}
+
+@test "nspawn: refused beside its PID 1, with what to do, and that helps" {
+    needs_nspawn
+    nspawn -- /opt/jobbox run -q /opt/job.yaml
+    refused "while processes sit in it"
+    # shellcheck disable=SC2016 # the inner shell's
+    nspawn -- sh -c 'mkdir /sys/fs/cgroup/all && for pid in $(cat /sys/fs/cgroup/cgroup.procs); do
+        echo $pid >/sys/fs/cgroup/all/cgroup.procs; done; exec /opt/jobbox run -q /opt/job.yaml'
+    runs
+}
+
+@test "nspawn with a user namespace: the same" {
+    needs_nspawn
+    # shellcheck disable=SC2016 # the inner shell's
+    nspawn --private-users=524288:65536 --private-users-ownership=map -- sh -c 'mkdir /sys/fs/cgroup/all &&
+        for pid in $(cat /sys/fs/cgroup/cgroup.procs); do echo $pid >/sys/fs/cgroup/all/cgroup.procs; done
+        exec /opt/jobbox run -q /opt/job.yaml'
+    runs
+}
+
+@test "nspawn with cgroups that are read-only: refused as such, and what may do without runs" {
+    needs_nspawn
+    nspawn -- sh -c 'mount -o remount,bind,ro /sys/fs/cgroup && exec /opt/jobbox run -q /opt/job.yaml'
+    refused "cannot pin the job to its CPUs" "it is mounted read-only"
+    nspawn -- sh -c 'mount -o remount,bind,ro /sys/fs/cgroup && exec /opt/jobbox run -q /opt/degraded.yaml'
     runs
 }
