@@ -18,7 +18,8 @@
 #include "report/page_sums.h"
 #include "report/sheet.h"
 
-#define US 1e-6
+#define US       1e-6
+#define WORD_MAX 160 /* bytes */
 
 struct writer {
     FILE *out;
@@ -46,10 +47,17 @@ static int put_text(struct writer *w, const char *text)
     return r;
 }
 
-/* A text of the index; 0: none. */
+/* A text of the index; 0: none. What is longer than any name that jobbox gives is cut: a page of such names would be large. */
 static int put_word(struct writer *w, int64_t id)
 {
-    return put_text(w, id > 0 ? jb_index_text(w->sums->wish->index, id) : NULL);
+    const char *text = id > 0 ? jb_index_text(w->sums->wish->index, id) : NULL;
+    size_t cut = WORD_MAX;
+    if (!text || strlen(text) <= WORD_MAX)
+        return put_text(w, text);
+    while (cut > 0 && ((unsigned char)text[cut] & 0xC0) == 0x80)
+        cut--;
+    jb_autofree char *copy = jb_asprintf("%.*s\u2026", (int)cut, text);
+    return copy ? put_text(w, copy) : -ENOMEM;
 }
 
 static void put_number(struct writer *w, double value, bool first)

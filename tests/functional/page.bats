@@ -123,6 +123,23 @@ END
     data is 'd["jobs"] == 1 and d["asked"] == [["user", "</script>*"]]'
 }
 
+@test "names of any length make no large page" {
+    golden
+    /usr/bin/python3 - "$T/journals/2026-10.jsonl" "$T/journals/2026-09.jsonl" <<'END'
+import json, sys
+line = json.loads(open(sys.argv[1], encoding="utf-8").readline())
+with open(sys.argv[2], "w", encoding="utf-8") as out:
+    for i in range(400):
+        line["id"] = line["job"] = "01M4SN00000000000000001%03d" % i
+        line["name"] = line["user"] = "%03d" % i + "ä€" * 800
+        out.write(json.dumps(line) + "\n")
+END
+    page
+    data frame
+    data is 'd["jobs"] == 414 and all(len(n) < 162 and (len(n) < 60 or n.endswith("…")) for n in d["user"] if n)'
+    [ "$(wc -c <"$PAGE")" -lt 600000 ]
+}
+
 @test "what is not known is left out and counted, never 0" {
     golden
     /usr/bin/python3 - "$T/journals/2026-10.jsonl" <<'END'
