@@ -81,6 +81,26 @@ static int probe_host(const struct jb_job_options *o, const struct jb_id *id, bo
     return r;
 }
 
+static bool in_range(const struct jb_id_range *range, uint32_t id)
+{
+    return id >= range->start && id - range->start < range->count;
+}
+
+/* A file whose owner has no id in the box is not copied up: whoever changes it gets EOVERFLOW, whatever its mode says. */
+static void note_owner(const struct jb_job_options *o, const char *dir, struct jb_host *host)
+{
+    struct stat st;
+    if (stat(dir, &st) < 0)
+        return;
+    bool uid = st.st_uid == o->submitter->uid || in_range(&host->subuids, st.st_uid);
+    bool gid = st.st_gid == o->submitter->gid || in_range(&host->subgids, st.st_gid);
+    if (!uid || !gid)
+        (void)snprintf(host->root_why, sizeof(host->root_why),
+                       "the image belongs to %s %u, who has no id in the box: its files can be read and not "
+                       "changed (EOVERFLOW); import it into the image store to have them as the user's own",
+                       uid ? "group" : "user", (unsigned)(uid ? st.st_gid : st.st_uid));
+}
+
 /*
  * Whether an overlay can be had over the image, before anything is made. Where the kernel takes none of a directory as a
  * whole in a user namespace, because of what is mounted below it, it is asked for each of its folders.
@@ -95,6 +115,8 @@ static int probe_overlay(const struct jb_job_options *o, const struct jb_image *
         return 0;
     struct jb_error said = {0};
     int r = jb_overlay_try(image->path, userns, &said);
+    if (r == 0 && userns && directory)
+        note_owner(o, image->path, host);
     if (r == 0)
         return 0;
     if (userns && directory && r == -EINVAL) {

@@ -49,7 +49,7 @@ struct jb_host {
     struct jb_strv
         root_dirs;      /* names in / that are directories, sorted (for composing a root without privilege) */
     char *root_from;    /* whose names they are: an image that no overlay takes as a whole; NULL: "/" */
-    char root_why[256]; /* what the kernel said of that; "" */
+    char root_why[256]; /* what the kernel said of that; or whose files of an image cannot be changed; "" */
     struct jb_strv root_links;                      /* "name=target": symlinks in /, sorted */
     struct jb_strv mask_files, mask_dirs;           /* of /proc and /sys; not every kernel has each */
     struct jb_strv root_mask_files, readonly_paths; /* which only uid 0 could read, or write */

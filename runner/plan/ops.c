@@ -135,7 +135,7 @@ static int composed_root(struct jb_plan *plan, const struct jb_plan_input *in)
         if (is_own(path))
             continue;
         const char *source =
-            in->host->root_why[0] ? jb_arena_printf(&plan->arena, "%s%s", in->host->root_from, path) : path;
+            in->host->root_from ? jb_arena_printf(&plan->arena, "%s%s", in->host->root_from, path) : path;
         if (!source)
             return -ENOMEM;
         r = add(plan, (struct jb_op){.kind = JB_OP_OVERLAY,
@@ -197,7 +197,7 @@ static int root(struct jb_plan *plan, const struct jb_plan_input *in)
     if (r < 0)
         return r;
     bool host = plan->image_kind == JB_IMAGE_HOST;
-    if (plan->userns && (host || plan->root_why))
+    if (plan->composed)
         r = composed_root(plan, in);
     else
         r = root_overlay(plan, in->image);

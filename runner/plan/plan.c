@@ -447,6 +447,17 @@ static const char *base_name(struct jb_plan *plan, const struct jb_spec *spec)
     return name[0] && name[0] != '-' && name[0] != '.' ? name : "job";
 }
 
+/* What an overlay does without privilege is less than with it: the plan says where that shows. */
+static void why_root(struct jb_plan *plan, const struct jb_plan_input *in)
+{
+    bool directory = in->image->kind == JB_IMAGE_DIR;
+    plan->composed = in->image->kind == JB_IMAGE_HOST || (directory && in->host->root_from);
+    if (in->image->kind == JB_IMAGE_HOST)
+        plan->root_why = "in a user namespace the kernel takes no overlay over / as a whole";
+    else if (directory && in->host->root_why[0])
+        plan->root_why = jb_arena_strdup(&plan->arena, in->host->root_why);
+}
+
 static int fill(struct jb_plan *plan, const struct jb_plan_input *in, struct jb_error *err)
 {
     static int (*const parts[])(struct jb_plan *, const struct jb_plan_input *, struct jb_error *) = {
@@ -462,8 +473,8 @@ static int fill(struct jb_plan *plan, const struct jb_plan_input *in, struct jb_
     plan->image_path = jb_arena_strdup(&plan->arena, in->image->path);
     plan->image_digest =
         in->image->digest.text[0] ? jb_arena_strdup(&plan->arena, in->image->digest.text) : NULL;
-    if (in->host->root_why[0] && !in->submitter->privileged && in->image->kind == JB_IMAGE_DIR)
-        plan->root_why = jb_arena_strdup(&plan->arena, in->host->root_why);
+    if (!in->submitter->privileged)
+        why_root(plan, in);
     plan->name = base_name(plan, in->spec);
     plan->spec_file = jb_arena_strdup(&plan->arena, in->spec->file);
     (void)snprintf(plan->spec_sha256, sizeof(plan->spec_sha256), "%s", in->spec->sha256);

@@ -149,7 +149,8 @@ struct jb_plan {
     enum jb_image_kind image_kind;
     const char *image_ref;
     const char *image_path;
-    const char *root_why;     /* why the root of an image is put together from parts; NULL: it is not */
+    bool composed;            /* the root is put together from one overlay for each folder */
+    const char *root_why;     /* why that is, or what of the image cannot be changed; NULL: nothing to say */
     const char *image_digest; /* NULL: none */
 
     struct jb_grant grant;

@@ -1,4 +1,5 @@
 #!/usr/bin/env bats
+# Runs as: root, user
 # What doctor says about this host, for root and for an ordinary user, and that its probes leave nothing behind.
 
 load lib
@@ -10,7 +11,7 @@ teardown() { test_teardown; }
 
 doctor()
 {
-    run --separate-stderr "$JOBBOX" doctor --config "$CONF" "$@"
+    run --separate-stderr "${AS[@]}" "$JOBBOX" doctor --config "$CONF" "$@"
 }
 
 # state CHECK: what the last `doctor --json` says of one check.
@@ -21,6 +22,7 @@ state()
 }
 
 @test "where jobs run, doctor says so and exits 0; then a job does run" {
+    needs_limits # without them doctor has something to tell
     needs_cgroups
     doctor
     [ "$status" -eq 0 ]

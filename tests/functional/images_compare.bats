@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
-# Trees as other tools unpack them: file by file, type, mode, owner, attributes, links and content. umoci is one; the other is
-# the library of podman, buildah and skopeo (containers/storage), which skopeo writes to. Both are asked about an image of
-# another's making, and about images that jobbox made.
+# Trees as other tools unpack them: file by file, type, mode, owner, attributes, links and content. umoci is one; the next is
+# the library of podman, buildah and skopeo (containers/storage), which skopeo writes to; the last is buildah itself, where it
+# is installed. All are asked about an image of another's making, and about images that jobbox made.
 
 load lib
 load images
@@ -39,6 +39,17 @@ print([layer["id"] for layer in layers if layer["id"] not in parents][0])' "$T/c
     rm -rf "$T/cs" "$T/cs.run"
 }
 
+# by_buildah SOURCE: the same as a container of buildah has it.
+by_buildah()
+{
+    local tool=(buildah --root "$T/cs" --runroot "$T/cs.run" --storage-driver vfs)
+    "${tool[@]}" from -q --name compare "oci:$1" >/dev/null
+    python3 "$TREELIST" "$("${tool[@]}" mount compare)"
+    "${tool[@]}" umount compare >/dev/null
+    "${tool[@]}" rm compare >/dev/null
+    rm -rf "$T/cs" "$T/cs.run"
+}
+
 # as_others_do IMAGE SOURCE: the image of the store is what each of the others makes of the layout.
 as_others_do()
 {
@@ -50,6 +61,9 @@ as_others_do()
     # layer names; umoci does neither
     by_storage "$2" | grep -vE "^b'(not|\.)' " >theirs
     diff theirs <(grep -v "^b'\.' " ours) || fail "not as containers/storage has it"
+    command -v buildah >/dev/null || { echo "# not compared with buildah, which is not here" >&3 && return; }
+    by_buildah "$2" | grep -vE "^b'(not|\.)' " >theirs
+    diff theirs <(grep -v "^b'\.' " ours) || fail "not as buildah has it"
 }
 
 @test "whiteouts, opaque folders, hard links, attributes, replaced kinds, implied folders" {

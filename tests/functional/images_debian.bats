@@ -111,12 +111,6 @@ two
 yes
 1" || fail "$each" || return 1
     done
-    image import "$IMAGE" --name busybox:1
-    for each in busybox:1 debian:12 ./debian.sqfs ./bundle/rootfs host; do
-        plain_job "$each"
-        run_job
-        plain_is 0 || fail "$each" || return 1
-    done
     script 'dpkg --verify; . /etc/os-release; echo $ID $VERSION_ID' "image: debian:12"
     run_job
     exits 0
@@ -145,15 +139,31 @@ $ORDINARY
 yes
 1" || fail "$each" || return 1
     done
+    as_user ./jobbox image verify
+}
+
+@test "a busybox image, a Debian from the registry, a squashfs of it and the host: one answer, as root and as a user" {
+    needs_cgroups
+    needs_programs setpriv
+    user_setup
+    local each
+    printf 'env: { JBT_MARK: %s }\n' "$T" >site.user
+    umoci unpack --image "$FILE_DIR/debian:latest" bundle
+    mksquashfs bundle/rootfs debian.sqfs -quiet -no-progress
+    chmod -R a+rX bundle
     cp -a "$IMAGE" busybox
     chown -R $ORDINARY:$ORDINARY busybox
+    image import "$IMAGE" --name busybox:1
+    image pull --insecure "docker://$REGISTRY/debian:12"
     as_user ./jobbox image import busybox --name busybox:1
-    for each in busybox:1 debian:12 "$T/debian.sqfs" "$T/tree" host; do
+    as_user ./jobbox image pull --insecure "docker://$REGISTRY/debian:12"
+    for each in busybox:1 debian:12 "$T/debian.sqfs" "$T/bundle/rootfs" host; do
         plain_job "$each"
-        echo 'allow_degraded: [cpuset, memory, pids]' >>job.yaml
+        echo 'allow_degraded: [cpuset, memory, pids]' >>job.yaml # for him, who has no groups
+        run_job
+        plain_is 0 || fail "$each as root" || return 1
         code=0
         as_user ./jobbox run -q --config site.user job.yaml >out 2>err </dev/null || code=$?
-        plain_is $ORDINARY || fail "$each" || return 1
+        plain_is $ORDINARY || fail "$each as a user" || return 1
     done
-    as_user ./jobbox image verify
 }

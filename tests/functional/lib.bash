@@ -209,6 +209,7 @@ become_user()
     setpriv --reuid $ORDINARY --regid $ORDINARY --clear-groups unshare -Ur true 2>/dev/null ||
         skip "this host does not let ordinary users have a user namespace"
     [ -e "$FILE_DIR/jobbox" ] || install -m 755 "$JOBBOX" "$FILE_DIR/jobbox"
+    [ -e "$FILE_DIR/jobboxd" ] || install -m 755 "$JOBBOX_BUILD/jobboxd" "$FILE_DIR/jobboxd" # a submit starts the one beside it
     JOBBOX=$FILE_DIR/jobbox
     chown $ORDINARY:$ORDINARY "$T"
     AS=(env -i PATH="$PATH" HOME="$T" "$MARK" setpriv --reuid "$ORDINARY" --regid "$ORDINARY" --clear-groups)

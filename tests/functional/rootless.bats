@@ -244,6 +244,10 @@ chown 6000 /work/f 2>/dev/null || echo beyond; id -G' "user: root-in-box" "$ALLO
 /bin
 $ORDINARY"
     user_record 'isolation.root == "tmpfs"' '"overlay" in isolation.root_why'
+    script 'true' "image: host" "$ALLOW"
+    run_as_user
+    exits 0
+    user_record 'isolation.root == "tmpfs"' '"no overlay over / as a whole" in isolation.root_why'
     grep -q '"root_why": *"[^"]' plan.json || fail "the plan does not say why"
 }
 
@@ -262,4 +266,44 @@ $ORDINARY"
     exits 124
     one_error 'no throwaway layer can be had over it'
     [ "$(records)" = 0 ]
+}
+
+@test "an image of somebody else's: read, not changed, and plan and record say so; imported, it is the user's" {
+    cp -a "$IMAGE" image
+    echo his >image/file
+    chmod 666 image/file
+    chmod -R a+rX image # for him to import
+    script 'cat /file; { echo more >>/file; } 2>&1; cat /file' "image: $T/image" "$ALLOW"
+    run_as_user
+    as_user ./jobbox plan --json --config site.user job.yaml >plan.json
+    [ "$code" != 0 ] || fail "it was changed, or nobody was told"
+    out_has 'Value too large'
+    user_record 'isolation.root == "overlay"' '"user 0, who has no id in the box" in isolation.root_why'
+    grep -q '"root_why": *"the image belongs' plan.json || fail "the plan does not say why"
+    as_user ./jobbox image import image --name his:1
+    script 'cat /file; echo more >>/file; cat /file' "image: his:1" "$ALLOW"
+    run_as_user
+    exits 0
+    out_is "his
+his
+more"
+    user_record 'isolation.root_why is None'
+    [ "$(cat image/file)" = his ]
+}
+
+@test "an image on an overlay over an overlay: its folders are read-only for a user, and the record says why" {
+    mkdir lower merged merged2 deep
+    cp -a "$IMAGE"/. lower/
+    mount -t tmpfs jbt deep
+    mkdir deep/u1 deep/w1 deep/u2 deep/w2
+    mount -t overlay -o lowerdir=lower,upperdir=deep/u1,workdir=deep/w1 jbt merged
+    mount -t overlay -o lowerdir=merged,upperdir=deep/u2,workdir=deep/w2 jbt merged2 || { umount merged deep; skip "no nested overlay here"; }
+    chmod 755 merged merged2
+    script 'touch /usr/x 2>&1 || true; echo y >/work/y; cat /work/y' "image: $T/merged2" "$ALLOW"
+    run_as_user
+    umount merged2 merged deep
+    exits 0
+    out_is "touch: /usr/x: Read-only file system
+y"
+    user_record 'isolation.root == "tmpfs"' '"overlay" in isolation.root_why'
 }
