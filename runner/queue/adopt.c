@@ -46,7 +46,7 @@ static int load_dep(void *ctx, uint64_t num, const struct jb_dep *dep)
     job->deps = grown;
     job->deps[job->n_deps++] = *dep;
     job->unmet += !dep->met;
-    return jb_queue_await(l->q, dep);
+    return jb_queue_await(l->q, job, dep);
 }
 
 static int load_task(void *ctx, uint64_t num, struct jb_qtask *t)
@@ -347,7 +347,7 @@ void jb_queue_end(struct jb_queue *q)
         jb_qjob_free(job);
     jb_map_free(&q->jobs);
     jb_map_free(&q->tasks);
-    jb_map_free(&q->awaited);
+    jb_queue_await_free(q);
     free(q->pending.items);
     free(q->running.items);
     jb_fair_free(&q->fair);

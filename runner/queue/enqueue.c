@@ -17,7 +17,8 @@
 #include "queue/array.h"
 #include "queue/queue.h"
 
-#define US(ns) ((ns) == JB_UNSET ? JB_UNSET : (ns) / JB_NS_PER_US)
+#define DEPS_MAX 1000U
+#define US(ns)   ((ns) == JB_UNSET ? JB_UNSET : (ns) / JB_NS_PER_US)
 
 /* The name of its file without the ending, as `jobbox run` takes it. */
 static char *name_of(const struct jb_spec *spec)
@@ -99,13 +100,18 @@ static int add_dep(struct jb_qjob *job, const struct jb_dep *dep)
     return 0;
 }
 
-static int singleton(struct jb_queue *q, struct jb_qjob *job)
+static int singleton(struct jb_queue *q, const char *where, struct jb_qjob *job, struct jb_error *err)
 {
     const struct jb_qjob *other;
     int r = 0;
     for (size_t at = 0; r == 0 && (other = jb_map_next(&q->jobs, &at));)
         if (other->uid == job->uid && jb_streq(other->name, job->name))
-            r = add_dep(job, &(struct jb_dep){.on = other->num, .kind = JB_DEP_SINGLETON});
+            r = job->n_deps < DEPS_MAX
+                    ? add_dep(job, &(struct jb_dep){.on = other->num, .kind = JB_DEP_SINGLETON})
+                    : jb_fail(
+                          err, E2BIG,
+                          "%s: more than %u earlier jobs named %s have not ended; submit it when they have",
+                          where, DEPS_MAX, job->name);
     return r;
 }
 
@@ -122,11 +128,11 @@ static int deps_of(struct jb_queue *q, const struct jb_spec *spec, struct jb_qjo
         uint64_t left = 0;
         uint64_t bad = 0;
         uid_t uid = 0;
+        (void)jb_spec_where(spec, JB_KEY_DEPENDS_ON, where, sizeof(where));
         if (d->singleton) {
-            r = singleton(q, job);
+            r = singleton(q, where, job, err);
             continue;
         }
-        (void)jb_spec_where(spec, JB_KEY_DEPENDS_ON, where, sizeof(where));
         r = jb_qstore_outcome(q->store, d->job, &tasks, &left, &bad, &uid, err);
         if (r == -ENOENT || (r == 0 && q->site->queue.private_jobs && uid != job->uid && job->uid != 0))
             return jb_fail(err, ENOENT, "%s: there is no job %llu", where, (unsigned long long)d->job);

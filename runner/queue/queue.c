@@ -19,12 +19,6 @@
 
 #define BACKOFF_MAX_US UINT64_C(86400000000)
 
-const char *jb_dep_name(enum jb_dep_kind kind)
-{
-    static const char *const names[] = {"success", "failure", "any", "singleton"};
-    return (unsigned)kind < JB_DEP_MAX ? names[kind] : NULL;
-}
-
 char *jb_task_name_of(uint64_t num, uint64_t index, char *buf, size_t len)
 {
     if (index == JB_UNSET)
@@ -120,16 +114,11 @@ static int kept(struct jb_queue *q, int r)
     return r;
 }
 
-int jb_queue_await(struct jb_queue *q, const struct jb_dep *dep)
-{
-    return dep->met ? 0 : jb_map_put(&q->awaited, dep->on, q);
-}
-
 int jb_queue_add(struct jb_queue *q, struct jb_qjob *job)
 {
     int r = jb_map_put(&q->jobs, job->num, job);
     for (size_t i = 0; r == 0 && i < job->n_deps; i++)
-        r = jb_queue_await(q, &job->deps[i]);
+        r = jb_queue_await(q, job, &job->deps[i]);
     for (size_t i = 0; r == 0 && i < job->n_left; i++) {
         struct jb_qtask *t = job->tasks[i];
         r = jb_map_put(&q->tasks, t->id, t);
@@ -144,63 +133,6 @@ static void set_why(struct jb_qtask *t, const char *why)
 {
     free(t->why);
     t->why = why ? strdup(why) : NULL;
-}
-
-/* A dependency on `job`, which is over. */
-static bool comes_true(const struct jb_dep *dep, bool bad)
-{
-    return dep->kind == JB_DEP_ANY || dep->kind == JB_DEP_SINGLETON || (dep->kind == JB_DEP_FAILURE) == bad;
-}
-
-static int doom(struct jb_queue *q, struct jb_qjob *job, const struct jb_dep *dep, uint64_t now_us,
-                struct jb_error *err)
-{
-    int r = 0;
-    while (r == 0 && job->n_left > 0) {
-        struct jb_qtask *t = job->tasks[job->n_left - 1];
-        bool last = job->n_left == 1;
-        struct jb_end end = {.reason = "cancelled",
-                             .exit_code = -1,
-                             .wall_s = -1,
-                             .cpu_s = -1,
-                             .memory_peak = JB_UNSET,
-                             .ended_us = now_us};
-        end.error = jb_asprintf("it waited for the %s of job %llu, which can not come any more",
-                                jb_dep_name(dep->kind), (unsigned long long)dep->on);
-        r = jb_queue_finish(q, t, &end, now_us, err);
-        jb_end_free(&end);
-        if (last) /* the job is gone with it */
-            break;
-    }
-    return r;
-}
-
-/* The next job that waits for `num`: its dependency is met, or it is doomed. Found anew each time: jobs go meanwhile. */
-static int tell_dependents(struct jb_queue *q, uint64_t num, bool bad, uint64_t now_us, struct jb_error *err)
-{
-    for (;;) {
-        struct jb_qjob *job;
-        struct jb_dep *dep = NULL;
-        for (size_t at = 0; !dep && (job = jb_map_next(&q->jobs, &at));)
-            for (size_t i = 0; !dep && i < job->n_deps; i++)
-                if (job->deps[i].on == num && !job->deps[i].met)
-                    dep = &job->deps[i];
-        if (!dep)
-            return 0;
-        if (!comes_true(dep, bad)) {
-            const struct jb_dep copy = *dep;
-            int r = doom(q, job, &copy, now_us, err);
-            if (r < 0)
-                return r;
-            continue;
-        }
-        dep->met = true;
-        job->unmet--;
-        q->dirty = true;
-        int r = jb_qstore_save_deps(q->store, job, err);
-        if (r < 0)
-            return r;
-    }
 }
 
 int jb_queue_finish(struct jb_queue *q, struct jb_qtask *t, const struct jb_end *end, uint64_t now_us,
@@ -234,13 +166,10 @@ int jb_queue_finish(struct jb_queue *q, struct jb_qtask *t, const struct jb_end 
     JB_CRASH_POINT(task_noted_ended);
     if (job->n_left > 0)
         return 0;
-    uint64_t num = job->num;
-    bool bad = job->n_bad > 0;
-    bool awaited = jb_map_get(&q->awaited, num) != NULL;
-    jb_map_remove(&q->jobs, num);
-    jb_map_remove(&q->awaited, num);
+    const struct jb_over over = {.num = job->num, .bad = job->n_bad > 0};
+    jb_map_remove(&q->jobs, over.num);
     jb_qjob_free(job);
-    return awaited ? kept(q, tell_dependents(q, num, bad, now_us, err)) : 0;
+    return kept(q, jb_queue_tell(q, &over, now_us, err));
 }
 
 /* --- ends of attempts --- */

@@ -27,6 +27,12 @@ struct jb_qlist {
     size_t len, cap, holes;
 };
 
+/* A job that is over, and how: others may wait for it. */
+struct jb_over {
+    uint64_t num;
+    bool bad;
+};
+
 struct jb_queue_counts {
     uint64_t submitted, started, passes;
     double wait_s; /* of those started */
@@ -44,8 +50,10 @@ struct jb_queue {
     struct jb_fair fair;
     struct jb_budgets budgets;
     struct jb_map jobs, tasks; /* by number, by id */
-    struct jb_map
-        awaited; /* numbers of jobs that some other depends on: an end is looked up here, not in all jobs */
+    struct jb_map awaited;     /* by number: who waits for its end (depend.c) */
+    struct jb_over *over;      /* whose dependents are still to be told */
+    size_t n_over;
+    bool telling;
     struct jb_qlist pending, running;
     char *id;      /* of this queue, in records */
     char *drained; /* why; NULL: it starts jobs */
@@ -136,12 +144,15 @@ int jb_queue_finish(struct jb_queue *q, struct jb_qtask *task, const struct jb_e
 /* An attempt of it has ended as its record says: another one, or the end. */
 int jb_queue_attempt_ended(struct jb_queue *q, struct jb_qtask *task, const struct jb_end *end,
                            uint64_t now_us, struct jb_error *err);
-/* Notes for a job's end that this one waits for it. -ENOMEM. */
-int jb_queue_await(struct jb_queue *q, const struct jb_dep *dep);
 /* Puts a new job with its tasks into memory. Owns `job` from success on. */
 int jb_queue_add(struct jb_queue *q, struct jb_qjob *job);
 void jb_qjob_free(struct jb_qjob *job);
 void jb_qtask_free(struct jb_qtask *task);
+/* depend.c. Notes that the job waits for another. -ENOMEM. */
+int jb_queue_await(struct jb_queue *q, const struct jb_qjob *job, const struct jb_dep *dep);
+/* A job is over: those that wait for it may start, or cannot any more and are over too. */
+int jb_queue_tell(struct jb_queue *q, const struct jb_over *over, uint64_t now_us, struct jb_error *err);
+void jb_queue_await_free(struct jb_queue *q);
 /* adopt.c */
 int jb_queue_adopt(struct jb_queue *q, uint64_t now_us, struct jb_error *err);
 int jb_queue_find_lost(struct jb_queue *q, uint64_t now_us, bool swept, struct jb_error *err);

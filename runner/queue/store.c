@@ -42,7 +42,7 @@ static const char schema[] =
     "CREATE INDEX attempts_task ON attempts(task);"
     "CREATE INDEX attempts_left ON attempts(month, offset) WHERE ended_us IS NULL;"
     "CREATE TABLE deps(job INT NOT NULL, on_job INT, kind INT, met INT);"
-    "CREATE INDEX deps_job ON deps(job);"
+    "CREATE INDEX deps_job ON deps(job, on_job);"
     "CREATE TABLE events(seq INTEGER PRIMARY KEY, job INT, task INT, at_us INT, what TEXT, detail TEXT);"
     "CREATE INDEX events_job ON events(job);"
     "CREATE TABLE usage(account TEXT, user TEXT, used REAL, at_us INT, PRIMARY KEY(account, user)) WITHOUT "

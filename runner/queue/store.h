@@ -52,7 +52,8 @@ int jb_qstore_get_extra(struct jb_qstore *store, uint64_t num, struct jb_qstore_
 /* The task as it is now: state, flags, tries, times, attempt, why. */
 int jb_qstore_save_task(struct jb_qstore *store, const struct jb_qtask *task, struct jb_error *err);
 int jb_qstore_save_priority(struct jb_qstore *store, const struct jb_qjob *job, struct jb_error *err);
-int jb_qstore_save_deps(struct jb_qstore *store, const struct jb_qjob *job, struct jb_error *err);
+int jb_qstore_dep_met(struct jb_qstore *store, const struct jb_qjob *job, const struct jb_dep *dep,
+                      struct jb_error *err);
 
 /* An attempt begins: where the journal ended then, so that its record can be looked for from there on. */
 struct jb_journal_mark {

@@ -81,16 +81,11 @@ int jb_qstore_save_priority(struct jb_qstore *store, const struct jb_qjob *job, 
     return jb_sql_done(store, jb_sql_bind(store, JB_SQL_PRIORITY, "iu", job->priority, job->num), err);
 }
 
-int jb_qstore_save_deps(struct jb_qstore *store, const struct jb_qjob *job, struct jb_error *err)
+int jb_qstore_dep_met(struct jb_qstore *store, const struct jb_qjob *job, const struct jb_dep *dep,
+                      struct jb_error *err)
 {
-    int r = 0;
-    for (size_t i = 0; r == 0 && i < job->n_deps; i++)
-        if (job->deps[i].met)
-            r = jb_sql_done(
-                store,
-                jb_sql_bind(store, JB_SQL_DEP_MET, "uud", job->num, job->deps[i].on, (int)job->deps[i].kind),
-                err);
-    return r;
+    return jb_sql_done(store, jb_sql_bind(store, JB_SQL_DEP_MET, "uud", job->num, dep->on, (int)dep->kind),
+                       err);
 }
 
 int jb_qstore_attempt(struct jb_qstore *store, const struct jb_qtask *t, uint64_t now_us,

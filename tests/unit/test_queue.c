@@ -286,6 +286,39 @@ static void singletons_run_one_after_the_other(void **state)
     assert_int_equal(job_of(w, 3)->unmet, 0);
 }
 
+/* As long as somebody may make it: the first is cancelled, and all behind it go. */
+static void a_long_chain_is_doomed_as_a_whole(void **state)
+{
+    enum { LENGTH = 3000 };
+    struct world *w = *state;
+    char lines[64];
+    (void)submit(w, "");
+    for (int i = 1; i < LENGTH; i++) {
+        (void)snprintf(lines, sizeof(lines), "depends_on: [{ job: %d }]\n", i);
+        (void)submit(w, lines);
+    }
+    finish(w, 1, "cancelled");
+    assert_int_equal(w->f.q.jobs.len, 0);
+    assert_int_equal(w->f.q.n_over, 0);
+    REASON(w, LENGTH, "cancelled");
+}
+
+static void singletons_of_one_name_are_bounded(void **state)
+{
+    struct world *w = *state;
+    for (int i = 0; i < 1001; i++)
+        (void)submit(w, "");
+    refuse(w, "name: one\ndepends_on: [singleton]\n", E2BIG, "earlier jobs named one");
+    finish(w, 7, "completed");
+    const struct jb_qjob *last = submit(w, "depends_on: [singleton]\n");
+    assert_int_equal(last->unmet, 1000);
+    uint64_t num = last->num;
+    for (uint64_t i = 1; i <= 1001; i++)
+        if (i != 7)
+            finish(w, i, "completed");
+    assert_int_equal(job_of(w, num)->unmet, 0);
+}
+
 static void a_store_of_the_future_is_refused(void **state)
 {
     struct world *w = *state;
@@ -427,6 +460,8 @@ int main(void)
         WITH_QUEUE(everything_is_there_after_a_restart),
         WITH_QUEUE(dependencies_come_true_or_doom),
         WITH_QUEUE(singletons_run_one_after_the_other),
+        WITH_QUEUE(a_long_chain_is_doomed_as_a_whole),
+        WITH_QUEUE(singletons_of_one_name_are_bounded),
         WITH_QUEUE(a_store_of_the_future_is_refused),
         WITH_QUEUE(what_is_left_open_is_not_there),
         WITH_QUEUE(requests_that_are_none_are_refused_with_a_reason),
