@@ -159,7 +159,7 @@ END
     until_true 10 says up
     jobbox topo --config "$CONF" >drawn
     grep -q "^A .* in-the-way .* CPUs " drawn || fail "not in the drawing: $(cat drawn)"
-    wants "cpus: $(nproc)"
+    wants "cpus: $(nproc), cpu_unit: thread"
     ! jobbox explain --config "$CONF" job.yaml >explained || fail "it would start beside the other"
     grep -q "in-the-way" explained
     jobbox topo --config "$CONF" --taken 0 >drawn # what if: the real ledger is not looked at
