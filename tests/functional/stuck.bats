@@ -49,6 +49,7 @@ thaw()
 }
 
 @test "a process that hangs in the kernel: the supervisor goes on without it, says which, and it is finished when it can be" {
+    needs_v1 freezer
     needs_limits # without a group nobody knows of it
     script 'echo ready; sleep 1003 & sleep 1004' 'limits: { grace: 100ms }' "resources: { cpus: 1, cpu_unit: thread }"
     start_job
@@ -85,6 +86,7 @@ thaw()
 }
 
 @test "the same when its supervisor is killed: sweep waits once, and each later one only looks" {
+    needs_v1 freezer
     needs_limits
     script 'echo ready; sleep 1003 & sleep 1004'
     start_job
@@ -110,6 +112,7 @@ thaw()
 }
 
 @test "what was frozen from outside for a while is counted and ended as any other" {
+    needs_v1 freezer
     script 'echo ready; sleep 1003 & wait; echo on'
     start_job
     until_true 10 says ready
