@@ -90,16 +90,22 @@ static int finish_record(struct jb_job_attempt *a, struct jb_error *err)
     int r = a->record ? 0 : jb_record_draft(a->plan, &a->origin, &a->record, err);
     if (r == 0)
         r = jb_record_finish(a->record, &a->outcome, has_usage ? &usage : NULL, err);
-    if (r == 0 && a->outcome.stuck)
+    if (r == 0 && a->outcome.stuck && alive.text[0])
         r = jb_record_warn(a->record, err, "%s; what it does from now on is not counted", alive.text);
     if (has_usage)
         jb_cg_usage_free(&usage);
     /* while the kernel takes the box apart; losing them does not fail the job */
     (void)jb_events_keep(&a->events, a->o->state->state_fd, NULL);
     JB_CRASH_POINT(events_kept);
-    if (a->box_up)
-        (void)jb_box_close_within(&a->box, kill_time(a));
+    pid_t first = a->box.pid;
+    bool late = a->box_up && jb_box_close_within(&a->box, kill_time(a)) < 0;
     a->box_up = false;
+    if (r == 0 && late && !a->cgroup) /* only the box itself can be named */
+        r = jb_record_warn(
+            a->record, err,
+            "process %d, the first of the box, and what it waits for did not end after SIGKILL; "
+            "what it does from now on is not counted",
+            (int)first);
     JB_CRASH_POINT(box_reaped);
     if (r == 0 && jb_record_destroyed(a->record, jb_wall_us(NULL), jb_mono_ns(NULL) - begun) < 0)
         r = jb_fail_errno(err, ENOMEM, "record");

@@ -218,8 +218,8 @@ static int root(struct jb_plan *plan, const struct jb_plan_input *in)
 }
 
 /*
- * As root an overlay can have directories of its upper that show nothing of the image below: as good as a mount of
- * their own, and cheaper. In a user namespace older kernels cannot mark them.
+ * As root an overlay can have directories of its upper that show nothing of the image below: a place for the bind where the
+ * image has none. In a user namespace older kernels cannot mark them.
  */
 static unsigned fresh_flags(const struct jb_plan *plan)
 {

@@ -61,7 +61,7 @@ enum jb_op_flags {
     JB_OPF_AS_SUBMITTER = 1 << 4, /* the source path comes from the submitter: opened with his credentials */
     JB_OPF_JOB_OWNED = 1 << 5,    /* scratch-bind: belongs to the job */
     JB_OPF_IN_UPPER =
-        1 << 6, /* scratch-bind: a directory of the root\'s upper instead, which hides the image\'s */
+        1 << 6, /* scratch-bind: onto a directory of the root's upper, which hides the image's */
     JB_OPF_IN_ROOT =
         1 << 7, /* bind: symlinks of the image on the way to target are followed, within the root */
     JB_OPF_ROOTS_OWN =

@@ -48,6 +48,24 @@ thaw()
     echo THAWED >"$ICE/freezer.state"
 }
 
+@test "without cgroups, too, a process that hangs in the kernel holds nobody up, and the record tells of it" {
+    [ "$JBT_AS" = user ] || skip "is about users without groups"
+    script 'echo ready; sleep 1013 & sleep 1014' 'limits: { grace: 100ms }' "resources: { cpus: 1, cpu_unit: thread }"
+    start_job
+    until_true 10 says ready
+    until_true 10 pid_of 1013
+    freeze "$(pid_of 1013)"
+    SECONDS=0
+    kill -TERM "$supervisor"
+    end_job
+    [ $SECONDS -lt $((40 * JBT_SLOWER)) ] || fail "took $SECONDS s"
+    [ "$(records)" = 1 ]
+    record 'end.reason == "cancelled"' 'len(rec.warnings) == 1' '"the first of the box" in rec.warnings[0]' \
+        '"did not end after SIGKILL" in rec.warnings[0]'
+    thaw
+    until_true 10 none_marked
+}
+
 @test "a process that hangs in the kernel: the supervisor goes on without it, says which, and it is finished when it can be" {
     needs_v1 freezer
     needs_limits # without a group nobody knows of it
