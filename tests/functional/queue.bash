@@ -45,6 +45,15 @@ start_daemon()
     until_true 20 listens || fail "$(cat daemon.out)"
 }
 
+no_daemon() { [ -z "$(daemon_pid)" ]; }
+
+# At once, and until its lock is free.
+kill_daemon()
+{
+    kill -9 "$daemon"
+    until_true 20 no_daemon
+}
+
 q() { jobbox "$1" --config "$CONF" "${@:2}"; }
 
 # job NAME SCRIPT [YAML-LINE...]: NAME.yaml, on one thread.

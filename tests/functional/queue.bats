@@ -284,6 +284,7 @@ told_has() { grep -qE "$2" told/"$1".* 2>/dev/null; }
 }
 
 logs_left() { find state/logs -type f | wc -l; }
+none_left() { [ -z "$(q ps)" ]; }
 is_forgotten() { ! q show "$1" >/dev/null 2>&1; }
 
 @test "jobs that ended longer ago than they are kept are forgotten, with what they wrote; their records stay" {
@@ -305,4 +306,5 @@ is_forgotten() { ! q show "$1" >/dev/null 2>&1; }
     q submit -q short.yaml >out # numbers are not given twice
     out_is 3
     q cancel 1 3
+    until_true 20 none_left
 }

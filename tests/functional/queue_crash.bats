@@ -50,7 +50,7 @@ check_once()
     chmod 777 gate
     q submit -q long.yaml >/dev/null
     until_true 20 log_has begun
-    kill -9 "$daemon"
+    kill_daemon
     start_daemon
     state_is 1 running
     touch gate/stop
@@ -64,7 +64,7 @@ check_once()
     q submit -q again.yaml >/dev/null
     until_true 20 log_has 'try 1'
     q requeue 1
-    kill -9 "$daemon"
+    kill_daemon
     start_daemon
     until_true 20 log_has 'try 2'
     record "rec['attempt'] == 1" "rec['end']['reason'] == 'cancelled'"
