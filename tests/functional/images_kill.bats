@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # Whatever is killed, whenever: the store is right, and the next one goes on. KILL_SEED repeats a run.
+# Suite: slow
 
 load lib
 load images

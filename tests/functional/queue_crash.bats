@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # The queue survives: its daemon is killed again and again, its supervisors too, and the power goes.
+# Suite: slow
 
 load lib
 load queue
