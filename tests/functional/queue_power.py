@@ -159,6 +159,11 @@ def check(i, known, environment):
     while not (answer := client.receive()).get("done"):
         if not answer.get("ok", True):
             fail(f"moment {i}: {answer}")
+    # what was on its way to be acknowledged at that moment may be there too, and run
+    client.ask("cancel", all=True)
+    client.send("wait", ids=[str(job) for job in there])
+    while not client.receive().get("done"):
+        pass
     stop(process)
     ended = [(r["job"], r["attempt"]) for r in records(name)]
     if len(ended) != len(set(ended)):
