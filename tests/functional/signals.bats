@@ -198,7 +198,7 @@ $PROBE_MOUNT"
     TERM=vt220 in_terminal </dev/null
     exits 0
     out_has '/dev/pts/0$' # script(1) shows the end of its input before it
-    out_has '^33x77$'
+    out_has '33x77$'
     out_has '^all three$'
     out_has '^vt220$'
     record 'end.reason == "completed"'
