@@ -24,7 +24,10 @@ class Peer:
         self.data = b""
 
     def ask(self, **request):
-        self.socket.sendall(json.dumps({"v": 1, **request}).encode() + b"\n")
+        try:
+            self.socket.sendall(json.dumps({"v": 1, **request}).encode() + b"\n")
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # gone before it was asked: `line` says so
 
     def line(self):
         """The next line; None: the daemon is gone."""
