@@ -337,8 +337,8 @@ nobody_in_line()
         job "j$i" "resources: { cpus: 1, memory: 32MiB }" '(setsid /probe/probe alone 0.1 /share >/dev/null 2>&1 &)
 /probe/probe burn 0.05'
         go "j$i" --wait=50s
-        if [ $((RANDOM % 3)) = 0 ]; then
-            { sleep "0.$((RANDOM % 9))$((RANDOM % 10))" && kill -9 "${pid[j$i]}"; } 2>/dev/null 3>&- &
+        if [ $((i % 3)) = 0 ]; then
+            { sleep "0.$((RANDOM % 6))$((RANDOM % 10))" && kill -9 "${pid[j$i]}"; } 2>/dev/null 3>&- &
             killed+=($!)
         fi
     done
