@@ -4,10 +4,12 @@
  * Owns: nothing. Runs in: the client. Privilege: the user's; the daemon decides.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 
 #include "base/cleanup.h"
+#include "base/str.h"
 #include "cli/queue.h"
 
 int jb_cli_ask_queue(const char *config, const char *text, const json_t *request, json_t *answers)
@@ -32,6 +34,31 @@ int jb_cli_ask_queue(const char *config, const char *text, const json_t *request
     if (json_is_object(answer))
         (void)json_object_set_new(answer, "id", json_string(text));
     (void)json_array_append_new(answers, answer ? answer : json_object());
+    return 0;
+}
+
+int jb_cli_queued_box(const char *config, const char *text, struct jb_cli_job *job, struct jb_id *ret,
+                      struct jb_error *err)
+{
+    jb_autoclient struct jb_client client = JB_CLIENT_INIT;
+    json_t *reply = NULL;
+    const struct jb_client_wish wish = {
+        .site = job->site, .who = &job->submitter, .state = &job->state, .config = config};
+    int r = jb_client_open(&wish, &client, err);
+    if (r == 0)
+        r = jb_client_call(&client, "box", json_pack("{s:s}", "id", text), &reply, err);
+    if (r < 0)
+        return r;
+    const char *id = json_string_value(json_object_get(reply, "id"));
+    const char *runtime = json_string_value(json_object_get(reply, "runtime"));
+    jb_autofree char *path = jb_asprintf("%s/boxes", runtime ? runtime : "");
+    (void)snprintf(ret->text, sizeof(ret->text), "%s", id ? id : "");
+    json_decref(reply);
+    int fd = path ? open(path, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+    if (fd < 0)
+        return jb_fail_errno(err, errno, "%s", path ? path : "boxes");
+    jb_close(&job->state.ledger.boxes_fd);
+    job->state.ledger.boxes_fd = fd;
     return 0;
 }
 

@@ -71,10 +71,15 @@ int jb_cli_one_box(const char *config, const char *text, struct jb_cli_job *job,
     struct jb_ledger ledger = {0};
     struct jb_error err = {0};
     int code = jb_cli_live(config, job, &ledger);
-    if (code == 0 && jb_cli_find_box(&ledger, text, ret, &err) < 0)
-        code = jb_cli_fail(JB_EXIT_NO_BOX, &err);
+    int r = code || jb_cli_is_job(text) ? -ENOENT : jb_cli_find_box(&ledger, text, ret, &err);
     jb_ledger_free(&ledger);
-    return code;
+    if (code == 0 && r == -ENOENT) {
+        struct jb_error queue = {0};
+        r = jb_cli_queued_box(config, text, job, ret, &queue);
+        if (r < 0 && (r != -ENOENT || !err.errnum))
+            err = queue;
+    }
+    return code ? code : r < 0 ? jb_cli_fail(JB_EXIT_NO_BOX, &err) : 0;
 }
 
 bool jb_cli_is_job(const char *text)

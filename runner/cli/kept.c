@@ -129,10 +129,10 @@ static bool is_live(const char *config, const char *text)
     struct jb_ledger ledger = {0};
     struct jb_id id;
     struct jb_error err = {0};
-    bool live =
-        jb_cli_live(config, &job, &ledger) == 0 && jb_cli_find_box(&ledger, text, &id, &err) != -ENOENT;
+    bool loaded = jb_cli_live(config, &job, &ledger) == 0;
+    bool live = loaded && !jb_cli_is_job(text) && jb_cli_find_box(&ledger, text, &id, &err) != -ENOENT;
     jb_ledger_free(&ledger);
-    return live;
+    return live || (loaded && jb_cli_queued_box(config, text, &job, &id, &err) == 0);
 }
 
 /* The best shell that is there. */

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/inotify.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -33,12 +34,24 @@ static struct sockaddr_un address(int dirfd)
     return a;
 }
 
-int jb_control_open(int box_fd, struct jb_control *ret, struct jb_error *err)
+/* The folders above let him pass, and list nothing; all files beside the socket are root's alone. */
+static int admit(int box_fd, uid_t owner)
+{
+    return fchmodat(box_fd, "..", 0711, 0) < 0 || fchmod(box_fd, 0711) < 0 ||
+                   fchownat(box_fd, JB_CONTROL_NAME, owner, (gid_t)-1, AT_SYMLINK_NOFOLLOW) < 0
+               ? -errno
+               : 0;
+}
+
+int jb_control_open(int box_fd, uid_t owner, struct jb_control *ret, struct jb_error *err)
 {
     struct sockaddr_un a = address(box_fd);
     jb_autoclose int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 || listen(fd, JB_CONTROL_PEERS) < 0)
         return jb_fail_errno(err, errno, "making the control socket of the box");
+    int r = geteuid() == 0 && owner != 0 ? admit(box_fd, owner) : 0;
+    if (r < 0)
+        return jb_fail_errno(err, r, "letting the job's owner reach the control socket of the box");
     *ret = JB_CONTROL_INIT;
     ret->listen_fd = jb_take_fd(&fd);
     return 0;

@@ -47,7 +47,9 @@ struct jb_control {
 };
 #define JB_CONTROL_INIT ((struct jb_control){.listen_fd = -1})
 
-int jb_control_open(int box_fd, struct jb_control *ret, struct jb_error *err);
+/* `owner`: whose job it is. He reaches the socket of a box that root's queue started for him by the box's id, and sees
+ * nothing else there. */
+int jb_control_open(int box_fd, uid_t owner, struct jb_control *ret, struct jb_error *err);
 void jb_control_close(struct jb_control *control);
 
 /* Takes a new peer. One that is neither root, nor `owner`, nor this process's own user is told so and let go. */

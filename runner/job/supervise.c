@@ -350,7 +350,7 @@ static int settle(struct jb_loop *l, struct jb_error *err)
     if (r < 0)
         return r;
     /* without it nobody can ask, and the job runs all the same */
-    if (l->s->box_fd >= 0 && jb_control_open(l->s->box_fd, &l->control, err) < 0) {
+    if (l->s->box_fd >= 0 && jb_control_open(l->s->box_fd, l->s->plan->submitter_uid, &l->control, err) < 0) {
         char text[256];
         (void)jb_events_add(l->s->events, JB_UNSET, "no_control", ",\"error\":%s",
                             jb_events_quote(err->text, text, sizeof(text)));

@@ -224,20 +224,46 @@ static int do_drain(struct jb_server *s, struct jb_conn *c, const json_t *reques
     return r;
 }
 
-/* pause, resume, signal, update of a running job: its box's supervisor carries it out. */
-static int do_control(struct jb_server *s, struct jb_conn *c, const json_t *request, struct jb_error *err)
+/* The one running task that `id` of a request names, for who may act on it. */
+static int pick_running(struct jb_server *s, const struct jb_conn *c, const json_t *request,
+                        const struct jb_qtask **ret, struct jb_error *err)
 {
     struct jb_picked p = {.num = JB_UNSET, .task = JB_UNSET};
     const char *id = jb_request_text(request, "id");
-    json_t *what = json_object_get(request, "request");
-    jb_autofree char *line = what ? json_dumps(what, JSON_COMPACT) : NULL;
-    struct jb_ask ask;
     int r = jb_pick_id(s, c, id ? id : "", &p, err);
     if (r == 0 && p.n > 0 && !jb_conn_may_act(s, c, p.tasks[0]->job->uid))
         r = jb_fail(err, EPERM, "%s: it is the job of %s, and you are no operator of this queue", id,
                     p.tasks[0]->job->user);
     if (r == 0 && (p.n != 1 || p.tasks[0]->state != JB_TASK_RUNNING))
         r = jb_fail(err, ESRCH, "%s: it does not run", id);
+    if (r == 0)
+        *ret = p.tasks[0];
+    free(p.tasks);
+    return r;
+}
+
+/* Where the box of a running job is: its owner asks the supervisor himself, which knows him by the kernel's word. */
+static int do_box(struct jb_server *s, struct jb_conn *c, const json_t *request, struct jb_error *err)
+{
+    const struct jb_qtask *task = NULL;
+    int r = pick_running(s, c, request, &task, err);
+    if (r < 0)
+        return r;
+    json_t *reply = jb_reply_ok();
+    (void)json_object_set_new(reply, "id", json_string(task->attempt.text));
+    (void)json_object_set_new(reply, "runtime", jb_json_text(s->q->state->runtime_dir));
+    jb_conn_send(c, reply);
+    return 0;
+}
+
+/* pause, resume, signal, update of a running job: its box's supervisor carries it out. */
+static int do_control(struct jb_server *s, struct jb_conn *c, const json_t *request, struct jb_error *err)
+{
+    const struct jb_qtask *task = NULL;
+    json_t *what = json_object_get(request, "request");
+    jb_autofree char *line = what ? json_dumps(what, JSON_COMPACT) : NULL;
+    struct jb_ask ask;
+    int r = pick_running(s, c, request, &task, err);
     if (r == 0)
         r = line ? jb_ask_parse(line, strlen(line), &ask, err)
                  : jb_fail(err, EINVAL, "\"request\" is missing");
@@ -247,9 +273,8 @@ static int do_control(struct jb_server *s, struct jb_conn *c, const json_t *requ
         c->token = ++s->tokens;
         (void)json_array_append_new(s->q->launches, json_pack("{s:s, s:I, s:s, s:O}", "do", "control",
                                                               "token", (json_int_t)c->token, "id",
-                                                              p.tasks[0]->attempt.text, "request", what));
+                                                              task->attempt.text, "request", what));
     }
-    free(p.tasks);
     return r;
 }
 
@@ -257,14 +282,15 @@ static const struct {
     const char *op;
     jb_request_fn *run;
 } ops[] = {
-    {"hello", do_hello},       {"submit", do_submit},
-    {"list", jb_look_list},    {"show", jb_look_show},
-    {"logs", jb_look_logs},    {"wait", jb_look_wait},
-    {"cancel", do_cancel},     {"hold", do_hold},
-    {"release", do_release},   {"requeue", do_requeue},
-    {"priority", do_priority}, {"drain", do_drain},
-    {"stats", jb_look_stats},  {"explain", jb_look_explain},
-    {"control", do_control},   {"metrics", jb_look_metrics},
+    {"hello", do_hello},          {"submit", do_submit},
+    {"list", jb_look_list},       {"show", jb_look_show},
+    {"logs", jb_look_logs},       {"wait", jb_look_wait},
+    {"cancel", do_cancel},        {"hold", do_hold},
+    {"release", do_release},      {"requeue", do_requeue},
+    {"priority", do_priority},    {"drain", do_drain},
+    {"stats", jb_look_stats},     {"explain", jb_look_explain},
+    {"control", do_control},      {"box", do_box},
+    {"metrics", jb_look_metrics},
 };
 
 /* "GET /metrics HTTP/1.1": a scraper that speaks HTTP over the socket. */

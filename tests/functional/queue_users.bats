@@ -105,6 +105,49 @@ begin_anns()
     done
 }
 
+@test "the owner of a job executes commands in its box and enters it; nobody else does" {
+    start_daemon
+    install -m 755 "$JOBBOX" jobbox
+    job long "echo ready; sleep 100"
+    as 1 ./jobbox submit --config "$CONF" -q long.yaml
+    until_true 20 log_has ready
+    local id mine
+    id=$(field 1 id)
+    for mine in 1 "$id" "${id:0:12}"; do
+        as 1 ./jobbox exec --config "$CONF" "$mine" -- id -u >out 2>err </dev/null || fail "$mine: $(cat err)"
+        [ "$(cat out)" = $((ORDINARY + 1)) ] || fail "$(cat out)"
+    done
+    as 1 ./jobbox enter --config "$CONF" 1 -- sh -c 'echo in $$; exit 7' >out 2>err </dev/null || [ $? = 7 ] || fail "$(cat err)"
+    grep -q '^in ' out
+    as 1 ./jobbox exec --config "$CONF" --user 0 1 -- true >out 2>err </dev/null && fail "as root"
+    grep -q "only root may execute commands as somebody else" err || fail "$(cat err)"
+    # another one has it refused, by every name and around the daemon
+    for mine in 1 "$id"; do
+        as 2 ./jobbox exec --config "$CONF" "$mine" -- true >out 2>err </dev/null && fail "another one is let in"
+        grep -q "it is the job of" err || fail "$(cat err)"
+    done
+    ! as 2 /usr/bin/python3 - "run/boxes/$id/control" 2>err <<'PY' || fail "another one connects"
+import socket, sys
+s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+s.connect(sys.argv[1])
+PY
+    grep -q "PermissionError" err || fail "$(cat err)"
+    # and the owner sees nothing there but the socket
+    local name
+    ! as 1 ls run/boxes >/dev/null 2>&1 || fail "he lists boxes"
+    ! as 1 ls "run/boxes/$id" >/dev/null 2>&1 || fail "he lists his box"
+    for name in "run/boxes/$id"/*; do
+        [ "${name##*/}" = control ] || ! as 1 cat "$name" >/dev/null 2>&1 || fail "he reads $name"
+        [ "${name##*/}" = control ] || ! as 1 sh -c ": >>$name" 2>/dev/null || fail "he writes $name"
+    done
+    q exec 1 -- true </dev/null
+    as 1 ./jobbox cancel --config "$CONF" 1
+    q wait -q 1 || true
+    ! as 1 ./jobbox exec --config "$CONF" 1 -- true 2>err </dev/null
+    grep -q "1: it does not run" err || fail "$(cat err)"
+    record 'len(execs) == 5'
+}
+
 @test "a job writes only what its submitter may: no output, artifact or list of changes goes over another's file" {
     start_daemon
     install -m 755 "$JOBBOX" jobbox

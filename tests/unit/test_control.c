@@ -88,7 +88,7 @@ static void serve_one(int box_fd, bool answer)
 {
     struct jb_control control;
     struct jb_error err = {0};
-    assert_ok(jb_control_open(box_fd, &control, &err), &err);
+    assert_ok(jb_control_open(box_fd, geteuid(), &control, &err), &err);
     pid_t pid = fork();
     assert_true(pid >= 0);
     if (pid > 0) {
@@ -151,7 +151,7 @@ static void the_oldest_of_too_many_peers_goes(void **state)
     char *dir = test_tmpdir();
     int fds[JB_CONTROL_PEERS + 1];
     jb_autoclose int box = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    assert_ok(jb_control_open(box, &control, &err), &err);
+    assert_ok(jb_control_open(box, geteuid(), &control, &err), &err);
     struct sockaddr_storage own;
     socklen_t len = sizeof(own);
     assert_int_equal(getsockname(control.listen_fd, (struct sockaddr *)&own, &len), 0);
