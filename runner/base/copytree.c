@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <linux/limits.h>
 #include <search.h>
 #include <stdio.h>
 #include <string.h>
@@ -85,8 +86,23 @@ static bool may_be_lost(const char *name)
     return jb_starts_with(name, "security.") && !jb_streq(name, "security.capability");
 }
 
+/* Under which name it is set; NULL: not at all. What a job of root's wrote as user.overlay.* meant nothing there. */
+static const char *name_for_user(const char *name, char *room, size_t len)
+{
+    static const char mark[] = "trusted.overlay.";
+    if (jb_starts_with(name, mark)) {
+        (void)snprintf(room, len, "user.overlay.%s", name + sizeof(mark) - 1);
+        return room;
+    }
+    return jb_starts_with(name, "user.overlay.") || jb_starts_with(name, "trusted.") ||
+                   jb_starts_with(name, "security.")
+               ? NULL
+               : name;
+}
+
 static int copy_xattrs(struct copying *c, int from, int to)
 {
+    char room[XATTR_NAME_MAX + 1];
     jb_autofree char *names = NULL;
     ssize_t len = flistxattr(from, NULL, 0);
     if (len <= 0)
@@ -98,12 +114,13 @@ static int copy_xattrs(struct copying *c, int from, int to)
     if (len < 0)
         return -errno;
     for (const char *name = names; name < names + len; name += strlen(name) + 1) {
-        if (!is_wanted(c, name))
+        const char *as = c->copy->for_user ? name_for_user(name, room, sizeof(room)) : name;
+        if (!as || !is_wanted(c, name))
             continue;
         ssize_t n = fgetxattr(from, name, c->buf, XATTR_MAX);
         if (n < 0 && errno == ENODATA)
             continue;
-        if (n < 0 || (fsetxattr(to, name, c->buf, (size_t)n, 0) < 0 && !may_be_lost(name)))
+        if (n < 0 || (fsetxattr(to, as, c->buf, (size_t)n, 0) < 0 && !may_be_lost(name)))
             return -errno;
     }
     return 0;
@@ -113,7 +130,14 @@ static int copy_xattrs(struct copying *c, int from, int to)
 static int copy_about(struct copying *c, int from, int to, const struct stat *st)
 {
     const struct timespec times[] = {st->st_atim, st->st_mtim};
-    if (fchown(to, st->st_uid, st->st_gid) < 0 || fchmod(to, st->st_mode & 07777) < 0)
+    mode_t mode = st->st_mode & 07777;
+    struct stat made;
+    if (c->copy->for_user ? fstat(to, &made) < 0 : fchown(to, st->st_uid, st->st_gid) < 0)
+        return -errno;
+    if (c->copy->for_user && (made.st_uid != st->st_uid || made.st_gid != st->st_gid) &&
+        !S_ISDIR(st->st_mode))
+        mode &= ~(mode_t)(S_ISUID | S_ISGID);
+    if (fchmod(to, mode) < 0)
         return -errno;
     int r = copy_xattrs(c, from, to);
     return r < 0 ? r : futimens(to, times) < 0 ? -errno : 0;
@@ -205,7 +229,8 @@ static int copy_link(struct copying *c, int to_dir, const char *name, const stru
     return linkat(dir, slash ? slash + 1 : first, to_dir, name, 0) < 0 ? -errno : 1;
 }
 
-static int copy_symlink(int from_dir, int to_dir, const char *name, const struct stat *st)
+static int copy_symlink(const struct copying *c, int from_dir, int to_dir, const char *name,
+                        const struct stat *st)
 {
     char target[PATH_MAX];
     const struct timespec times[] = {st->st_atim, st->st_mtim};
@@ -213,23 +238,25 @@ static int copy_symlink(int from_dir, int to_dir, const char *name, const struct
     if (n < 0)
         return -errno;
     target[n] = '\0';
-    if (symlinkat(target, to_dir, name) < 0 ||
-        fchownat(to_dir, name, st->st_uid, st->st_gid, AT_SYMLINK_NOFOLLOW) < 0)
+    if (symlinkat(target, to_dir, name) < 0)
+        return -errno;
+    if (!c->copy->for_user && fchownat(to_dir, name, st->st_uid, st->st_gid, AT_SYMLINK_NOFOLLOW) < 0)
         return -errno;
     (void)utimensat(to_dir, name, times, AT_SYMLINK_NOFOLLOW);
     return 0;
 }
 
 /* Fifos, and whiteouts; the latter anybody may make. */
-static int copy_node(int to_dir, const char *name, const struct stat *st)
+static int copy_node(const struct copying *c, int to_dir, const char *name, const struct stat *st)
 {
     const struct timespec times[] = {st->st_atim, st->st_mtim};
     if (mknodat(to_dir, name, S_ISFIFO(st->st_mode) ? S_IFIFO | 0600 : S_IFCHR, 0) < 0)
         return -errno;
     if (!S_ISFIFO(st->st_mode))
         return 0;
-    if (fchownat(to_dir, name, st->st_uid, st->st_gid, AT_SYMLINK_NOFOLLOW) < 0 ||
-        fchmodat(to_dir, name, st->st_mode & 07777, 0) < 0)
+    if (!c->copy->for_user && fchownat(to_dir, name, st->st_uid, st->st_gid, AT_SYMLINK_NOFOLLOW) < 0)
+        return -errno;
+    if (fchmodat(to_dir, name, st->st_mode & 0777, 0) < 0)
         return -errno;
     (void)utimensat(to_dir, name, times, AT_SYMLINK_NOFOLLOW);
     return 0;
@@ -296,8 +323,8 @@ static int copy_entry(struct copying *c, int from, int to, const char *name, uns
     if (folder)
         return copy_folder(c, from, to, name, &st, depth, err);
     r = S_ISREG(st.st_mode)   ? copy_file(c, from, to, name, &st)
-        : S_ISLNK(st.st_mode) ? copy_symlink(from, to, name, &st)
-                              : copy_node(to, name, &st);
+        : S_ISLNK(st.st_mode) ? copy_symlink(c, from, to, name, &st)
+                              : copy_node(c, to, name, &st);
     return r < 0 ? failed(c, r, err) : 0;
 }
 

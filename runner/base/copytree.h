@@ -2,7 +2,8 @@
  * copytree.h - a copy of a tree with all that a file system knows of it, under limits.
  *
  * Owns: nothing beyond the call. Runs in: whoever may read and make what is in the tree: the box's first process, and a
- * child of the supervisor. Privilege: that of root, or of root in a user namespace to which all owners in the tree belong.
+ * child of the supervisor. Privilege: that of root, or of root in a user namespace to which all owners in the tree belong;
+ * with `for_user` none, but that all of `from` can be read.
  *
  * Directories, files with their holes and hard links, symlinks and FIFOs, with mode, owner, times and extended attributes,
  * and what an overlay leaves in its upper: whiteouts, and attributes that say what is opaque, renamed or has its content
@@ -23,6 +24,12 @@ struct jb_copy {
     uint64_t max_bytes, max_files;             /* JB_UNSET: no limit */
     bool (*skip)(void *ctx, const char *path); /* relative to `from`; NULL: nothing is left out */
     void *skip_ctx;
+    /*
+     * The copy is made by somebody who can give nothing away: owners, what is set-id for another one, capabilities and
+     * other attributes of root's are left behind, and what says how a layer of root's is to be read becomes what says so
+     * to an ordinary user's overlay.
+     */
+    bool for_user;
 };
 
 struct jb_copied {

@@ -123,6 +123,16 @@ int jb_drop_capability(unsigned bit)
     return syscall(SYS_capset, &header, data) < 0 ? -errno : 0;
 }
 
+int jb_raise_capability(unsigned bit)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[2] = {{0}};
+    if (syscall(SYS_capget, &header, data) < 0)
+        return -errno;
+    data[bit / 32].effective |= 1U << bit % 32;
+    return syscall(SYS_capset, &header, data) < 0 ? -errno : 0;
+}
+
 int jb_become_job(const struct jb_plan *plan, struct jb_error *err)
 {
     uint64_t have = plan->caps;

@@ -28,4 +28,7 @@ int jb_become_job(const struct jb_plan *plan, struct jb_error *err);
 /* This process does without that capability from now on. */
 int jb_drop_capability(unsigned bit);
 
+/* One that it may have is in force: for what is read between jb_as_user and its end. */
+int jb_raise_capability(unsigned bit);
+
 #endif

@@ -250,7 +250,7 @@ static bool is_kept_over(void *ctx, const char *hex)
     bool over = false;
     jb_autoclose int state =
         open(image->job.state.state_dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (state < 0 || jb_kept_list(state, &list, NULL) < 0)
+    if (state < 0 || jb_kept_list(state, JB_KEPT_ALL, &list, NULL) < 0)
         return state >= 0; /* what cannot be known is not removed */
     json_array_foreach(list, i, one)
     {

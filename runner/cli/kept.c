@@ -112,13 +112,28 @@ static int open_state(const struct jb_cli_job *job, struct jb_error *err)
                : jb_fail_errno(err, errno, "%s", job->state.state_dir);
 }
 
-static int find(const struct jb_cli_job *job, const char *text, struct jb_kept *ret, struct jb_error *err)
+static int find_own(const struct jb_cli_job *job, const char *text, struct jb_kept *ret, struct jb_error *err)
 {
     jb_autoclose int state = open_state(job, err);
     if (state < 0 && state != -ENOENT)
         return state;
     return state < 0 ? jb_fail(err, ENOENT, "%.40s: nothing is kept here", text)
                      : jb_kept_find(state, text, ret, err);
+}
+
+/* What is not here may be with the system's queue: then it is here afterwards. */
+static int find(const struct jb_cli_job *job, const char *text, struct jb_kept *ret, struct jb_error *err)
+{
+    struct jb_error queue = {0};
+    int r = find_own(job, text, ret, err);
+    int taken = r == -ENOENT ? jb_cli_kept_take(job, text, &queue) : -ENOENT;
+    if (taken == 0) {
+        jb_error_clear(err);
+        return find_own(job, text, ret, err);
+    }
+    if (taken != -ENOENT)
+        *err = queue;
+    return taken != -ENOENT ? taken : r;
 }
 
 /* --- enter --- */
@@ -410,10 +425,18 @@ int jb_cmd_discard(int argc, char **argv)
         struct jb_error err = {0};
         struct jb_kept kept = JB_KEPT_INIT;
         jb_autoclose int state = open_state(&job, &err);
-        int r = find(&job, argv[i], &kept, &err);
+        struct jb_error queue = {0};
+        int r = find_own(&job, argv[i], &kept, &err);
         const struct jb_id id = kept.id;
         jb_kept_close(&kept);
-        if (r < 0 || jb_kept_discard(state, &id, &err) < 0)
+        if (r == 0) {
+            r = jb_kept_discard(state, &id, &err);
+        } else if (r == -ENOENT) {
+            r = jb_cli_kept_queue_discard(&job, argv[i], &queue);
+            if (r < 0 && r != -ENOENT)
+                err = queue;
+        }
+        if (r < 0)
             code = jb_cli_fail(JB_EXIT_NO_BOX, &err);
     }
     return code;
@@ -438,8 +461,9 @@ int jb_cli_list_kept(const char *config, bool json)
     jb_autoclose int state = open_state(&job, &err);
     if (state == -ENOENT)
         list = json_array();
-    else if (state < 0 || jb_kept_list(state, &list, &err) < 0)
+    else if (state < 0 || jb_kept_list(state, JB_KEPT_ALL, &list, &err) < 0)
         return jb_cli_fail(JB_EXIT_NO_BOX, &err);
+    jb_cli_kept_queue_list(&job, list);
     if (json)
         jb_cli_print_answers(list);
     else if (json_array_size(list) > 0)

@@ -156,13 +156,6 @@ static json_t *make_about(const struct jb_keeping *what, const struct jb_copied 
         "left_out", (json_int_t)sum->left_out, "linked_below", sum->linked_below);
 }
 
-static int write_file(int dir, const char *name, const void *data, size_t len, struct jb_error *err)
-{
-    jb_autoclose int fd = openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    int r = fd < 0 ? -errno : jb_write_all(fd, data, len);
-    return r < 0 ? jb_fail_errno(err, r, "%s", name) : 0;
-}
-
 static int fill(const struct jb_keeping *what, int dir, struct jb_copied *sum, struct jb_error *err)
 {
     int r = copy(what, dir, sum, err);
@@ -174,61 +167,29 @@ static int fill(const struct jb_keeping *what, int dir, struct jb_copied *sum, s
     json_decref(about);
     if (!text)
         return jb_fail_errno(err, ENOMEM, "about.json");
-    r = write_file(dir, "spec.yaml", what->spec->text, what->spec->text_len, err);
+    r = jb_kept_write(dir, "spec.yaml", what->spec->text, what->spec->text_len, err);
     if (r == 0)
-        r = write_file(dir, "about.json", text, strlen(text), err);
+        r = jb_kept_write(dir, "about.json", text, strlen(text), err);
     if (r == 0 && syncfs(dir) < 0)
         r = jb_fail_errno(err, errno, "writing it to the disk");
     return r;
 }
 
-/* kept/.new-ID, locked. */
-static int begin(int kept, const char *name, int *ret_lock, struct jb_error *err)
-{
-    jb_autoclose int store = jb_kept_lock(kept, err);
-    if (store < 0)
-        return store;
-    if (mkdirat(kept, name, 0700) < 0)
-        return jb_fail_errno(err, errno, "%s", name);
-    jb_autoclose int dir = openat(kept, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    jb_autoclose int lock = dir < 0 ? -1 : openat(dir, "lock", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (lock < 0 || jb_lock_try(lock) < 0)
-        return jb_fail_errno(err, errno, "%s", name);
-    JB_CRASH_POINT(keep_begun);
-    *ret_lock = jb_take_fd(&lock);
-    return jb_take_fd(&dir);
-}
-
-static int finish(const struct jb_keeping *what, int kept, const char *name, const struct jb_copied *sum,
-                  struct jb_error *err)
-{
-    jb_autoclose int store = jb_kept_lock(kept, err);
-    if (store < 0)
-        return store;
-    int r = jb_kept_make_room(kept, what->site, what->plan->submitter_uid, sum, err);
-    if (r == 0 && renameat(kept, name, kept, what->plan->id.text) < 0)
-        r = jb_fail_errno(err, errno, "%s", what->plan->id.text);
-    JB_CRASH_POINT(keep_done);
-    return r;
-}
-
 int jb_keep(const struct jb_keeping *what, json_t **ret, struct jb_error *err)
 {
-    char name[JB_ID_LEN + sizeof(JB_KEPT_NEW)];
     struct jb_copied sum = {0};
     jb_autoclose int lock = -1;
     if (what->site->kept.max_count == 0)
         return jb_fail(err, EPERM, "the site keeps none (kept.max_count)");
     if (what->box->scratch_fd < 0)
         return jb_fail(err, ENOENT, "the box's scratch cannot be looked at");
-    (void)snprintf(name, sizeof(name), JB_KEPT_NEW "%s", what->plan->id.text);
     jb_autoclose int kept = jb_kept_open(what->state_fd, true, err);
     if (kept < 0)
         return kept;
-    jb_autoclose int dir = begin(kept, name, &lock, err);
+    jb_autoclose int dir = jb_kept_begin(kept, &what->plan->id, &lock, err);
     int r = dir < 0 ? dir : fill(what, dir, &sum, err);
     if (r == 0)
-        r = finish(what, kept, name, &sum, err);
+        r = jb_kept_finish(kept, what->site, what->plan->submitter_uid, &what->plan->id, &sum, err);
     jb_close(&lock);
     jb_kept_clear(kept); /* what made room; and .new-ID, where it was not to be */
     if (r < 0)

@@ -16,6 +16,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/crashpoint.h"
 #include "base/fd.h"
 #include "base/json.h"
 #include "base/str.h"
@@ -38,6 +39,48 @@ int jb_kept_lock(int kept_fd, struct jb_error *err)
     jb_autoclose int fd = openat(kept_fd, ".lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
     int r = fd < 0 ? -errno : jb_lock_wait(fd);
     return r < 0 ? jb_fail_errno(err, r, JB_KEPT_DIR "/.lock") : jb_take_fd(&fd);
+}
+
+/* --- making one --- */
+
+int jb_kept_write(int dir, const char *name, const void *data, size_t len, struct jb_error *err)
+{
+    jb_autoclose int fd = openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    int r = fd < 0 ? -errno : jb_write_all(fd, data, len);
+    return r < 0 ? jb_fail_errno(err, r, "%s", name) : 0;
+}
+
+int jb_kept_begin(int kept_fd, const struct jb_id *id, int *ret_lock, struct jb_error *err)
+{
+    char name[JB_ID_LEN + sizeof(JB_KEPT_NEW)];
+    (void)snprintf(name, sizeof(name), JB_KEPT_NEW "%s", id->text);
+    jb_autoclose int store = jb_kept_lock(kept_fd, err);
+    if (store < 0)
+        return store;
+    if (mkdirat(kept_fd, name, 0700) < 0)
+        return jb_fail_errno(err, errno, "%s", name);
+    jb_autoclose int dir = openat(kept_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    jb_autoclose int lock = dir < 0 ? -1 : openat(dir, "lock", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (lock < 0 || jb_lock_try(lock) < 0)
+        return jb_fail_errno(err, errno, "%s", name);
+    JB_CRASH_POINT(keep_begun);
+    *ret_lock = jb_take_fd(&lock);
+    return jb_take_fd(&dir);
+}
+
+int jb_kept_finish(int kept_fd, const struct jb_site *site, uid_t uid, const struct jb_id *id,
+                   const struct jb_copied *sum, struct jb_error *err)
+{
+    char name[JB_ID_LEN + sizeof(JB_KEPT_NEW)];
+    (void)snprintf(name, sizeof(name), JB_KEPT_NEW "%s", id->text);
+    jb_autoclose int store = jb_kept_lock(kept_fd, err);
+    if (store < 0)
+        return store;
+    int r = jb_kept_make_room(kept_fd, site, uid, sum, err);
+    if (r == 0 && renameat(kept_fd, name, kept_fd, id->text) < 0)
+        r = jb_fail_errno(err, errno, "%s", id->text);
+    JB_CRASH_POINT(keep_done);
+    return r;
 }
 
 /* --- whose it is --- */
@@ -124,7 +167,7 @@ static int names_of(int kept_fd, struct jb_strv *ret, struct jb_error *err)
     return 0;
 }
 
-int jb_kept_list(int state_fd, json_t **ret, struct jb_error *err)
+int jb_kept_list(int state_fd, uid_t uid, json_t **ret, struct jb_error *err)
 {
     jb_autostrv struct jb_strv names = {0};
     jb_autoclose int kept = jb_kept_open(state_fd, false, err);
@@ -134,8 +177,10 @@ int jb_kept_list(int state_fd, json_t **ret, struct jb_error *err)
     int r = !list ? jb_fail_errno(err, ENOMEM, JB_KEPT_DIR) : kept < 0 ? 0 : names_of(kept, &names, err);
     for (size_t i = 0; r == 0 && i < names.len; i++) {
         json_t *about = jb_id_valid(names.items[i]) ? read_about(kept, names.items[i]) : NULL;
-        if (about)
-            (void)json_array_append_new(list, about);
+        if (about &&
+            (uid == JB_KEPT_ALL || json_integer_value(json_object_get(about, "uid")) == (json_int_t)uid))
+            (void)json_array_append(list, about);
+        json_decref(about);
     }
     if (r < 0)
         json_decref(list);
@@ -185,7 +230,22 @@ static int no_such(const char *text, size_t found, struct jb_error *err)
                            "%.40s: no kept box has an id that begins so; jobbox ps --kept lists them", text);
 }
 
+/* A box of another one's is passed over as if it were not there. */
+static bool is_of(int kept_fd, const char *id, uid_t uid)
+{
+    json_t *about = uid == JB_KEPT_ALL ? NULL : read_about(kept_fd, id);
+    bool is =
+        uid == JB_KEPT_ALL || (about && json_integer_value(json_object_get(about, "uid")) == (json_int_t)uid);
+    json_decref(about);
+    return is;
+}
+
 int jb_kept_find(int state_fd, const char *text, struct jb_kept *ret, struct jb_error *err)
+{
+    return jb_kept_find_of(state_fd, text, JB_KEPT_ALL, ret, err);
+}
+
+int jb_kept_find_of(int state_fd, const char *text, uid_t uid, struct jb_kept *ret, struct jb_error *err)
 {
     jb_autostrv struct jb_strv names = {0};
     jb_autokept struct jb_kept kept = JB_KEPT_INIT;
@@ -195,7 +255,8 @@ int jb_kept_find(int state_fd, const char *text, struct jb_kept *ret, struct jb_
         return dir == -ENOENT ? no_such(text, 0, err) : dir;
     int r = names_of(dir, &names, err);
     for (size_t i = 0; r == 0 && i < names.len; i++) {
-        if (!*text || !jb_id_valid(names.items[i]) || strncasecmp(names.items[i], text, strlen(text)) != 0)
+        if (!*text || !jb_id_valid(names.items[i]) || strncasecmp(names.items[i], text, strlen(text)) != 0 ||
+            !is_of(dir, names.items[i], uid))
             continue;
         (void)snprintf(kept.id.text, sizeof(kept.id.text), "%s", names.items[i]);
         found++;

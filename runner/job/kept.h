@@ -55,8 +55,18 @@ void jb_kept_close(struct jb_kept *kept);
 
 /* The one whose id begins so, in either case of letters. -ENOENT, -ENOTUNIQ. */
 int jb_kept_find(int state_fd, const char *text, struct jb_kept *ret, struct jb_error *err);
-/* Array of about.json, by id; the caller's. */
-int jb_kept_list(int state_fd, json_t **ret, struct jb_error *err);
+/* The same of one user's: another one's is not there for him. JB_KEPT_ALL: whoever's. */
+#define JB_KEPT_ALL ((uid_t)-1)
+int jb_kept_find_of(int state_fd, const char *text, uid_t uid, struct jb_kept *ret, struct jb_error *err);
+/* Array of about.json of those of one user, or JB_KEPT_ALL, by id; the caller's. */
+int jb_kept_list(int state_fd, uid_t uid, json_t **ret, struct jb_error *err);
+
+/*
+ * Out of root's store into one of whose box it was, which `who` names by a folder (see jb_kept_begin) that he alone can
+ * write to: read as root, written as him. -ENOENT also when it is another one's.
+ */
+int jb_kept_hand_over(int state_fd, const char *id, const struct jb_submitter *who, const char *dir,
+                      struct jb_copied *ret, struct jb_error *err);
 
 /* -EBUSY while somebody uses it. */
 int jb_kept_discard(int state_fd, const struct jb_id *id, struct jb_error *err);
@@ -89,6 +99,13 @@ int jb_kept_make_room(int kept_fd, const struct jb_site *site, uid_t uid, const 
                       struct jb_error *err);
 /* Removes what was moved, and what the dead were making. */
 void jb_kept_clear(int kept_fd);
+/* kept/.new-ID, made and locked: a descriptor of it, and of the lock. */
+int jb_kept_begin(int kept_fd, const struct jb_id *id, int *ret_lock, struct jb_error *err);
+/* It is complete: there is room for it, and it gets its name. */
+int jb_kept_finish(int kept_fd, const struct jb_site *site, uid_t uid, const struct jb_id *id,
+                   const struct jb_copied *sum, struct jb_error *err);
+/* spec.yaml or about.json of one that is being made. */
+int jb_kept_write(int dir, const char *name, const void *data, size_t len, struct jb_error *err);
 /* A tree of the store, whoever its files belong to. */
 int jb_kept_remove(int kept_fd, const char *name);
 

@@ -51,6 +51,7 @@ void jb_nursery_end(struct jb_nursery *nursery);
  *    "cwd", "env", "submitted_us", "eligible_us", "memory", "queue"}
  *   {"do": "signal", "task", "signal"}         to the supervisor, if it is one of ours and lives
  *   {"do": "control", "token", "id", "request"} asks a box for something
+ *   {"do": "kept", "token", "id", "dir", "uid", "gid", "groups", "user", "home", "any"}  see kept.c
  *   {"do": "sweep"}                            finishes boxes whose supervisors died
  *   {"do": "notify", "argv", "input", "uid", "gid", "groups", "user", "home"}
  * -EPIPE: the nursery is dead.
@@ -84,7 +85,11 @@ _Noreturn void jb_nursery_run(const struct jb_nursery_ctx *ctx);
 void jb_supervisor_run(const struct jb_nursery_ctx *ctx, const json_t *request);
 /* In a child too. */
 void jb_nursery_control(const struct jb_nursery_ctx *ctx, const json_t *request);
+void jb_nursery_kept(const struct jb_nursery_ctx *ctx, const json_t *request);
 void jb_nursery_notify(const struct jb_nursery_ctx *ctx, const json_t *request);
+
+/* Whom a request is about. The daemon vouches for it: it has it from the kernel. */
+int jb_nursery_submitter(const struct jb_nursery_ctx *ctx, const json_t *request, struct jb_submitter *ret);
 
 /* Sends a packet; one that is too long is cut down by the caller. Lost when nobody listens. */
 void jb_nursery_answer(const struct jb_nursery_ctx *ctx, json_t *answer);

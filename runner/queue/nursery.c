@@ -261,6 +261,8 @@ static void carry_out(struct nursery *n, const json_t *request)
         sweep(n);
     else if (strcmp(what, "control") == 0)
         (void)spawn(n, &other, jb_nursery_control, request);
+    else if (strcmp(what, "kept") == 0)
+        (void)spawn(n, &other, jb_nursery_kept, request);
     else if (strcmp(what, "notify") == 0)
         (void)spawn(n, &other, jb_nursery_notify, request);
 }

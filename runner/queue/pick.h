@@ -45,4 +45,9 @@ jb_request_fn jb_look_stats;
 jb_request_fn jb_look_explain;
 jb_request_fn jb_look_metrics;
 
+/* kept.c: what was kept of jobs that ended. */
+jb_request_fn jb_kept_requested_list;
+jb_request_fn jb_kept_requested_discard;
+jb_request_fn jb_kept_requested_take;
+
 #endif

@@ -282,15 +282,26 @@ static const struct {
     const char *op;
     jb_request_fn *run;
 } ops[] = {
-    {"hello", do_hello},          {"submit", do_submit},
-    {"list", jb_look_list},       {"show", jb_look_show},
-    {"logs", jb_look_logs},       {"wait", jb_look_wait},
-    {"cancel", do_cancel},        {"hold", do_hold},
-    {"release", do_release},      {"requeue", do_requeue},
-    {"priority", do_priority},    {"drain", do_drain},
-    {"stats", jb_look_stats},     {"explain", jb_look_explain},
-    {"control", do_control},      {"box", do_box},
+    {"hello", do_hello},
+    {"submit", do_submit},
+    {"list", jb_look_list},
+    {"show", jb_look_show},
+    {"logs", jb_look_logs},
+    {"wait", jb_look_wait},
+    {"cancel", do_cancel},
+    {"hold", do_hold},
+    {"release", do_release},
+    {"requeue", do_requeue},
+    {"priority", do_priority},
+    {"drain", do_drain},
+    {"stats", jb_look_stats},
+    {"explain", jb_look_explain},
+    {"control", do_control},
+    {"box", do_box},
     {"metrics", jb_look_metrics},
+    {"kept", jb_kept_requested_list},
+    {"discard", jb_kept_requested_discard},
+    {"take", jb_kept_requested_take},
 };
 
 /* "GET /metrics HTTP/1.1": a scraper that speaks HTTP over the socket. */

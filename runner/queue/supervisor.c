@@ -33,8 +33,7 @@ static const char *text(const json_t *request, const char *key)
     return json_string_value(json_object_get(request, key));
 }
 
-/* Whose job it is. The daemon vouches for it: it has it from the kernel. */
-static int make_submitter(const struct jb_nursery_ctx *ctx, const json_t *request, struct jb_submitter *ret)
+int jb_nursery_submitter(const struct jb_nursery_ctx *ctx, const json_t *request, struct jb_submitter *ret)
 {
     const json_t *groups = json_object_get(request, "groups");
     const json_t *env = json_object_get(request, "env");
@@ -156,7 +155,7 @@ static int run(const struct jb_nursery_ctx *ctx, const json_t *request, json_t *
     if (r < 0)
         return r;
     *ret_failure = JB_JOB_NO_BOX;
-    if (make_submitter(ctx, request, &who) < 0)
+    if (jb_nursery_submitter(ctx, request, &who) < 0)
         return jb_fail_errno(err, ENOMEM, "starting a job");
     r = jb_state_paths(ctx->site, ctx->self, &state, err);
     if (r == 0) /* of its own: locks on shared descriptors would be shared too */

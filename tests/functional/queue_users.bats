@@ -148,6 +148,124 @@ PY
     record 'len(execs) == 5'
 }
 
+# as_installed NAME COMMAND...: as one of three users, with folders of his own, where this test's site config is the host's.
+as_installed()
+{
+    local uid=$((ORDINARY + $1)) home="$T/home.$1"
+    shift
+    # shellcheck disable=SC2016 # for the inner shell
+    env -i PATH="$PATH" T="$T" unshare -m sh -ec 'mount --bind "$T/etc" /etc; exec "$@"' sh \
+        env -i PATH="$PATH" HOME="$home" XDG_RUNTIME_DIR="$home/run" XDG_STATE_HOME="$home/state" "$MARK" \
+        setpriv --reuid "$uid" --regid "$uid" --clear-groups "$@"
+}
+
+@test "what the queue kept of a job is its owner's: he lists it, takes it over to enter and commit it, or has it removed" {
+    local user id other
+    mkdir etc
+    cp -a /etc/. etc/
+    mkdir -p etc/jobbox
+    cp "$CONF" etc/jobbox/jobbox.conf.yaml
+    install -m 755 "$JOBBOX" jobbox
+    for user in 1 2; do
+        mkdir -m 700 "home.$user" "home.$user/run" "home.$user/state"
+        chown -R "$((ORDINARY + user)):$((ORDINARY + user))" "home.$user"
+    done
+    mkdir -p image/opt/sub image/opt/whole
+    cp -a "$IMAGE/." image/
+    touch image/opt/gone image/opt/sub/old image/opt/whole/old
+    chown -R "$((ORDINARY + 1)):$((ORDINARY + 1))" image
+    start_daemon
+    # shellcheck disable=SC2016
+    script 'cd /work; echo kept >a; echo s >secret; chmod 0 secret; mkfifo pipe; ln -s a link; ln a b; chmod 4755 b
+        rm /opt/gone; rm -r /opt/whole; mkdir /opt/whole; echo new >/opt/whole/new; echo x >/opt/sub/x; exit 3' \
+        "name: keeper" "image: $T/image" "keep: on_failure" "allow_degraded: [cpuset, memory, pids, scratch]"
+    as_installed 1 ./jobbox submit --wait -q job.yaml 2>err && fail "it completed"
+    as_installed 1 ./jobbox submit --wait -q job.yaml 2>err || true
+    id=$(show rec.id)
+    other=$(ls state/kept | grep -v "$id")
+    as_installed 1 ./jobbox ps --kept >out 2>err
+    grep -q "^$id .* failed .* keeper$" out || fail "$(cat out err)"
+    [ "$(grep -c keeper out)" = 2 ]
+    # nobody else's
+    as_installed 2 ./jobbox ps --kept >out 2>err
+    [ ! -s out ] || fail "$(cat out)"
+    for user in "enter $id true" "discard $id" "commit $id --image a:1"; do
+        # shellcheck disable=SC2086
+        as_installed 2 ./jobbox $user >out 2>err </dev/null && fail "$user by another one"
+        grep -q "$id: n" err || fail "$(cat err)"
+    done
+    as_installed 1 ./jobbox discard "$other" 2>err || fail "$(cat err)"
+    [ "$(ls state/kept)" = "$id" ]
+    # he takes it over
+    as_installed 1 ./jobbox enter -q "${id:0:20}" -- sh -c 'cd /work; cat a; stat -c "%a %h %F" secret b pipe; readlink link
+        ls /opt /opt/whole /opt/sub; id -u; echo more >>a' >out 2>err </dev/null || fail "$(cat err)"
+    grep -q "$id was kept by the system's queue; it is in .*/home.1/state/jobbox/kept now" err || fail "$(cat err)"
+    out_is "kept
+0 1 regular file
+4755 2 regular file
+644 1 fifo
+a
+/opt:
+sub
+whole
+
+/opt/sub:
+old
+x
+
+/opt/whole:
+new
+$((ORDINARY + 1))"
+    [ -z "$(ls state/kept)" ] || fail "it is still in root's store"
+    [ -z "$(find home.1/state/jobbox/kept -name '.new-*' -o -name '.gone-*')" ]
+    [ -z "$(find home.1/state ! -uid "$((ORDINARY + 1))" -print -quit)" ] || fail "some of it is not his"
+    as_installed 1 ./jobbox ps --kept >out 2>err
+    [ "$(grep -c "^$id " out)" = 1 ]
+    as_installed 1 ./jobbox commit -q "$id" --image mine:1 2>err || fail "$(cat err)"
+    script 'cat /work/a 2>&1 || true; ls /opt/whole /opt/sub' "image: mine:1" "allow_degraded: [cpuset, memory, pids, scratch]" "workdir: /opt"
+    as_installed 1 ./jobbox run -q job.yaml >out 2>err </dev/null || fail "$(cat err)"
+    grep -q "^new$" out && grep -q "^x$" out || fail "$(cat out)"
+    as_installed 1 ./jobbox discard "$id" 2>err || fail "$(cat err)"
+    as_installed 1 ./jobbox ps --kept >out 2>err
+    [ ! -s out ] || fail "$(cat out)"
+    as_installed 1 ./jobbox enter "$id" true >out 2>err </dev/null && fail "it is gone"
+    one_error "no kept box has an id that begins so"
+}
+
+@test "a box is handed over to nobody else, nor to any place but one that its owner may write to" {
+    start_daemon
+    mkdir -m 700 mine theirs
+    chown "$((ORDINARY + 1))" mine
+    ln -s mine link
+    # shellcheck disable=SC2016
+    job keeper 'echo kept >/work/a; mkfifo /work/pipe; exit 3' "keep: on_failure"
+    as 1 "$JOBBOX" submit --config "$CONF" -q keeper.yaml
+    q wait -q 1 || true
+    local id
+    id=$(ls state/kept)
+    cat >take.py <<'PY'
+import json, socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.connect(sys.argv[1])
+s.sendall(json.dumps({"v": 1, "op": "take", "id": sys.argv[2], "dir": sys.argv[3]}).encode() + b"\n")
+answer = json.loads(s.makefile().readline())
+print(answer["error"]["text"] if "error" in answer else "taken")
+PY
+    take() { as "$1" /usr/bin/python3 take.py run/jobboxd.sock "$2" "$3"; }
+    [[ "$(take 2 "$id" "$T/mine")" = *"no kept box has an id that begins so"* ]]
+    [[ "$(take 2 "" "$T/mine")" = *"no kept box has an id that begins so"* ]]
+    [[ "$(take 1 "$id" "$T/theirs")" = "$T/theirs: Permission denied" ]]
+    [[ "$(take 1 "$id" "$T/link")" = "$T/link: "* ]]
+    [[ "$(take 1 "$id" mine)" = *"an absolute path"* ]]
+    [[ "$(take 1 ../../.. "$T/mine")" = *"no kept box"* ]]
+    [ -z "$(ls -A mine theirs | grep -v : || true)" ] || fail "something was written: $(ls -AR mine theirs)"
+    [ "$(take 1 "$id" "$T/mine")" = taken ]
+    [[ "$(take 1 "$id" "$T/mine")" = "$T/mine: File exists" ]]
+    [ "$(cat mine/fs/work/a)" = kept ]
+    [ -z "$(find mine ! -uid "$((ORDINARY + 1))")" ] || fail "$(ls -lR mine)"
+    [ "$(ls state/kept)" = "$id" ]
+}
+
 @test "a job writes only what its submitter may: no output, artifact or list of changes goes over another's file" {
     start_daemon
     install -m 755 "$JOBBOX" jobbox
