@@ -42,7 +42,7 @@ static int ask_nursery(struct jb_server *s, struct jb_conn *c, const char *id, c
     for (size_t i = 0; i < c->n_groups; i++)
         (void)json_array_append_new(groups, json_integer((json_int_t)c->groups[i]));
     json_t *ask = json_pack("{s:s, s:I, s:s, s:s, s:I, s:I, s:o, s:o, s:o, s:b}", "do", "kept", "token",
-                            (json_int_t)(s->tokens + 1), "id", id, "dir", dir, "uid", (json_int_t)c->uid,
+                            (json_int_t)s->tokens + 1, "id", id, "dir", dir, "uid", (json_int_t)c->uid,
                             "gid", (json_int_t)c->gid, "groups", groups, "user", jb_json_text(c->user),
                             "home", jb_json_text(c->home), "any", jb_conn_is_operator(s, c));
     if (!ask)
