@@ -10,7 +10,7 @@
 #include <jansson.h>
 
 #include "cgroup/cgroup.h"
-#include "cli/cli.h"
+#include "cli/queue.h"
 
 /* What the kernel says at one moment; JB_UNSET: not known. */
 struct jb_top_reading {
@@ -20,6 +20,7 @@ struct jb_top_reading {
 
 struct jb_top_box {
     struct jb_holding holding;
+    int boxes_fd; /* the folder that its own is in; borrowed */
     char user[64];
     struct jb_cgroup *cgroup; /* NULL: none that we could open */
     unsigned quiet;           /* for so many readings its supervisor is not asked: it did not answer */
@@ -37,13 +38,21 @@ struct jb_top {
     struct jb_cli_job job;
     struct jb_top_box *boxes; /* by id */
     size_t n;
+    struct jb_client queue; /* the system's, of an ordinary user; fd -1: there is none */
+    int queue_boxes_fd;
 };
-#define JB_TOP_INIT ((struct jb_top){.job = JB_CLI_JOB_INIT})
+#define JB_TOP_INIT ((struct jb_top){.job = JB_CLI_JOB_INIT, .queue = JB_CLIENT_INIT, .queue_boxes_fd = -1})
 void jb_top_free(struct jb_top *top);
 #define jb_autotop __attribute__((cleanup(jb_top_free)))
 
 /* Reads all live boxes. Of those that were there before rates are known from then on. */
 int jb_top_read(struct jb_top *top, struct jb_error *err);
+
+/* Takes over what is known of a box, or begins with it; then reads it. */
+void jb_top_set_box(struct jb_top *top, struct jb_top_box *box, const struct jb_holding *holding,
+                    int boxes_fd);
+/* top_queue.c: those that the system's queue runs for this user, behind the first `n`. Returns how many there are. */
+size_t jb_top_read_queue(struct jb_top *top, struct jb_top_box **boxes, size_t n);
 
 /* --- the table --- */
 

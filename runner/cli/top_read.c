@@ -35,17 +35,18 @@ void jb_top_free(struct jb_top *top)
     for (size_t i = 0; i < top->n; i++)
         box_free(&top->boxes[i]);
     free(top->boxes);
+    jb_client_close(&top->queue);
+    jb_close(&top->queue_boxes_fd);
     jb_cli_job_free(&top->job);
     *top = JB_TOP_INIT;
 }
 
 /* A box without groups has none; one whose folder cannot be read has none that we know. */
-static struct jb_cgroup *open_groups(const struct jb_top *top, const struct jb_id *id)
+static struct jb_cgroup *open_groups(int boxes_fd, const struct jb_id *id)
 {
     struct jb_boxdir_found found;
     struct jb_cgroup *cgroup = NULL;
-    jb_autoclose int fd =
-        openat(top->job.state.ledger.boxes_fd, id->text, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    jb_autoclose int fd = openat(boxes_fd, id->text, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0 || jb_boxdir_look(fd, &found, NULL) < 0)
         return NULL;
     if (found.planned && jb_cgroup_open(&found.cgroups, &found.cgroup, &cgroup, NULL) < 0)
@@ -61,7 +62,34 @@ static uint64_t ns_of(const json_t *answer, const char *key)
     return s >= 0 && s < 1e10 ? (uint64_t)(s * 1e9) : JB_UNSET;
 }
 
-static void ask(const struct jb_top *top, struct jb_top_box *box)
+static uint64_t number_of(const json_t *object, const char *key)
+{
+    const json_t *value = json_object_get(object, key);
+    return json_is_integer(value) && json_integer_value(value) >= 0 ? (uint64_t)json_integer_value(value)
+                                                                    : JB_UNSET;
+}
+
+/* What the supervisor counts, of groups that are not ours to open. */
+static void take_usage(const json_t *answer, struct jb_top_box *box)
+{
+    const json_t *usage = json_object_get(answer, "usage");
+    const char *cpus = json_string_value(json_object_get(answer, "cpus"));
+    if (json_is_object(usage))
+        box->now = (struct jb_top_reading){
+            .at_ns = jb_mono_ns(NULL),
+            .cpu_us = number_of(usage, "cpu_us"),
+            .memory = number_of(usage, "memory_bytes"),
+            .pids = number_of(usage, "pids"),
+            .read_bytes = number_of(usage, "read_bytes"),
+            .written_bytes = number_of(usage, "written_bytes"),
+            .memory_some_us = number_of(usage, "memory_some_us"),
+            .memory_full_us = number_of(usage, "memory_full_us"),
+        };
+    if (cpus)
+        (void)jb_cpus_parse(cpus, &box->holding.cpus);
+}
+
+static void ask(struct jb_top_box *box)
 {
     struct jb_error err;
     json_t *answer = NULL;
@@ -72,20 +100,19 @@ static void ask(const struct jb_top *top, struct jb_top_box *box)
         return;
     }
     json_t *request = json_pack("{s:s}", "verb", "status");
-    int r =
-        jb_control_ask(top->job.state.ledger.boxes_fd, &box->holding.id, request, PATIENCE_MS, &answer, &err);
+    int r = jb_control_ask(box->boxes_fd, &box->holding.id, request, PATIENCE_MS, &answer, &err);
     json_decref(request);
     if (r < 0) {
         box->quiet = r == -ETIMEDOUT ? QUIET : 0;
         return;
     }
     const char *phase = json_string_value(json_object_get(answer, "phase"));
-    const json_t *limit = json_object_get(answer, "memory_max_bytes");
     (void)snprintf(box->phase, sizeof(box->phase), "%s", phase ? phase : "");
     box->wall_ns = ns_of(answer, "wall_s");
     box->wall_limit_ns = ns_of(answer, "wall_time_s");
-    if (json_is_integer(limit) && json_integer_value(limit) >= 0)
-        box->memory_limit = (uint64_t)json_integer_value(limit);
+    box->memory_limit = number_of(answer, "memory_max_bytes");
+    if (!box->cgroup)
+        take_usage(answer, box);
     json_decref(answer);
 }
 
@@ -147,8 +174,8 @@ static int by_id(const void *a, const void *b)
     return strcmp(x->holding.id.text, y->holding.id.text);
 }
 
-/* Takes over what is known of a box, or begins with it. */
-static void set_box(struct jb_top *top, struct jb_top_box *box, const struct jb_holding *holding)
+void jb_top_set_box(struct jb_top *top, struct jb_top_box *box, const struct jb_holding *holding,
+                    int boxes_fd)
 {
     const struct jb_top_box key = {.holding = {.id = holding->id}};
     struct jb_top_box *old = top->n ? bsearch(&key, top->boxes, top->n, sizeof(*top->boxes), by_id) : NULL;
@@ -161,11 +188,12 @@ static void set_box(struct jb_top *top, struct jb_top_box *box, const struct jb_
     }
     box->holding = *holding;
     box->holding.devices = NULL;
+    box->boxes_fd = boxes_fd;
     if (!box->cgroup) /* a box is in the ledger before its groups are made */
-        box->cgroup = open_groups(top, &holding->id);
+        box->cgroup = open_groups(boxes_fd, &holding->id);
     read_groups(box);
+    ask(box);
     set_rates(box);
-    ask(top, box);
 }
 
 int jb_top_read(struct jb_top *top, struct jb_error *err)
@@ -184,13 +212,14 @@ int jb_top_read(struct jb_top *top, struct jb_error *err)
     for (size_t i = 0; i < ledger.len; i++) {
         struct jb_holding holding;
         jb_ledger_get(&ledger, i, &holding);
-        set_box(top, &boxes[i], &holding);
+        jb_top_set_box(top, &boxes[i], &holding, top->job.state.ledger.boxes_fd);
     }
+    size_t n = jb_top_read_queue(top, &boxes, ledger.len);
     for (size_t i = 0; i < top->n; i++)
         box_free(&top->boxes[i]);
     free(top->boxes);
     top->boxes = boxes;
-    top->n = ledger.len;
+    top->n = n;
     jb_ledger_free(&ledger);
     return 0;
 }

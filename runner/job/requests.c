@@ -21,6 +21,22 @@ static json_t *failed(const char *text)
     return json_pack("{s:o}", "error", jb_json_text(text));
 }
 
+/* For those who may not open the groups themselves. */
+static json_t *usage(const struct jb_loop *l)
+{
+    struct jb_cg_usage u;
+    if (!l->s->cgroup || jb_cgroup_usage(l->s->cgroup, &u, NULL) < 0)
+        return json_null();
+    json_t *json =
+        json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "cpu_us", jb_json_u64(u.cpu_total_us),
+                  "memory_bytes", jb_json_u64(jb_cgroup_memory_now(l->s->cgroup)), "pids",
+                  jb_json_u64(jb_cgroup_pids_now(l->s->cgroup)), "read_bytes", jb_json_u64(u.read_bytes),
+                  "written_bytes", jb_json_u64(u.written_bytes), "memory_some_us",
+                  jb_json_u64(u.psi_memory_some_us), "memory_full_us", jb_json_u64(u.psi_memory_full_us));
+    jb_cg_usage_free(&u);
+    return json ? json : json_null();
+}
+
 static json_t *status(const struct jb_loop *l)
 {
     const struct jb_plan *plan = l->s->plan;
@@ -29,14 +45,14 @@ static json_t *status(const struct jb_loop *l)
     uint64_t cpu_us = l->s->cgroup ? jb_cgroup_cpu_us(l->s->cgroup) : JB_UNSET;
     if (cpu_us != JB_UNSET)
         cpu_us -= l->s->cpu_before_us < cpu_us ? l->s->cpu_before_us : cpu_us;
-    return json_pack("{s:b, s:s, s:b, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "ok", 1, "phase",
-                     jb_phase_name(l->phase), "stands", plan->stands, "execs",
+    return json_pack("{s:b, s:s, s:b, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "ok", 1,
+                     "phase", jb_phase_name(l->phase), "stands", plan->stands, "execs",
                      l->execs ? (int)l->execs->n : 0, "pid", (int)getpid(), "started",
                      jb_json_time(l->out->started_us), "wall_s", jb_json_seconds_ns(at - l->started),
                      "paused_s", jb_json_seconds_ns(paused), "cpu_s", jb_json_seconds_us(cpu_us),
                      "wall_time_s", jb_json_seconds_ns(plan->wall_ns), "cpu_time_s",
                      jb_json_seconds_ns(plan->cpu_ns), "memory_max_bytes", jb_json_u64(plan->memory_max),
-                     "cpus", jb_json_cpus(&plan->grant.cpus));
+                     "cpus", jb_json_cpus(&plan->grant.cpus), "usage", usage(l));
 }
 
 static json_t *pause_or_resume(struct jb_loop *l, enum jb_cause cause, const struct jb_asker *by)

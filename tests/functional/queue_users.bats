@@ -159,8 +159,10 @@ as_installed()
         setpriv --reuid "$uid" --regid "$uid" --clear-groups "$@"
 }
 
-@test "what the queue kept of a job is its owner's: he lists it, takes it over to enter and commit it, or has it removed" {
-    local user id other
+# What as_installed needs.
+install_config()
+{
+    local user
     mkdir etc
     cp -a /etc/. etc/
     mkdir -p etc/jobbox
@@ -170,6 +172,11 @@ as_installed()
         mkdir -m 700 "home.$user" "home.$user/run" "home.$user/state"
         chown -R "$((ORDINARY + user)):$((ORDINARY + user))" "home.$user"
     done
+}
+
+@test "what the queue kept of a job is its owner's: he lists it, takes it over to enter and commit it, or has it removed" {
+    local user id other
+    install_config
     mkdir -p image/opt/sub image/opt/whole
     cp -a "$IMAGE/." image/
     touch image/opt/gone image/opt/sub/old image/opt/whole/old
@@ -230,6 +237,35 @@ $((ORDINARY + 1))"
     [ ! -s out ] || fail "$(cat out)"
     as_installed 1 ./jobbox enter "$id" true >out 2>err </dev/null && fail "it is gone"
     one_error "no kept box has an id that begins so"
+}
+
+@test "top: a user sees what the system's queue runs for him, and nothing of another one's" {
+    install_config
+    start_daemon
+    script '/probe/probe burn 60' "name: busy" "mounts: [{ source: $T, target: /probe }]" "resources: { cpus: 1, cpu_unit: thread, memory: 64MiB }"
+    as_installed 1 ./jobbox submit -q job.yaml 2>err || fail "$(cat err)"
+    script 'sleep 60' "name: idle" "resources: { cpus: 1, cpu_unit: thread, memory: 32MiB }"
+    as_installed 2 ./jobbox submit -q job.yaml 2>err || fail "$(cat err)"
+    until_true 20 says_started 1
+    until_true 20 says_started 2
+    sleep 0.1
+    as_installed 1 ./jobbox top --once --json >out 2>err || fail "$(cat err)"
+    /usr/bin/python3 - <<'PY' || fail "$(cat out)"
+import json
+boxes = json.load(open("out"))
+assert [b["name"] for b in boxes] == ["busy"], boxes
+b = boxes[0]
+assert b["phase"] == "running" and 0.1 < b["cpus_used"] < 1.2, b
+assert 0 < b["memory_bytes"] < 64 << 20 and b["memory_max_bytes"] == 64 << 20, b
+assert b["pids"] >= 2 and len(b["cpus"]) >= 1, b
+PY
+    as_installed 2 ./jobbox top --once >out 2>err || fail "$(cat err)"
+    grep -q idle out && ! grep -q busy out || fail "$(cat out)"
+    # a daemon that is stopped does not hold it up for long
+    kill -STOP "$daemon"
+    as_installed 1 timeout 10 ./jobbox top --once >out 2>err || { kill -CONT "$daemon"; fail "it hangs: $(cat err)"; }
+    kill -CONT "$daemon"
+    q cancel 1 2
 }
 
 @test "a box is handed over to nobody else, nor to any place but one that its owner may write to" {
