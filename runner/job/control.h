@@ -7,7 +7,7 @@
  * boxes/ID/control is a SOCK_SEQPACKET socket, made after GO, gone with the folder. One request a connection: a packet
  * of JSON, and one back.
  *
- *   {"verb": "status"}                               {"ok": true, "phase": "running", "pid": 71, "wall_s": 3.2, ...}
+ *   {"verb": "status"}                               {"ok": true, "phase": "running", "pid": 71, "wall_s": 3.2, "usage": {"cpu_us": n, ...}, ...}
  *   {"verb": "pause" | "resume" | "cancel"}          {"ok": true}
  *   {"verb": "signal", "signal": 10, "main": true}   {"ok": true}
  *   {"verb": "update", "memory_bytes": n, "cpus": n, "pids": n, "wall_time_ns": n, "cpu_time_ns": n}

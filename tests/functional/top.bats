@@ -139,7 +139,7 @@ sees_it_busy()
     kill -CONT "${started[0]}"
 }
 
-@test "the box's folder is looked at and nothing in it changed; what is damaged there makes figures unknown" {
+@test "the box's folder is looked at and nothing in it changed; what is damaged there the supervisor knows, or nobody" {
     start_named idle 'echo ready; sleep 900'
     local file
     file=$(find "$T" -path '*/boxes/*/box.jsonl')
@@ -153,6 +153,12 @@ sees_it_busy()
     [ "$(stat -c %s "$file")" = "$size" ]
     printf 'no JSON at all\n' >"$file"
     top --once --json -i 200ms
+    exits 0
+    holds 'not limited or (b["idle"]["pids"] > 0 and b["idle"]["memory_bytes"] > 0)'
+    # where the supervisor does not say it either, it is not known
+    kill -STOP "${started[0]}"
+    top --once --json -i 200ms
+    kill -CONT "${started[0]}"
     exits 0
     holds 'b["idle"]["pids"] is None and b["idle"]["memory_bytes"] is None and b["idle"]["cpus_used"] is None'
     cat kept >"$file"
