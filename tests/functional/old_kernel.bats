@@ -88,6 +88,64 @@ refused_without()
     refused_without mount_setattr
 }
 
+@test "without cgroup.kill the box's group is held still and each process in it killed" {
+    runs_without file:cgroup.kill
+    runs_without file:cgroup.kill file:cgroup.freeze pidfd_open pidfd_send_signal
+}
+
+# In place of what the kernel cannot say there is null, and everything else is as ever.
+@test "without memory.peak, memory.swap.peak and pids.peak the record has null for them, and the rest" {
+    runs_without file:memory.peak file:memory.swap.peak file:pids.peak
+    record 'used.pids_peak is None' 'used.swap_peak_bytes is None' 'used.cpu_user_s + used.cpu_system_s > 0'
+    [ -n "$(own_cgroup memory)" ] || record 'used.memory_peak_bytes is None' # v1 has another file for it
+}
+
+@test "without memory.oom.group the supervisor ends what the kernel left of a job" {
+    cp "$FILE_DIR/probe" probe
+    script 'sleep 1000 & /p/probe touch 268435456; sleep 1000' 'resources: { memory: 64MiB }' \
+        "mounts: [{ source: $T, target: /p }]"
+    code=0
+    env "$MARK" timeout --foreground -k 5 $((60 * JBT_SLOWER)) "$FILE_DIR/without" file:memory.oom.group -- "$JOBBOX" run \
+        --quiet --config "$CONF" job.yaml >out 2>err </dev/null || code=$?
+    exits 121
+    none_marked || fail "alive: $(marked_processes)"
+    record 'end.reason == "oom"' 'used.oom_kills >= 1'
+}
+
+@test "without lowerdir+ the layers of an image are named in one string of options" {
+    python3 "$HERE/layout.py" many layers 12
+    jobbox image pull --config "$CONF" --name layers:1 oci:layers >out 2>err || fail "$(cat err)"
+    mkdir bin
+    cp -a "$FILE_DIR/image/bin/busybox" bin/
+    local how
+    for how in option:none option:lowerdir+; do
+        spec <<<"image: layers:1
+command: [/b/busybox, sh, -c, 'for f in /own*; do read -r line <\$f; echo \$f \$line; done; /b/busybox cat /all; echo new >/own3; /b/busybox cat /own3']
+mounts: [{ source: $T/bin, target: /b }]"
+        code=0
+        env "$MARK" timeout --foreground -k 5 $((60 * JBT_SLOWER)) "$FILE_DIR/without" $how -- "$JOBBOX" run --quiet \
+            --config "$CONF" job.yaml >"$how" 2>err </dev/null || code=$?
+        exits 0
+    done
+    [ "$(wc -l <option:none)" = 14 ] && grep -qx 11 option:none
+    cmp option:none option:lowerdir+
+}
+
+# jobbox uses no Landlock, so that there is nothing to fall back from; a job that does finds what the kernel has.
+@test "a job finds the Landlock that the kernel has, or none, as outside of the box" {
+    local ask='import ctypes, os
+libc = ctypes.CDLL(None, use_errno=True)
+abi = libc.syscall(444, None, ctypes.c_size_t(0), 1)
+print(abi if abi >= 0 else os.strerror(ctypes.get_errno()))'
+    command -v python3 >/dev/null || skip "needs python3"
+    printf '%s\n' 'version: 1' 'image: host' 'command: [python3, -c, "exec(open(0).read())"]' "stdin: $T/ask" >job.yaml
+    echo "$ask" >ask
+    run_job
+    exits 0
+    out_is "$(python3 -c "$ask")"
+    [ "$(wc -l <out)" = 1 ]
+}
+
 @test "an ordinary user without clone3 and openat2: as with them" {
     needs_root
     setpriv --reuid $ORDINARY --regid $ORDINARY --clear-groups unshare -Ur true 2>/dev/null ||
