@@ -68,6 +68,12 @@ needs_root()
     [ "$JBT_AS" = root ] || skip "${1:-is about jobs of root}"
 }
 
+# needs_own WHY: jobbox is run by whoever runs the tests, root or not, in his environment, and what he makes is his.
+needs_own()
+{
+    [ "$JBT_AS" = root ] || skip "$1"
+}
+
 # What the submitter of the test's jobs is to own, as if it had been he who made it.
 to_submitter()
 {

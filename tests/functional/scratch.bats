@@ -172,7 +172,7 @@ own_disk()
 }
 
 @test "disk: without a cap only where that is allowed, and nothing is said of it then" {
-    needs_root
+    needs_own "is about root's folders of scratch"
     site_config "env: { JBT_MARK: $T }" 'scratch: { backend: disk }' \
         'resources: { scratch: { default: none }, scratch_inodes: { default: none } }'
     script 'true'
