@@ -248,6 +248,23 @@ def others(work, count, slots):
     return found
 
 
+def least(build, work, image, count, slots):
+    """What the host can give at all: the program that does the same to one process and keeps no queue, in a loop."""
+    programs = os.path.join(build, "tests/bench")
+    limit = os.path.join(programs, "limit-dyn")
+    rows = {"least program, figures on disk": [limit, "-i", "-j", os.path.join(work, "notes"), image, "/bin/true"],
+            "least program, box alone": [limit, image, "/bin/true"]}
+    found = {}
+    for name, argv in rows.items():
+        file = os.path.join(work, "least.json")
+        subprocess.run([os.path.join(programs, "spawnbench"), "--count", str(max(2, count // slots)), "--parallel", str(slots),
+                        "--json", file, "--title", "least", "least", *argv], check=True, stdout=subprocess.DEVNULL)
+        with open(file, encoding="utf-8") as f:
+            [one] = json.load(f)["alternatives"]
+        found[name] = {"jobs_s": one["runs_per_s"], "cpu_ms": one["cpu_median_ms"]}
+    return found
+
+
 def show(name, f):
     def number(key, form):
         return format(f[key], form) if key in f else "-".rjust(int(form.split(".")[0]))
@@ -287,6 +304,8 @@ def main():
                 print(f"not measured: {name}: {figures}")
             else:
                 row(name, figures)
+        for name, figures in least(args.build, work, args.image, args.count, slots).items():
+            row(name, figures)
         row("jobbox once more", jobbox(args.build, os.path.join(work, "again"), spec, args.count))
         row(f"jobbox, {args.queued} waiting", long_queue(args.build, os.path.join(work, "long"), spec, args.queued))
         row(f"jobbox, {args.finished} finished",
@@ -308,6 +327,8 @@ def main():
     for key, goal in GOALS.items():
         print(f"{key:14} {reached[key]:8.2f}   goal {'at least' if key == 'jobs_s' else 'at most'} {goal:g}: "
               f"{'MISSED' if key in missed else 'met'}")
+    possible = rows["least program, box alone"]["jobs_s"]
+    print(f"of what this host gives at most, {possible:.0f} boxes/s without queue and record, jobbox reaches {reached['jobs_s'] / possible:.2f}")
     if args.json:
         with open(args.json, "w", encoding="utf-8") as f:
             json.dump({"bench": "queue", "rows": rows, "decision": decision, "goals": GOALS, "reached": reached}, f, indent=1)
