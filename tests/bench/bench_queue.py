@@ -172,7 +172,7 @@ def long_queue(build, work, spec, queued):
 
 
 def old_jobs(build, work, spec, finished, count):
-    """The same as at first, with `finished` jobs in the database: copies of one that ran."""
+    """With `finished` jobs in the database, copies of one that ran, in turn with a daemon whose database is new."""
     os.makedirs(work)
     daemon = Daemon(build, work, spec)
     run_jobs(daemon, 1)
@@ -194,11 +194,18 @@ def old_jobs(build, work, spec, finished, count):
                    WHERE o.task = 1""", (finished,))
     db.commit()
     db.close()
+    os.sync() # what was made for it is not written while it is measured
     daemon.start()
-    figures = run_jobs(daemon, count)
-    figures["finished"] = finished
+    os.makedirs(os.path.join(work, "new"))
+    new = Daemon(build, os.path.join(work, "new"), spec)
+    rounds = {"old": [], "new": []}
+    for i in range(4):
+        for name in ("old", "new") if i % 2 else ("new", "old"):
+            rounds[name].append(run_jobs(daemon if name == "old" else new, max(1, count // 4)))
     daemon.stop()
-    return figures
+    new.stop()
+    return {name: {key: sum(r[key] for r in all_rounds) / len(all_rounds) for key in all_rounds[0]}
+            for name, all_rounds in rounds.items()}
 
 
 def others(work, count, slots):
@@ -308,8 +315,9 @@ def main():
             row(name, figures)
         row("jobbox once more", jobbox(args.build, os.path.join(work, "again"), spec, args.count))
         row(f"jobbox, {args.queued} waiting", long_queue(args.build, os.path.join(work, "long"), spec, args.queued))
-        row(f"jobbox, {args.finished} finished",
-            old_jobs(args.build, os.path.join(work, "old"), spec, args.finished, args.count))
+        figures = old_jobs(args.build, os.path.join(work, "old"), spec, args.finished, args.count)
+        row(f"jobbox, {args.finished} finished", figures["old"])
+        row("jobbox, none finished, in turn", figures["new"])
     finally:
         for daemon in list(Daemon.running):
             daemon.stop()
