@@ -213,17 +213,33 @@ static int op_text(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error
     return jb_rootfs_attach(fs, fd, at, op->target, err);
 }
 
+/*
+ * A user namespace is shown /proc and /sys by the kernel only where the namespace around it sees all of them, which it does
+ * not in a container whose runtime hides parts.
+ */
+static int make_system(struct jb_rootfs *fs, const char *fstype, const char *where, uint64_t attr,
+                       struct jb_error *err)
+{
+    int fd = fs->api->make(fs->api->ctx, fstype, NULL, 0, JB_ATTR_PLAIN | MOUNT_ATTR_NOEXEC | attr, err);
+    if (fd != -EPERM || !fs->plan->userns)
+        return fd;
+    return jb_fail(
+        err, EPERM,
+        "mounting %s: Operation not permitted: parts of %s are hidden where jobbox was started; have "
+        "the container's runtime leave it whole (podman run --security-opt unmask=ALL, docker run "
+        "--security-opt systempaths=unconfined)",
+        fstype, where);
+}
+
 static int op_proc(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error *err)
 {
-    jb_autoclose int fd =
-        fs->api->make(fs->api->ctx, "proc", NULL, 0, JB_ATTR_PLAIN | MOUNT_ATTR_NOEXEC, err);
+    jb_autoclose int fd = make_system(fs, "proc", "/proc", 0, err);
     return fd < 0 ? fd : attach_system(fs, fd, op, err);
 }
 
 static int op_sysfs(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error *err)
 {
-    jb_autoclose int fd = fs->api->make(fs->api->ctx, "sysfs", NULL, 0,
-                                        JB_ATTR_PLAIN | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_RDONLY, err);
+    jb_autoclose int fd = make_system(fs, "sysfs", "/sys", MOUNT_ATTR_RDONLY, err);
     return fd < 0 ? fd : attach_system(fs, fd, op, err);
 }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
-# jobbox in a container of crun (which podman runs too), as CI runners and clusters start it, and of systemd-nspawn: with cgroups mounted writable and read-only, with
-# the capabilities that mounts need and with those that runtimes give by default, with and without a user namespace.
-# Each works, or says on one line what is missing.
+# jobbox in a container of crun, as CI runners and clusters start it, of systemd-nspawn, and of podman: with cgroups mounted
+# writable and read-only, with the capabilities that mounts need and with those that runtimes give by default, with and
+# without a user namespace. Each works, or says on one line what is missing.
 
 load lib
 
@@ -184,4 +184,57 @@ needs_nspawn()
     refused "cannot pin the job to its CPUs" "it is mounted read-only"
     nspawn -- sh -c 'mount -o remount,bind,ro /sys/fs/cgroup && exec /opt/jobbox run -q /opt/degraded.yaml'
     runs
+}
+
+# podman OPTION... -- COMMAND...: in a container of podman's, below a scope that systemd has delegated to it.
+podman()
+{
+    local options=()
+    while [ "$1" != -- ]; do
+        options+=("$1")
+        shift
+    done
+    shift
+    run env "$MARK" timeout -k 5 $((60 * JBT_SLOWER)) podman --log-level error --root "$T/podman/store" \
+        --runroot "$T/podman/run" --storage-driver vfs run --rm --network none --log-driver none --no-hosts -e "$MARK" \
+        -v /usr:/usr:ro -v "$T/opt:/opt:ro" "${options[@]}" --rootfs "$T/rootfs" "$@" </dev/null
+}
+
+needs_podman()
+{
+    pure_v2 && [ -d /run/systemd/system ] || skip "needs cgroup v2 alone, and systemd as the service manager"
+    type -P podman >/dev/null || skip "needs podman"
+    needs_root
+}
+
+MOUNTS=SYS_ADMIN,NET_ADMIN,SYS_PTRACE,MKNOD
+# What a job needs to have /proc and /sys of its own in a user namespace: the container's are not masked in part.
+WHOLE=(--security-opt unmask=ALL --security-opt seccomp=unconfined)
+
+@test "podman with writable cgroups, privileged and not: the job is pinned and limited" {
+    needs_podman
+    podman --privileged -- /opt/jobbox run -q /opt/job.yaml
+    runs
+    podman "${WHOLE[@]}" -- /opt/jobbox run -q --json /opt/job.yaml
+    [ "$status" -eq 0 ] || fail "$output"
+    [[ "$output" == *'"user"'* && "$output" != *'"degraded":[{'* ]] || fail "$output"
+}
+
+@test "podman with a user namespace and writable cgroups: the same" {
+    needs_podman
+    chown -hR 524288:524288 rootfs
+    podman --uidmap 0:524288:65536 "${WHOLE[@]}" -- /opt/jobbox run -q /opt/job.yaml
+    runs
+}
+
+@test "podman with read-only cgroups: refused as such, and what may do without runs; with a masked /sys refused with what to do" {
+    needs_podman
+    podman --cap-add "$MOUNTS" --security-opt seccomp=unconfined -- /opt/jobbox run -q /opt/job.yaml
+    refused "cannot pin the job to its CPUs" "it is mounted read-only"
+    podman --cap-add "$MOUNTS" --security-opt seccomp=unconfined -- /opt/jobbox run -q /opt/degraded.yaml
+    runs
+    podman --security-opt seccomp=unconfined -- /opt/jobbox run -q /opt/degraded.yaml
+    [ "$status" -eq 124 ] || fail "exit code $status: $output"
+    [ "$(grep -c . <<<"$output")" = 1 ] || fail "not one line: $output"
+    [[ "$output" == *"parts of /"*"are hidden where jobbox was started"*"unmask=ALL"* ]] || fail "$output"
 }

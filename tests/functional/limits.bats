@@ -197,7 +197,7 @@ $PROBE_MOUNT"
 
 @test "a bomb whose first process ends is gone with it" {
     needs_limits
-    script 'sleep 0.5 & /probe/probe bomb & wait %1' "resources: { pids: 50, memory: 128MiB }" "$PROBE_MOUNT"
+    script "sleep $((JBT_SLOWER / 2)).5 & /probe/probe bomb & wait %1" "resources: { pids: 50, memory: 128MiB }" "$PROBE_MOUNT"
     run_job
     exits 0
     [ -z "$(marked_processes)" ]
