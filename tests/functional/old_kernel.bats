@@ -25,14 +25,14 @@ runs_without()
     script 'grep Cpus_allowed_list /proc/self/status | cut -f2; (setsid sleep 1000 &); echo done' \
         "resources: { cpus: 1, cpu_unit: thread, memory: 64MiB, pids: 30 }"
     code=0
-    env "$MARK" timeout --foreground -k 5 $((60 * JBT_SLOWER)) "$FILE_DIR/without" "$@" -- "$JOBBOX" run --quiet \
-        --config "$CONF" "$T/job.yaml" >"$T/out" 2>"$T/err" </dev/null || code=$?
+    env "$MARK" WITHOUT_REFUSED="$T/refused" timeout --foreground -k 5 $((60 * JBT_SLOWER)) "$FILE_DIR/without" "$@" -- \
+        "$JOBBOX" run --quiet --config "$CONF" "$T/job.yaml" >"$T/out" 2>"$T/err" </dev/null || code=$?
     exits 0
     out_has '^done$'
     none_marked || fail "alive: $(marked_processes)"
     record 'end.reason == "completed"' 'isolation.limits.memory_max_bytes == 64 << 20' 'isolation.limits.pids_max == 30' \
         'isolation.cpus_allowed == granted.cpus' 'isolation.cgroup_version.unified in (None, 2)' \
-        'isolation.degraded == []'
+        "$NOTHING_DEGRADED"
     [ "$(head -n 1 out)" = "$(show granted.cpus)" ]
 }
 
@@ -88,14 +88,35 @@ refused_without()
     refused_without mount_setattr
 }
 
+# What a dead supervisor left in the box's group, somebody from outside too, is ended by who comes next.
 @test "without cgroup.kill the box's group is held still and each process in it killed" {
-    runs_without file:cgroup.kill
-    runs_without file:cgroup.kill file:cgroup.freeze pidfd_open pidfd_send_signal
+    local dir what
+    for what in 'file:cgroup.kill' 'file:cgroup.kill file:cgroup.freeze pidfd_open pidfd_send_signal'; do
+        script 'echo ready; sleep 1000'
+        start_job
+        until_true 10 says ready
+        dir=$(own_cgroup unified)/jobbox-$(ls run/boxes)
+        [ ! -d "$dir/job" ] || dir+=/job
+        env "$MARK" sleep 1000 3>&- &
+        started+=($!)
+        echo $! >"$dir/cgroup.procs"
+        kill -9 "$supervisor"
+        wait "$supervisor" || true
+        rm -f refused
+        # shellcheck disable=SC2086 # a list
+        env "$MARK" WITHOUT_REFUSED="$T/refused" "$FILE_DIR/without" $what -- "$JOBBOX" sweep --config "$CONF" >out
+        out_is "1 box recovered"
+        grep -qx file:cgroup.kill refused || fail "cgroup.kill was not tried"
+        none_marked || fail "alive: $(marked_processes)"
+        [ ! -e "$dir" ]
+        record 'end.reason == "supervisor_lost"'
+    done
 }
 
 # In place of what the kernel cannot say there is null, and everything else is as ever.
 @test "without memory.peak, memory.swap.peak and pids.peak the record has null for them, and the rest" {
     runs_without file:memory.peak file:memory.swap.peak file:pids.peak
+    grep -qx file:pids.peak refused || fail "pids.peak was not looked for"
     record 'used.pids_peak is None' 'used.swap_peak_bytes is None' 'used.cpu_user_s + used.cpu_system_s > 0'
     [ -n "$(own_cgroup memory)" ] || record 'used.memory_peak_bytes is None' # v1 has another file for it
 }
@@ -123,12 +144,13 @@ refused_without()
 command: [/b/busybox, sh, -c, 'for f in /own*; do read -r line <\$f; echo \$f \$line; done; /b/busybox cat /all; echo new >/own3; /b/busybox cat /own3']
 mounts: [{ source: $T/bin, target: /b }]"
         code=0
-        env "$MARK" timeout --foreground -k 5 $((60 * JBT_SLOWER)) "$FILE_DIR/without" $how -- "$JOBBOX" run --quiet \
-            --config "$CONF" job.yaml >"$how" 2>err </dev/null || code=$?
+        env "$MARK" WITHOUT_REFUSED="$T/refused" timeout --foreground -k 5 $((60 * JBT_SLOWER)) "$FILE_DIR/without" $how -- \
+            "$JOBBOX" run --quiet --config "$CONF" job.yaml >"$how" 2>err </dev/null || code=$?
         exits 0
     done
     [ "$(wc -l <option:none)" = 14 ] && grep -qx 11 option:none
     cmp option:none option:lowerdir+
+    [ "$(cat refused)" = option:lowerdir+ ] # once, and not again for each layer
 }
 
 # jobbox uses no Landlock, so that there is nothing to fall back from; a job that does finds what the kernel has.

@@ -65,3 +65,51 @@ lose_one()
     [ "$code" -ne 0 ]
     err_has 'pathss'
 }
+
+# A group for this process, as slurmstepd makes them: DIR/job_4711/step_0/user/task_0, whose CPUs and memory are the step's.
+step_group()
+{
+    local part dir=$1
+    for part in '' /job_4711 /step_0 /user; do
+        dir+=$part
+        mkdir -p "$dir"
+        echo "+cpuset +memory +pids" >"$dir/cgroup.subtree_control"
+    done
+    mkdir "$dir/task_0"
+    cat "/sys/devices/system/cpu/cpu0/topology/thread_siblings_list" >"$1/job_4711/step_0/cpuset.cpus"
+    echo 256M >"$1/job_4711/step_0/memory.max"
+}
+
+@test "in the group of a step, on v2: its CPUs and memory bind the box, and the epilog finishes there what died" {
+    [ -z "$(own_cgroup memory)" ] || skip "needs cgroup v2 alone"
+    local group task step_cpus part
+    group=$(own_cgroup unified)/jbt-slurm.$$ task=$group/job_4711/step_0/user/task_0
+    step_group "$group"
+    step_cpus=$(cat "$group/job_4711/step_0/cpuset.cpus.effective")
+    printf '%s\n' "paths: { runtime: $T/run, state: $T/state }" "env: { JBT_MARK: $T }" >"$CONF"
+    # more than the step has
+    spec <<<$'command: ["true"]\nresources: { cpu_unit: thread, cpus: '"$(nproc)"' }'
+    code=0
+    env "$MARK" sh -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' "$task" "$JOBBOX" run -q --config "$CONF" job.yaml >out 2>err || code=$?
+    exits 124
+    [ "$(records)" = 0 ]
+    script 'grep Cpus_allowed_list /proc/self/status | cut -f2; echo ready; sleep 100' "name: lost" 'resources: { memory: 64MiB }'
+    env "$MARK" sh -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' "$task" "$JOBBOX" run -q --config "$CONF" job.yaml >out 2>err \
+        </dev/null 3>&- &
+    supervisor=$!
+    started+=("$supervisor")
+    until_true 20 says ready
+    [ "$(head -n 1 out)" = "$step_cpus" ] || fail "not the step's CPUs, $step_cpus"
+    ls -d "$task"/jobbox-* || fail "the box is not in the step's group"
+    kill -9 "$supervisor"
+    end_job
+    epilog
+    exits 0
+    record 'end.reason == "supervisor_lost"' "granted.cpus == '$step_cpus'"
+    until_true 10 none_marked
+    # what slurmstepd removes then is empty
+    for part in /user/task_0 /user '' ; do
+        rmdir "$group/job_4711/step_0$part" || fail "left: $(find "$group" -type d)"
+    done
+    rmdir "$group/job_4711" "$group"
+}

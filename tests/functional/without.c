@@ -5,6 +5,7 @@
  * Usage: without CALL[=ERRNO]|file:NAME|option:KEY... -- PROGRAM [ARGUMENT...]
  *
  * Owns: nothing. Runs in: tests; with file: and option: it stays, as the parent of the program, and answers for the kernel.
+ * Each name that it refuses is then a line of the file that WITHOUT_REFUSED names.
  * Privilege: that of the caller; without CAP_SYS_ADMIN also no_new_privs.
  */
 #include <errno.h>
@@ -155,7 +156,7 @@ static bool string_of(unsigned pid, unsigned long long address, char *text, size
     return n > 0;
 }
 
-static int verdict(const struct seccomp_notif *asked, const struct wish *wishes, size_t n_wishes)
+static int verdict(const struct seccomp_notif *asked, const struct wish *wishes, size_t n_wishes, int log)
 {
     for (size_t i = 0; i < n_wishes; i++) {
         const struct kind *kind = wishes[i].kind;
@@ -165,19 +166,21 @@ static int verdict(const struct seccomp_notif *asked, const struct wish *wishes,
                 !string_of(asked->pid, asked->data.args[kind->calls[c].argument], text, sizeof(text)))
                 continue;
             const char *slash = strrchr(text, '/');
-            if (strcmp(slash ? slash + 1 : text, wishes[i].name) == 0)
-                return kind->errnum;
+            if (strcmp(slash ? slash + 1 : text, wishes[i].name) != 0)
+                continue;
+            (void)dprintf(log, "%s%s\n", kind->prefix, wishes[i].name);
+            return kind->errnum;
         }
     }
     return 0;
 }
 
-static void answer(int listener, const struct wish *wishes, size_t n_wishes)
+static void answer(int listener, const struct wish *wishes, size_t n_wishes, int log)
 {
     struct seccomp_notif asked = {0};
     if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &asked) < 0)
         return; /* it was killed meanwhile */
-    struct seccomp_notif_resp said = {.id = asked.id, .error = -verdict(&asked, wishes, n_wishes)};
+    struct seccomp_notif_resp said = {.id = asked.id, .error = -verdict(&asked, wishes, n_wishes, log)};
     said.flags = said.error ? 0 : SECCOMP_USER_NOTIF_FLAG_CONTINUE;
     (void)ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &said);
 }
@@ -190,6 +193,8 @@ static int stay(pid_t child, int told, int go, const struct wish *wishes, size_t
     int pidfd = (int)syscall(SYS_pidfd_open, child, 0);
     if (pidfd < 0 || read(told, &remote, sizeof(remote)) != sizeof(remote))
         return 2;
+    const char *refused = getenv("WITHOUT_REFUSED");
+    int log = open(refused ? refused : "/dev/null", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
     int listener = (int)syscall(SYS_pidfd_getfd, pidfd, remote, 0);
     if (listener < 0)
         die("without: pidfd_getfd");
@@ -199,7 +204,7 @@ static int stay(pid_t child, int told, int go, const struct wish *wishes, size_t
         if (poll(fds, 2, -1) < 0 && errno != EINTR)
             die("without: poll");
         if (fds[0].revents & POLLIN)
-            answer(listener, wishes, n_wishes);
+            answer(listener, wishes, n_wishes, log);
         else if (fds[1].revents)
             break;
     }
