@@ -212,7 +212,7 @@ sleep 1.2' "$PROBE_MOUNT"
     run_job
     exits 0
     [ -z "$(marked_processes)" ] || fail "alive: $(marked_processes)"
-    record 'end.reason == "completed"' '0.5 < used.cpu_user_s + used.cpu_system_s < 3 * slower' 'times.wall_s < 4 * slower'
+    record 'end.reason == "completed"' '0.1 < used.cpu_user_s + used.cpu_system_s < 3 * slower' 'times.wall_s < 4 * slower'
 }
 
 @test "the pids limit is never unlimited" {
