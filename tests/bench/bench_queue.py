@@ -4,7 +4,7 @@
 bench_queue.py BUILD IMAGE [--count N] [--queued N] [--finished N] [--smoke] [--json FILE] [--check]
 
 All of them run as many jobs at a time as there are CPUs here. jobbox isolates each in cgroups, namespaces and an overlay, and
-writes its record; task-spooler, parallel and pueue start processes.
+writes its record; task-spooler, parallel, pueue and this Slurm start processes.
 """
 import argparse
 import json
@@ -18,6 +18,10 @@ import sys
 import tempfile
 import time
 
+sys.dont_write_bytecode = True
+from private_slurm import Slurm  # noqa: E402
+
+SLURM_MAX = 600 # it may start only a few in a second
 GOALS = {"jobs_s": 300, "submit_p99_ms": 5.0, "decision_ms": 20.0}
 SPEC = """version: 1
 name: bench
@@ -251,8 +255,33 @@ def others(work, count, slots):
     else:
         found["GNU parallel"] = "parallel is not installed"
     found["pueue"] = "not measured" if shutil.which("pueue") else "pueue is not installed, and is no Debian 12 package"
-    found["Slurm"] = "slurmctld is not configured here" if shutil.which("slurmctld") else "slurmctld is not installed"
+    found["Slurm"] = slurm(work, count, slots)
     return found
+
+
+def slurm(work, count, slots):
+    """One of its own on loopback: single submissions for their latency, the rest as an array, at most SLURM_MAX in all."""
+    count = min(count, SLURM_MAX)
+    singles = min(50, count // 2)
+    try:
+        with_slurm = Slurm(os.path.join(work, "slurm"), slots)
+    except RuntimeError as why:
+        return str(why)
+    try:
+        begun, times = time.perf_counter(), []
+        for _ in range(singles):
+            at = time.perf_counter()
+            with_slurm.submit()
+            times.append((time.perf_counter() - at) * 1000)
+        with_slurm.submit(f"--array=1-{count - singles}")
+        with_slurm.drain(240)
+        wall = time.perf_counter() - begun
+    except RuntimeError as why:
+        return str(why)
+    finally:
+        with_slurm.stop()
+    # its steps are nobody's children, so what they cost is not known
+    return {"jobs_s": count / wall, "submit_p50_ms": percentile(times, 0.5), "submit_p99_ms": percentile(times, 0.99)}
 
 
 def least(build, work, image, count, slots):
