@@ -254,7 +254,7 @@ def others(work, count, slots):
         found["GNU parallel"] = timed([[parallel, "--will-cite", f"-j{slots}", "-a", arguments, true]], lambda: None, environment)
     else:
         found["GNU parallel"] = "parallel is not installed"
-    found["pueue"] = "not measured" if shutil.which("pueue") else "pueue is not installed, and is no Debian 12 package"
+    found["pueue"] = "Debian 12 has no package of it, so this does not start one"
     found["Slurm"] = slurm(work, count, slots)
     return found
 
