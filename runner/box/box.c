@@ -158,6 +158,30 @@ int jb_box_await_namespaces(struct jb_box *box, struct jb_error *err)
     return jb_fail_errno(err, r < 0 ? r : EIO, "waiting for the box's network namespace");
 }
 
+int jb_box_await_fuse(struct jb_box *box, struct jb_error *err)
+{
+    struct jb_msg msg = {0};
+    int r = 1;
+    do
+        r = jb_box_listen(box, &msg);
+    while (r > 0 &&
+           (msg.type == JB_MSG_LAYER || (msg.type == JB_MSG_FUSE && box->n_fuse_fds < (size_t)msg.value)));
+    if (r > 0 && msg.type == JB_MSG_FUSE && box->n_fuse_fds > JB_FUSE_LOWERS)
+        return 0;
+    if (r > 0 && msg.type == JB_MSG_FAILED)
+        return jb_fail(err, msg.errnum ? msg.errnum : EIO, "%s", msg.text);
+    return jb_fail_errno(err, r < 0 ? r : EIO, "waiting for the box's root");
+}
+
+void jb_box_close_fuse(struct jb_box *box)
+{
+    for (size_t i = 0; i < box->n_fuse_fds; i++)
+        (void)close(box->fuse_fds[i]);
+    free(box->fuse_fds);
+    box->fuse_fds = NULL;
+    box->n_fuse_fds = 0;
+}
+
 int jb_box_await(struct jb_box *box, struct jb_error *err)
 {
     int r = await_ready(box, err);
@@ -207,6 +231,19 @@ static int add_layer(struct jb_box *box, const struct jb_msg *msg, const int *fd
     return 1;
 }
 
+static int add_fuse(struct jb_box *box, const int *fds, size_t n)
+{
+    int *grown = n ? reallocarray(box->fuse_fds, box->n_fuse_fds + n, sizeof(*grown)) : NULL;
+    for (size_t i = 0; !grown && i < n; i++)
+        (void)close(fds[i]);
+    if (!grown)
+        return n ? -ENOMEM : -EBADMSG;
+    memcpy(grown + box->n_fuse_fds, fds, n * sizeof(*fds));
+    box->fuse_fds = grown;
+    box->n_fuse_fds += n;
+    return 1;
+}
+
 int jb_box_listen(struct jb_box *box, struct jb_msg *ret)
 {
     int fds[JB_MSG_FDS];
@@ -214,6 +251,8 @@ int jb_box_listen(struct jb_box *box, struct jb_msg *ret)
     int r = jb_msg_receive(box->control, ret, fds, &n_fds);
     if (r == 1 && ret->type == JB_MSG_LAYER)
         return add_layer(box, ret, fds, n_fds);
+    if (r == 1 && ret->type == JB_MSG_FUSE)
+        return add_fuse(box, fds, n_fds);
     if (r == 1 && ret->type == JB_MSG_ENTERED)
         box->pid = ret->value;
     for (size_t i = 0; i < n_fds; i++) {
@@ -264,6 +303,7 @@ int jb_box_close_within(struct jb_box *box, uint64_t timeout_ns)
         free(box->layers[i].lowers);
         free(box->layers[i].target);
     }
+    jb_box_close_fuse(box);
     free(box->layers);
     box->layers = NULL;
     box->n_layers = 0;

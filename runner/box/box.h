@@ -32,13 +32,15 @@ struct jb_box_layer {
 };
 
 struct jb_box {
-    pid_t pid;                   /* jobbox-init, in the caller's PID namespace */
-    int pidfd;                   /* of it */
-    bool outside;                /* born outside of the v2 group: it is to be joined like the others */
-    int control;                 /* JB_MSG socket */
-    int scratch_fd;              /* the upper layers' file system, for measuring; -1: none */
-    int master_fd;               /* the job's terminal; -1: none */
-    int netns_fd, userns_fd;     /* where a helper is to go; -1: none */
+    pid_t pid;               /* jobbox-init, in the caller's PID namespace */
+    int pidfd;               /* of it */
+    bool outside;            /* born outside of the v2 group: it is to be joined like the others */
+    int control;             /* JB_MSG socket */
+    int scratch_fd;          /* the upper layers' file system, for measuring; -1: none */
+    int master_fd;           /* the job's terminal; -1: none */
+    int netns_fd, userns_fd; /* where a helper is to go; -1: none */
+    int *fuse_fds;           /* JB_FUSE_*: what fuse-overlayfs is to serve the root with; NULL: none */
+    size_t n_fuse_fds;
     struct jb_box_layer *layers; /* with plan->changes or plan->keep: in the order in which they were made */
     size_t n_layers;
 };
@@ -74,6 +76,12 @@ int jb_box_join(const struct jb_box *box, const struct jb_cgroup *cgroup, struct
 
 /* Waits for the descriptors of a box's namespaces, where the plan has a network with a helper: before jb_box_join. */
 int jb_box_await_namespaces(struct jb_box *box, struct jb_error *err);
+
+/* The same for what fuse-overlayfs is to serve the root with, where the plan says that it does; after the above. */
+int jb_box_await_fuse(struct jb_box *box, struct jb_error *err);
+
+/* Closes that. */
+void jb_box_close_fuse(struct jb_box *box);
 
 /*
  * Waits until jobbox-init stands and waits for GO: nothing of the job has run. On failure the first process is dead

@@ -114,6 +114,17 @@ static void tell_layer(void *ctx, const char *upper, const char *target, const i
     } while (at < n);
 }
 
+static int tell_fuse(void *ctx, const int *fds, size_t n, struct jb_error *err)
+{
+    const struct jb_build *b = ctx;
+    struct jb_msg msg = {.type = JB_MSG_FUSE, .value = (int32_t)n};
+    int r = 0;
+    for (size_t at = 0; r == 0 && at < n; at += JB_MSG_FDS)
+        r = jb_msg_send(b->control, &msg, 0, fds + at, n - at < JB_MSG_FDS ? n - at : JB_MSG_FDS);
+    JB_CRASH_POINT(fuse_awaited);
+    return r < 0 ? jb_fail_errno(err, r, "handing out what fuse-overlayfs is to serve") : 0;
+}
+
 static int build_root(const struct jb_build *b, struct jb_error *err)
 {
     struct jb_rootfs fs = {
@@ -125,7 +136,9 @@ static int build_root(const struct jb_build *b, struct jb_error *err)
         .null_fd = -1,
         .empty_fd = -1,
         .layered = b->parts->plan->changes || b->parts->plan->keep != JB_KEEP_NEVER ? tell_layer : NULL,
-        .layered_ctx = (void *)b};
+        .layered_ctx = (void *)b,
+        .served = tell_fuse,
+        .served_ctx = (void *)b};
     int r = jb_rootfs_build(&fs, err);
     struct jb_msg msg = {.type = JB_MSG_SCRATCH};
     if (r == 0)

@@ -21,6 +21,7 @@
 #include "box/box.h"
 
 #define OVERLAY_MAGIC 0x794c7630
+#define FUSE_MAGIC    0x65735546
 #define TMPFS_MAGIC_  0x01021994
 
 /* Text behind "Name:\t" in /proc/PID/status, up to the end of the line. */
@@ -137,6 +138,7 @@ static void read_root(const struct jb_kdir *dir, struct jb_isolation *got)
     if (root >= 0 && fstatfs(root, &fs) == 0)
         name = (unsigned long)fs.f_type == OVERLAY_MAGIC  ? "overlay"
                : (unsigned long)fs.f_type == TMPFS_MAGIC_ ? "tmpfs"
+               : (unsigned long)fs.f_type == FUSE_MAGIC   ? "fuse"
                                                           : "";
     (void)snprintf(got->root_fstype, sizeof(got->root_fstype), "%s", name);
 }

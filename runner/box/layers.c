@@ -79,6 +79,8 @@ static int make_overlay(struct jb_rootfs *fs, const struct jb_op *op, const int 
         r = furnish(fs, lowers, n, err);
     if (r < 0)
         return r;
+    if (op->flags & JB_OPF_FUSE)
+        return jb_rootfs_fuse(fs, op, lowers, n, err);
     jb_autofree struct jb_mount_option *options = calloc(n + 3, sizeof(*options));
     jb_autofree char(*paths)[JB_FD_PATH] = calloc(n + 2, sizeof(*paths));
     if (!options || !paths)

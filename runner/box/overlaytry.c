@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -72,26 +73,49 @@ static int own_mounts(const char *dir, bool userns, int *ret_lower, struct jb_er
     return 0;
 }
 
-static int in_child(const char *dir, bool userns, struct jb_error *err)
+const char *jb_overlay_no_upper(int fd)
+{
+    static const struct {
+        unsigned long type;
+        const char *name;
+    } without[] = {{0x6969, "NFS"},        {0x65735546, "FUSE"},       {0xFF534D42, "CIFS"},
+                   {0xFE534D42, "SMB"},    {0x01021997, "9p"},         {0x00C36400, "Ceph"},
+                   {0x0BD00BD0, "Lustre"}, {0x47504653, "GPFS"},       {0x19830326, "BeeGFS"},
+                   {0x5346414F, "AFS"},    {0x794C7630, "an overlay"}, {0x4D44, "FAT"},
+                   {0x2011BAB0, "exFAT"}};
+    struct statfs fs;
+    if (fd < 0 || fstatfs(fd, &fs) < 0)
+        return NULL;
+    for (size_t i = 0; i < JB_ARRAY_LEN(without); i++)
+        if ((unsigned long)fs.f_type == without[i].type)
+            return without[i].name;
+    return NULL;
+}
+
+static void in_child(const char *dir, bool userns, struct jb_overlay_tried *t)
 {
     char lower[64];
     jb_autoclose int fd = -1;
-    int r = own_mounts(dir, userns, &fd, err);
-    if (r < 0)
-        return r;
+    t->result = own_mounts(dir, userns, &fd, &t->said);
+    if (t->result < 0)
+        return;
     (void)snprintf(lower, sizeof(lower), "/proc/self/fd/%d", fd);
     const struct jb_mount_option options[] = {
         {"lowerdir", lower}, {"upperdir", PLACE "/upper"}, {"workdir", PLACE "/work"}, {"userxattr", NULL}};
     const struct jb_mountapi *api = &jb_mountapi_kernel;
     jb_autoclose int merged =
-        api->make(api->ctx, "overlay", options, JB_ARRAY_LEN(options) - (userns ? 0 : 1), 0, err);
-    return merged < 0 ? merged : 0;
+        api->make(api->ctx, "overlay", options, JB_ARRAY_LEN(options) - (userns ? 0 : 1), 0, &t->said);
+    t->result = merged < 0 ? merged : 0;
+    /* of a directory the kernel gives no copy without what is mounted below it, for that would show what is covered */
+    jb_autoclose int alone = merged < 0 ? api->clone(api->ctx, fd, false) : -1;
+    t->submounts = merged < 0 && alone == -EINVAL;
+    t->no_attributes = userns && setxattr(PLACE "/upper", "user.overlay.try", "y", 1, 0) < 0;
 }
 
-int jb_overlay_try(const char *dir, bool userns, struct jb_error *err)
+int jb_overlay_try(const char *dir, bool userns, struct jb_overlay_tried *ret, struct jb_error *err)
 {
     int pipes[2];
-    struct jb_error said = {0};
+    struct jb_overlay_tried tried = {0};
     if (pipe2(pipes, O_CLOEXEC) < 0)
         return jb_fail_errno(err, errno, "trying an overlay");
     jb_autoclose int from = pipes[0];
@@ -100,18 +124,15 @@ int jb_overlay_try(const char *dir, bool userns, struct jb_error *err)
     if (pid < 0)
         return jb_fail_errno(err, errno, "trying an overlay");
     if (pid == 0) {
-        int r = in_child(dir, userns, &said);
-        if (r < 0)
-            (void)!write(to, &said, sizeof(said));
-        _exit(r < 0);
+        in_child(dir, userns, &tried);
+        _exit(write(to, &tried, sizeof(tried)) != (ssize_t)sizeof(tried));
     }
     jb_close(&to);
-    ssize_t n = read(from, &said, sizeof(said)); /* less than a pipe holds: all at once, or nothing */
+    ssize_t n = read(from, &tried, sizeof(tried)); /* less than a pipe holds: all at once, or nothing */
     while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
     }
-    if (n == 0)
-        return 0;
-    if (n != (ssize_t)sizeof(said))
+    if (n != (ssize_t)sizeof(tried))
         return jb_fail(err, EIO, "trying an overlay over %s: no answer", dir);
-    return jb_fail(err, said.errnum ? said.errnum : EIO, "%s", said.text);
+    *ret = tried;
+    return 0;
 }

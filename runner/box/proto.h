@@ -18,6 +18,9 @@
 #define JB_MSG_TEXT   1024
 #define JB_MSG_FDS    16 /* descriptors a message may carry */
 
+/* What comes with JB_MSG_FUSE, in this order; behind it what the layer lies over, the top one first. */
+enum { JB_FUSE_DEV, JB_FUSE_MOUNT, JB_FUSE_USERNS, JB_FUSE_SCRATCH, JB_FUSE_LOWERS };
+
 enum jb_msg_type {
     /* from the box */
     JB_MSG_FAILED = 1, /* building failed: errnum, text */
@@ -26,6 +29,7 @@ enum jb_msg_type {
     JB_MSG_LAYER, /* where it is asked what the job changes: a directory of the scratch that is written to, and where
                      it is shown (text: two strings), with descriptors of what it lies over, the top one first; value:
                      not 0 when more of them have come before */
+    JB_MSG_FUSE, /* the root is to be served by a program: carries JB_FUSE_*, some at a time; value: how many come */
     JB_MSG_READY,       /* jobbox-init waits for GO; carries the terminal's master when there is one */
     JB_MSG_STARTED,     /* the job runs: mono_ns */
     JB_MSG_EXEC_FAILED, /* the command could not be started: errnum */

@@ -11,6 +11,7 @@
 
 #include "base/fd.h"
 #include "box/mountapi.h"
+#include "box/proto.h"
 #include "plan/plan.h"
 
 struct jb_rootfs {
@@ -27,11 +28,18 @@ struct jb_rootfs {
     /* Told of each directory of the scratch that is written to, where it is shown, and what it lies over. NULL: nobody. */
     void (*layered)(void *ctx, const char *upper, const char *target, const int *lowers, size_t n);
     void *layered_ctx;
+    /* Hands out what a program needs to serve the root: JB_FUSE_*, borrowed. */
+    int (*served)(void *ctx, const int *fds, size_t n, struct jb_error *err);
+    void *served_ctx;
 };
 
 /* Carries out all operations. The error names the operation and its paths. Descriptors are left open in `fs`.
  */
 int jb_rootfs_build(struct jb_rootfs *fs, struct jb_error *err);
+
+/* fusemount.c: the root's mount, of a file system that somebody else is asked to serve. `lowers`: the top one first. */
+int jb_rootfs_fuse(struct jb_rootfs *fs, const struct jb_op *op, const int *lowers, size_t n,
+                   struct jb_error *err);
 
 /* dev.c: fills a fresh /dev. */
 int jb_rootfs_dev(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error *err);

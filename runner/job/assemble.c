@@ -137,6 +137,8 @@ int jb_job_assemble(struct jb_job_attempt *a, struct jb_error *err)
     if (r == 0)
         r = jb_nethelper_start(a->plan, &a->box, &a->helper, err);
     if (r == 0)
+        r = jb_fusehelper_start(a->plan, &a->box, a->box_dir, a->cgroup, &a->fuse, err);
+    if (r == 0)
         r = jb_box_join(&a->box, a->cgroup, err);
     if (r == 0)
         r = draft(a, err);

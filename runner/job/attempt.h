@@ -16,6 +16,7 @@
 #include "cgroup/scope.h"
 #include "job/changes.h"
 #include "job/events.h"
+#include "job/fusehelper.h"
 #include "job/job.h"
 #include "job/nethelper.h"
 #include "job/notes.h"
@@ -37,7 +38,8 @@ struct jb_job_attempt {
     char *box_dir;
     struct jb_cgroup *cgroup;
     struct jb_box box;
-    struct jb_nethelper helper;
+    struct jb_helper helper; /* of the network */
+    struct jb_helper fuse;   /* serves the root */
     struct jb_streams streams;
     json_t *record;
     struct jb_outcome outcome;

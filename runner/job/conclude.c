@@ -20,7 +20,7 @@
 
 bool jb_job_init_waits(const struct jb_plan *plan)
 {
-    return plan->n_artifacts > 0 || plan->network == JB_NETWORK_USER;
+    return plan->n_artifacts > 0 || plan->network == JB_NETWORK_USER || plan->fuse.program;
 }
 
 /* Everything of the job is dead; jobbox-init leaves, and the kernel takes its namespaces apart, while we go on. */
@@ -83,6 +83,7 @@ static int finish_record(struct jb_job_attempt *a, struct jb_error *err)
     struct jb_cg_usage usage = {0};
     struct jb_error alive = {0};
     uint64_t begun = jb_mono_ns(NULL);
+    bool lost = a->outcome.has_rusage && jb_helper_is_gone(&a->fuse); /* jobbox-init still stands */
     dismiss(a);
     JB_CRASH_POINT(quit_told);
     bool has_usage = read_usage(a, &usage, &alive) == 0;
@@ -100,6 +101,13 @@ static int finish_record(struct jb_job_attempt *a, struct jb_error *err)
     pid_t first = a->box.pid;
     bool late = a->box_up && jb_box_close_within(&a->box, kill_time(a)) < 0;
     a->box_up = false;
+    jb_fusehelper_end(&a->fuse); /* with the last who had the root, it has ended by itself */
+    if (r == 0 && lost)
+        r = jb_record_warn(
+            a->record, err,
+            "%s, which served the box's root, ended before the job did: from then on nothing of "
+            "the root could be used (ENOTCONN)",
+            a->plan->fuse.program);
     if (r == 0 && late && !a->cgroup) /* only the box itself can be named */
         r = jb_record_warn(
             a->record, err,

@@ -7,26 +7,19 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
-#include <sys/mman.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/clock.h"
 #include "base/crashpoint.h"
 #include "base/fd.h"
 #include "base/str.h"
 #include "job/netkeeper.h"
 
-#define START_TIME (20 * JB_NS_PER_S)
-#define END_TIME   (2 * JB_NS_PER_S)
-#define SAID_MAX   300
-#define ABOVE      16 /* our own copies are out of the way of its numbers */
+#define SAID_MAX 300
+#define ABOVE    16 /* our own copies are out of the way of its numbers */
 
 /* Its descriptors, from 3 on. */
 enum { F_READY = 3, F_LIFE, F_NETNS, F_USERNS, F_MAX };
@@ -83,33 +76,10 @@ static int spawn(const struct jb_plan *plan, const int fds[F_MAX], pid_t *ret)
     return plan->net.program == JB_NET_PASTA ? jb_netkeeper_start(&keeper, ret) : spawn_slirp(plan, fds, ret);
 }
 
-/* 0: its interface is there; else it has ended, or takes too long. */
-static int await_ready(int ready, pid_t pid)
-{
-    jb_autoclose int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-    struct pollfd fds[] = {{.fd = ready, .events = POLLIN}, {.fd = pidfd, .events = POLLIN}};
-    uint64_t deadline = jb_mono_ns(NULL) + START_TIME;
-    for (;;) {
-        char byte;
-        uint64_t now = jb_mono_ns(NULL);
-        if (now >= deadline)
-            return -ETIMEDOUT;
-        if (poll(fds, pidfd < 0 ? 1 : 2, (int)((deadline - now) / JB_NS_PER_MS) + 1) <= 0)
-            continue;
-        if (fds[0].revents)
-            return read(ready, &byte, 1) == 1 ? 0 : -EIO;
-        return -EIO;
-    }
-}
-
-static int failed(const struct jb_plan *plan, int said, int r, struct jb_error *err)
+static int failed(const struct jb_plan *plan, const struct jb_helper_ends *ends, int r, struct jb_error *err)
 {
     char text[SAID_MAX];
-    ssize_t n = pread(said, text, sizeof(text) - 1, 0);
-    text[n < 0 ? 0 : n] = '\0';
-    for (char *c = text; *c; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7f)
-            *c = ' ';
+    jb_helper_said(ends, text, sizeof(text));
     return jb_fail(err, -r, "network: user: %s did not make an interface in the box's network%s%s",
                    plan->net.helper, *text ? ": " : "", text);
 }
@@ -125,61 +95,51 @@ static int lift(int *fd)
     return 0;
 }
 
-int jb_nethelper_start(const struct jb_plan *plan, struct jb_box *box, struct jb_nethelper *ret,
+static int start(const struct jb_plan *plan, struct jb_box *box, struct jb_helper_ends *ends,
+                 struct jb_helper *helper)
+{
+    int *const lifted[] = {&ends->ready_out, &ends->life_in, &ends->said, &box->netns_fd, &box->userns_fd};
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < JB_ARRAY_LEN(lifted); i++)
+        r = *lifted[i] < 0 ? 0 : lift(lifted[i]);
+    const int fds[F_MAX] = {
+        -1, ends->said, ends->said, ends->ready_out, ends->life_in, box->netns_fd, box->userns_fd};
+    if (r == 0)
+        r = spawn(plan, fds, &helper->pid);
+    return r < 0 ? r : jb_helper_await(ends, helper->pid);
+}
+
+int jb_nethelper_start(const struct jb_plan *plan, struct jb_box *box, struct jb_helper *ret,
                        struct jb_error *err)
 {
-    int ready[2];
-    int life[2];
-    struct jb_nethelper helper = JB_NETHELPER_INIT;
+    struct jb_helper helper = JB_HELPER_INIT;
+    struct jb_helper_ends ends;
     if (plan->network != JB_NETWORK_USER)
         return 0;
     int r = jb_box_await_namespaces(box, err);
     if (r < 0)
         return r;
-    if (pipe2(ready, O_CLOEXEC) < 0)
-        return jb_fail_errno(err, errno, "network: user");
-    jb_autoclose int ready_in = ready[0];
-    jb_autoclose int ready_out = ready[1];
-    if (pipe2(life, O_CLOEXEC) < 0)
-        return jb_fail_errno(err, errno, "network: user");
-    jb_autoclose int life_in = life[0];
-    helper.life_fd = life[1];
-    jb_autoclose int said = memfd_create("said", MFD_CLOEXEC);
-    int *const lifted[] = {&ready_out, &life_in, &said, &box->netns_fd, &box->userns_fd};
-    r = said < 0 ? -errno : 0;
-    for (size_t i = 0; r == 0 && i < JB_ARRAY_LEN(lifted); i++)
-        r = *lifted[i] < 0 ? 0 : lift(lifted[i]);
-    const int fds[F_MAX] = {-1, said, said, ready_out, life_in, box->netns_fd, box->userns_fd};
-    if (r == 0)
-        r = spawn(plan, fds, &helper.pid);
-    if (r < 0) {
-        jb_close(&helper.life_fd);
-        return failed(plan, said, r, err);
-    }
-    jb_close(&ready_out);
-    r = await_ready(ready_in, helper.pid);
+    r = jb_helper_open(&helper, &ends);
+    if (r < 0)
+        return jb_fail_errno(err, r, "network: user");
+    r = start(plan, box, &ends, &helper);
     jb_close(&box->netns_fd);
     jb_close(&box->userns_fd);
     if (r < 0) {
-        jb_nethelper_end(&helper);
-        return failed(plan, said, r, err);
+        (void)jb_helper_end(&helper);
+        jb_close(&helper.life_fd);
+        r = failed(plan, &ends, r, err);
     }
+    jb_helper_close(&ends);
+    if (r < 0)
+        return r;
     *ret = helper;
     JB_CRASH_POINT(helper_started);
     return 0;
 }
 
-void jb_nethelper_end(struct jb_nethelper *helper)
+void jb_nethelper_end(struct jb_helper *helper)
 {
-    if (helper->pid <= 0)
-        return;
-    jb_close(&helper->life_fd);
-    jb_autoclose int pidfd = (int)syscall(SYS_pidfd_open, helper->pid, 0);
-    struct pollfd p = {.fd = pidfd, .events = POLLIN};
-    if (pidfd < 0 || poll(&p, 1, (int)(END_TIME / JB_NS_PER_MS)) <= 0)
-        (void)kill(helper->pid, SIGKILL); /* our own unreaped child: the number cannot be another's */
-    while (waitpid(helper->pid, NULL, 0) < 0 && errno == EINTR) {
-    }
-    *helper = JB_NETHELPER_INIT;
-    JB_CRASH_POINT(helper_ended);
+    if (jb_helper_end(helper))
+        JB_CRASH_POINT(helper_ended);
 }

@@ -21,9 +21,10 @@
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "base/str.h"
+#include "job/keeper.h"
 
 /* What the keeper has, at numbers of its own; everything else of the supervisor's is closed. */
-enum { K_SAID = 3, K_READY, K_LIFE, K_NETNS, K_USERNS, K_PIDS, K_MAX };
+enum { K_SAID = JB_KEEPER_FIRST, K_READY, K_LIFE, K_NETNS, K_USERNS, K_MAX };
 
 #define NETNS_PATH "/proc/self/fd/6"
 _Static_assert(K_NETNS == 6, "NETNS_PATH");
@@ -118,8 +119,9 @@ static bool comes_up(pid_t pid)
            WEXITSTATUS(status) == 0;
 }
 
-static _Noreturn void keep(const struct jb_plan *plan)
+static void keep(const void *ctx)
 {
+    const struct jb_plan *plan = ctx;
     pid_t pid = -1;
     struct pollfd life = {.fd = K_LIFE, .events = POLLIN};
     (void)prctl(PR_SET_NAME, "jobbox-net");
@@ -137,59 +139,14 @@ static _Noreturn void keep(const struct jb_plan *plan)
     _exit(0);
 }
 
-/* Only what the keeper is to have: locks of the supervisor's must not outlive it here. */
-static int take_descriptors(const struct jb_netkeeper *k, int pids)
+int jb_netkeeper_start(const struct jb_netkeeper *k, pid_t *ret)
 {
-    const int from[K_MAX] = {-1, -1, -1, k->said, k->ready, k->life, k->netns_fd, k->userns_fd, pids};
-    for (int i = K_SAID; i < K_MAX; i++)
-        if (from[i] >= 0 && dup3(from[i], i, O_CLOEXEC) < 0)
-            return -errno;
-    if (from[K_USERNS] < 0)
-        (void)close(K_USERNS);
-    return close_range(K_MAX, ~0U, 0) < 0 ? -errno : 0;
-}
-
-static _Noreturn void enter(const struct jb_netkeeper *k, int pids)
-{
-    bool userns = k->userns_fd >= 0;
-    int r = take_descriptors(k, pids);
-    if (r == 0 && userns && setns(K_USERNS, CLONE_NEWUSER) < 0)
-        r = -errno;
-    if (r == 0 && unshare(CLONE_NEWPID) < 0)
-        r = -errno;
-    pid_t pid = r < 0 ? -1 : (pid_t)syscall(SYS_clone, (unsigned long)CLONE_PARENT, 0UL, 0UL, 0UL, 0UL);
-    if (pid == 0) {
-        (void)close(K_USERNS);
-        (void)close(K_PIDS);
-        keep(k->plan);
-    }
-    if (pid < 0)
-        (void)dprintf(K_SAID, "a process for it: %s", strerrordesc_np(r < 0 ? -r : errno));
-    _exit(pid < 0 || write(K_PIDS, &pid, sizeof(pid)) != (ssize_t)sizeof(pid));
-}
-
-int jb_netkeeper_start(const struct jb_netkeeper *keeper, pid_t *ret)
-{
-    int pids[2];
-    pid_t pid = -1;
-    if (pipe2(pids, O_CLOEXEC) < 0)
-        return -errno;
-    jb_autoclose int from = pids[0];
-    jb_autoclose int to = fcntl(pids[1], F_DUPFD_CLOEXEC, 16);
-    (void)close(pids[1]);
-    if (to < 0)
-        return -errno;
-    pid_t first = fork();
-    if (first < 0)
-        return -errno;
-    if (first == 0)
-        enter(keeper, to);
-    jb_close(&to);
-    ssize_t n = read(from, &pid, sizeof(pid)); /* our own child, which ends at once */
-    while (waitpid(first, NULL, 0) < 0 && errno == EINTR) {
-    }
-    if (n != (ssize_t)sizeof(pid))
-        return -ECHILD;
-    *ret = pid;
-    return 0;
+    const int fds[K_MAX - K_SAID] = {k->said, k->ready, k->life, k->netns_fd, k->userns_fd};
+    const struct jb_keeper keeper = {.fds = fds,
+                                     .n = JB_ARRAY_LEN(fds),
+                                     .said = 0,
+                                     .userns = k->userns_fd < 0 ? -1 : K_USERNS - K_SAID,
+                                     .keep = keep,
+                                     .ctx = k->plan};
+    return jb_keeper_start(&keeper, ret);
 }

@@ -1,14 +1,10 @@
 /*
- * netkeeper.h - a process that keeps pasta, and takes it along when it ends.
+ * netkeeper.h - pasta, in the hands of a keeper.
  *
- * Owns: struct jb_netkeeper borrows all. Runs in: the supervisor, and a child of it. Privilege: that of the box's user
- * namespace where it has one, else the supervisor's.
+ * Owns: struct jb_netkeeper borrows all. Runs in: see keeper.h. Privilege: see keeper.h.
  *
- * Theory of operation. pasta goes into the background when its interface is there, lets go of what it could be told by, and
- * stays until somebody kills it. So it runs in a PID namespace of its own, whose first process - the keeper - lives by a pipe
- * of the supervisor's: when that is closed, by whom ever, the keeper ends, and the kernel kills all that is in the namespace.
- * A first child enters the box's user namespace, to be allowed a PID namespace, and clones the keeper as the supervisor's
- * child, so that the supervisor waits for it.
+ * pasta goes into the background when its interface is there, lets go of what it could be told by, and stays until somebody
+ * kills it: the end of its keeper's PID namespace does.
  */
 #ifndef JB_JOB_NETKEEPER_H
 #define JB_JOB_NETKEEPER_H
@@ -25,7 +21,7 @@ struct jb_netkeeper {
     int netns_fd, userns_fd; /* the box's; userns_fd -1: none */
 };
 
-/* All descriptors above the numbers that pasta gets some at. 0 and the keeper's pid, a child to be waited for. */
-int jb_netkeeper_start(const struct jb_netkeeper *keeper, pid_t *ret);
+/* 0 and the keeper's pid, a child to be waited for. */
+int jb_netkeeper_start(const struct jb_netkeeper *netkeeper, pid_t *ret);
 
 #endif

@@ -13,9 +13,9 @@
 #include "base/clock.h"
 #include "base/crashpoint.h"
 #include "box/identity.h"
-#include "box/overlaytry.h"
 #include "job/attempt.h"
 #include "job/boxdir.h"
+#include "job/overlay.h"
 #include "job/scratch.h"
 #include "job/update.h"
 
@@ -79,54 +79,6 @@ static int probe_host(const struct jb_job_options *o, const struct jb_id *id, bo
     if (r < 0)
         jb_host_free(ret);
     return r;
-}
-
-static bool in_range(const struct jb_id_range *range, uint32_t id)
-{
-    return id >= range->start && id - range->start < range->count;
-}
-
-/* A file whose owner has no id in the box is not copied up: whoever changes it gets EOVERFLOW, whatever its mode says. */
-static void note_owner(const struct jb_job_options *o, const char *dir, struct jb_host *host)
-{
-    struct stat st;
-    if (stat(dir, &st) < 0)
-        return;
-    bool uid = st.st_uid == o->submitter->uid || in_range(&host->subuids, st.st_uid);
-    bool gid = st.st_gid == o->submitter->gid || in_range(&host->subgids, st.st_gid);
-    if (!uid || !gid)
-        (void)snprintf(host->root_why, sizeof(host->root_why),
-                       "the image belongs to %s %u, who has no id in the box: its files can be read and not "
-                       "changed (EOVERFLOW); import it into the image store to have them as the user's own",
-                       uid ? "group" : "user", (unsigned)(uid ? st.st_gid : st.st_uid));
-}
-
-/*
- * Whether an overlay can be had over the image, before anything is made. Where the kernel takes none of a directory as a
- * whole in a user namespace, because of what is mounted below it, it is asked for each of its folders.
- */
-static int probe_overlay(const struct jb_job_options *o, const struct jb_image *image, struct jb_host *host,
-                         struct jb_error *err)
-{
-    bool userns = !o->submitter->privileged;
-    bool directory = image->kind == JB_IMAGE_DIR;
-    if ((!directory && image->kind != JB_IMAGE_STORE) ||
-        (!(userns && directory) && jb_overlay_is_sure(image->path)))
-        return 0;
-    struct jb_error said = {0};
-    int r = jb_overlay_try(image->path, userns, &said);
-    if (r == 0 && userns && directory)
-        note_owner(o, image->path, host);
-    if (r == 0)
-        return 0;
-    if (userns && directory && r == -EINVAL) {
-        r = jb_host_probe_root(image->path, said.text, host);
-        return r < 0 ? jb_fail_errno(err, r, "reading image %s", image->path) : 0;
-    }
-    return jb_fail(err, -r,
-                   "image %s: no throwaway layer can be had over it (%s); copy it to a local file system, or "
-                   "import it into the image store",
-                   image->path, said.text);
 }
 
 /* Policy and contradictions are the spec's fault; what is busy or missing here is not. */
@@ -319,7 +271,7 @@ static int look(struct jb_job_attempt *a, enum jb_job_failure *ret_failure, stru
         r = probe_host(a->o, &a->id, image.kind == JB_IMAGE_HOST, &a->scope, &a->host, err);
         a->has_host = r == 0;
         if (r == 0)
-            r = probe_overlay(a->o, &image, &a->host, err);
+            r = jb_job_probe_overlay(a->o, &image, &a->host, err);
     }
     if (r == 0)
         r = claim(a, &machine, &image, ret_failure, err);
@@ -394,7 +346,7 @@ int jb_job_plan(const struct jb_job_options *options, struct jb_host *host, stru
     if (r == 0)
         r = probe_host(options, &id, image.kind == JB_IMAGE_HOST, NULL, host, err);
     if (r == 0)
-        r = probe_overlay(options, &image, host, err);
+        r = jb_job_probe_overlay(options, &image, host, err);
     if (r == 0 && options->state->ledger.boxes_fd >= 0)
         r = jb_ledger_read(&options->state->ledger, &ledger, err);
     if (r == 0)

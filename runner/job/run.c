@@ -233,7 +233,8 @@ int jb_job_run(const struct jb_job_options *options, json_t **ret_record, enum j
                                .file_fd = -1,
                                .note = JB_NOTE_INIT,
                                .box = JB_BOX_INIT,
-                               .helper = JB_NETHELPER_INIT,
+                               .helper = JB_HELPER_INIT,
+                               .fuse = JB_HELPER_INIT,
                                .events = JB_EVENTS_INIT};
     struct jb_error failure = {0};
     json_t *artifacts = NULL;

@@ -229,6 +229,21 @@ void jb_host_probe_lxcfs(struct jb_host *host)
     host->lxcfs = statfs(JB_LXCFS "/proc", &fs) == 0 && fs.f_type == FUSE_SUPER_MAGIC;
 }
 
+void jb_host_probe_fuse(char program[JB_PROGRAM_PATH], char lacks[JB_FUSE_WHY])
+{
+    lacks[0] = '\0';
+    if (jb_program_find("fuse-overlayfs", program) < 0) {
+        program[0] = '\0';
+        (void)snprintf(lacks, JB_FUSE_WHY, "it is not installed (the package fuse-overlayfs has it)");
+        return;
+    }
+    jb_autoclose int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+    if (fd < 0)
+        (void)snprintf(lacks, JB_FUSE_WHY, "/dev/fuse cannot be opened: %s (%s)", strerrordesc_np(errno),
+                       errno == EACCES ? "chmod 666 /dev/fuse, as udev does with the package fuse3"
+                                       : "modprobe fuse");
+}
+
 void jb_host_probe_subids(const char *user, uid_t uid, struct jb_host *host)
 {
     jb_autofree char *uids = NULL;

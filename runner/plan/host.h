@@ -49,8 +49,11 @@ struct jb_host {
     struct jb_strv
         root_dirs;      /* names in / that are directories, sorted (for composing a root without privilege) */
     char *root_from;    /* whose names they are: an image that no overlay takes as a whole; NULL: "/" */
-    char root_why[256]; /* what the kernel said of that; or whose files of an image cannot be changed; "" */
-    struct jb_strv root_links;                      /* "name=target": symlinks in /, sorted */
+    char root_why[512]; /* what the kernel said of that; or whose files of an image cannot be changed; "" */
+    char fuse_program
+        [JB_PROGRAM_PATH];     /* fuse-overlayfs, where the root is to be its; "": the kernel's overlay */
+    bool foreign_image;        /* the image is somebody's who has no id in the box */
+    struct jb_strv root_links; /* "name=target": symlinks in /, sorted */
     struct jb_strv mask_files, mask_dirs;           /* of /proc and /sys; not every kernel has each */
     struct jb_strv root_mask_files, readonly_paths; /* which only uid 0 could read, or write */
     /* of /proc: those of our lists that exist here */
@@ -63,6 +66,9 @@ void jb_host_free(struct jb_host *host);
 /* What a spec with such keys wants to know besides. */
 int jb_host_probe_network(enum jb_network network, struct jb_host *host);
 void jb_host_probe_lxcfs(struct jb_host *host);
+#define JB_FUSE_WHY 160
+/* fuse-overlayfs: its path, or why it cannot be used by this process. */
+void jb_host_probe_fuse(char program[JB_PROGRAM_PATH], char lacks[JB_FUSE_WHY]);
 /* The names in `dir`, for composing a root of what it has; `why`: that has to be. */
 int jb_host_probe_root(const char *dir, const char *why, struct jb_host *host);
 void jb_host_probe_subids(const char *user, uid_t uid, struct jb_host *host);

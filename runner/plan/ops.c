@@ -156,14 +156,18 @@ static int composed_root(struct jb_plan *plan, const struct jb_plan_input *in)
 }
 
 /* Over the host, a directory, a file that the kernel mounts, or layers of the store. */
-static int root_overlay(struct jb_plan *plan, const struct jb_image *image)
+static int root_overlay(struct jb_plan *plan, const struct jb_image *image, bool foreign)
 {
     struct jb_op op = {.kind = JB_OP_ROOT_OVERLAY};
+    if (plan->fuse.program) { /* it sees what is mounted below a directory, as whoever looks there does */
+        op.flags = JB_OPF_FUSE | (image->kind == JB_IMAGE_STORE ? 0U : JB_OPF_RECURSIVE);
+        plan->fuse.squash = plan->ids.uids.count == 0 || foreign;
+    }
     if (image->kind != JB_IMAGE_STORE) {
         op.source = plan->image_path;
         op.text = image->kind == JB_IMAGE_FILE ? image->fstype : NULL;
-        op.flags = (image->kind == JB_IMAGE_HOST ? 0U : JB_OPF_AS_SUBMITTER) |
-                   (image->roots_own ? JB_OPF_ROOTS_OWN : 0U);
+        op.flags |= (image->kind == JB_IMAGE_HOST ? 0U : JB_OPF_AS_SUBMITTER) |
+                    (image->roots_own ? JB_OPF_ROOTS_OWN : 0U);
         return add(plan, op);
     }
     const char **lowers = jb_arena_alloc(&plan->arena, (image->layers.len + 1) * sizeof(*lowers));
@@ -200,7 +204,7 @@ static int root(struct jb_plan *plan, const struct jb_plan_input *in)
     if (plan->composed)
         r = composed_root(plan, in);
     else
-        r = root_overlay(plan, in->image);
+        r = root_overlay(plan, in->image, in->host->foreign_image);
     if (r == 0 && host && !plan->userns)
         r = host_submounts(plan, in);
     if (r < 0 || !host)

@@ -451,10 +451,13 @@ static const char *base_name(struct jb_plan *plan, const struct jb_spec *spec)
 static void why_root(struct jb_plan *plan, const struct jb_plan_input *in)
 {
     bool directory = in->image->kind == JB_IMAGE_DIR;
-    plan->composed = in->image->kind == JB_IMAGE_HOST || (directory && in->host->root_from);
-    if (in->image->kind == JB_IMAGE_HOST)
+    bool fuse = in->host->fuse_program[0];
+    if (fuse)
+        plan->fuse.program = jb_arena_strdup(&plan->arena, in->host->fuse_program);
+    plan->composed = !fuse && (in->image->kind == JB_IMAGE_HOST || (directory && in->host->root_from));
+    if (in->image->kind == JB_IMAGE_HOST && !fuse)
         plan->root_why = "in a user namespace the kernel takes no overlay over / as a whole";
-    else if (directory && in->host->root_why[0])
+    else if (in->host->root_why[0])
         plan->root_why = jb_arena_strdup(&plan->arena, in->host->root_why);
 }
 

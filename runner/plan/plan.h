@@ -67,6 +67,7 @@ enum jb_op_flags {
     JB_OPF_ROOTS_OWN =
         1 << 9, /* root-overlay of a file: only while it is root's and nobody else can write it */
     JB_OPF_NO_EXEC = 1 << 8, /* bind: nothing there can be executed */
+    JB_OPF_FUSE = 1 << 10,   /* root-overlay: of fuse-overlayfs, not of the kernel */
 };
 
 struct jb_op {
@@ -149,7 +150,11 @@ struct jb_plan {
     enum jb_image_kind image_kind;
     const char *image_ref;
     const char *image_path;
-    bool composed;            /* the root is put together from one overlay for each folder */
+    bool composed; /* the root is put together from one overlay for each folder */
+    struct {
+        const char *program; /* fuse-overlayfs, which serves the root; NULL: the kernel's overlay does */
+        bool squash;         /* all files are the job's own in its eyes */
+    } fuse;
     const char *root_why;     /* why that is, or what of the image cannot be changed; NULL: nothing to say */
     const char *image_digest; /* NULL: none */
 

@@ -36,6 +36,7 @@ static const struct {
     {JB_OPF_IN_ROOT, "through-links"},
     {JB_OPF_NO_EXEC, "no-exec"},
     {JB_OPF_ROOTS_OWN, "of-root"},
+    {JB_OPF_FUSE, "fuse-overlayfs"},
 };
 
 static json_t *namespaces_json(const struct jb_plan *plan)

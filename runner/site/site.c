@@ -24,6 +24,8 @@
 #define NESTED(table)                    .fields = (table), .n_names = JB_ARRAY_LEN(table)
 
 static const char *const backend_words[] = {[JB_SCRATCH_TMPFS] = "tmpfs", [JB_SCRATCH_DISK] = "disk"};
+static const char *const overlay_words[] = {
+    [JB_SITE_OVERLAY_AUTO] = "auto", [JB_SITE_OVERLAY_KERNEL] = "kernel", [JB_SITE_OVERLAY_FUSE] = "fuse"};
 static const char *const cgroup_words[] = {
     [JB_CG_BACKEND_DIRECT] = "direct",
     [JB_CG_BACKEND_LIBCGROUP] = "libcgroup",
@@ -145,6 +147,7 @@ static const struct jb_field site_fields[] = {
     FIELD("limits", jb_read_map, wall_time, NESTED(limits_fields)),
     FIELD("reserved_cpus", jb_read_cpus, reserved_cpus),
     FIELD("scratch", jb_read_map, scratch_backend, NESTED(scratch_fields)),
+    FIELD("overlay", jb_read_enum, overlay, WORDS(overlay_words)),
     FIELD("cgroups", jb_read_map, cgroups, NESTED(cgroups_fields)),
     FIELD("binds", jb_read_map, binds, NESTED(binds_fields)),
     FIELD("host_image", jb_read_map, host_image, NESTED(host_image_fields)),

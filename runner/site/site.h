@@ -14,6 +14,13 @@
 #include "spec/spec.h"
 
 enum jb_scratch_backend { JB_SCRATCH_TMPFS, JB_SCRATCH_DISK, JB_SCRATCH_MAX };
+/* How an ordinary user's box gets its throwaway layer. */
+enum jb_site_overlay {
+    JB_SITE_OVERLAY_AUTO,   /* the kernel's, and fuse-overlayfs where that cannot serve */
+    JB_SITE_OVERLAY_KERNEL, /* the kernel's alone */
+    JB_SITE_OVERLAY_FUSE,   /* fuse-overlayfs always */
+    JB_SITE_OVERLAY_MAX
+};
 enum jb_sink_kind {
     JB_SINK_FILE,     /* path: a line is added */
     JB_SINK_PROGRAM,  /* argv: reads the record on standard input */
@@ -111,6 +118,7 @@ struct jb_site {
 
     struct jb_cpus reserved_cpus; /* never granted */
     enum jb_scratch_backend scratch_backend;
+    enum jb_site_overlay overlay; /* default auto */
     struct {
         enum jb_cg_backend backend;  /* how groups are made and filled; default direct */
         enum jb_systemd_use systemd; /* whether its manager is asked for a scope; default auto */
