@@ -20,6 +20,7 @@
 
 #include "base/cleanup.h"
 #include "base/fd.h"
+#include "base/fusemarks.h"
 #include "base/str.h"
 #include "base/units.h"
 
@@ -70,6 +71,8 @@ static bool is_overlays(const char *name)
  */
 static bool is_wanted(struct copying *c, const char *name)
 {
+    if (c->copy->from_fuse && jb_starts_with(name, JB_FUSE_XATTRS))
+        return false;
     if (!is_overlays(name))
         return true;
     const char *what = strchr(name, '.') + strlen(".overlay.");
@@ -100,6 +103,17 @@ static const char *name_for_user(const char *name, char *room, size_t len)
                : name;
 }
 
+/* True when what the attribute says of a folder could be said by a mark. */
+static bool mark_opaque(const struct copying *c, int to, const char *name)
+{
+    if (!c->copy->to_fuse || !jb_streq(name, "user.overlay.opaque"))
+        return false;
+    int fd = openat(to, JB_FUSE_OPAQUE, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0700);
+    if (fd >= 0)
+        (void)close(fd);
+    return fd >= 0;
+}
+
 static int copy_xattrs(struct copying *c, int from, int to)
 {
     char room[XATTR_NAME_MAX + 1];
@@ -120,7 +134,10 @@ static int copy_xattrs(struct copying *c, int from, int to)
         ssize_t n = fgetxattr(from, name, c->buf, XATTR_MAX);
         if (n < 0 && errno == ENODATA)
             continue;
-        if (n < 0 || (fsetxattr(to, as, c->buf, (size_t)n, 0) < 0 && !may_be_lost(name)))
+        if (n < 0)
+            return -errno;
+        if (fsetxattr(to, as, c->buf, (size_t)n, 0) < 0 && !may_be_lost(name) &&
+            !(errno == ENOTSUP && mark_opaque(c, to, as)))
             return -errno;
     }
     return 0;
@@ -299,6 +316,18 @@ static int copy_folder(struct copying *c, int from_dir, int to_dir, const char *
     return r < 0 ? failed(c, r, err) : 0;
 }
 
+/* A mark of fuse-overlayfs becomes what it stands for; where that is there already, it says the same. */
+static int copy_mark(struct copying *c, int to, const char *name, const struct stat *st)
+{
+    const char *deleted = jb_fuse_deleted(name);
+    if (jb_streq(name, JB_FUSE_OPAQUE))
+        return fsetxattr(to, "user.overlay.opaque", "y", 1, 0) < 0 ? -errno : 0;
+    if (!deleted || !S_ISREG(st->st_mode))
+        return 0;
+    c->sum->files++;
+    return mknodat(to, deleted, S_IFCHR, 0) < 0 && errno != EEXIST ? -errno : 0;
+}
+
 /* NOLINTNEXTLINE(misc-no-recursion): at most JB_COPY_DEPTH deep */
 static int copy_entry(struct copying *c, int from, int to, const char *name, unsigned depth,
                       struct jb_error *err)
@@ -306,6 +335,10 @@ static int copy_entry(struct copying *c, int from, int to, const char *name, uns
     struct stat st;
     if (fstatat(from, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
         return failed(c, errno, err);
+    if (c->copy->from_fuse && jb_fuse_is_mark(name)) {
+        int marked = copy_mark(c, to, name, &st);
+        return marked < 0 ? failed(c, marked, err) : 0;
+    }
     bool folder = S_ISDIR(st.st_mode);
     bool whiteout = S_ISCHR(st.st_mode) && st.st_rdev == makedev(0, 0);
     bool plain = S_ISREG(st.st_mode) || S_ISLNK(st.st_mode) || S_ISFIFO(st.st_mode);

@@ -30,6 +30,9 @@ struct jb_copy {
      * to an ordinary user's overlay.
      */
     bool for_user;
+    bool
+        from_fuse; /* `from` is a layer of fuse-overlayfs: its marks become those of an ordinary user's overlay */
+    bool to_fuse; /* `to` is to be one: what is opaque says so by a mark where it can have no attributes */
 };
 
 struct jb_copied {

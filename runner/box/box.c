@@ -207,7 +207,8 @@ static struct jb_box_layer *new_layer(struct jb_box *box, const struct jb_msg *m
         return NULL;
     box->layers = grown;
     struct jb_box_layer *layer = &grown[box->n_layers];
-    *layer = (struct jb_box_layer){.target = strdup(target)};
+    *layer = (struct jb_box_layer){.target = strdup(target), .fuse = box->fuse && strcmp(target, "/") == 0};
+    layer->squashed = layer->fuse && box->squashed;
     (void)snprintf(layer->upper, sizeof(layer->upper), "%s", msg->text);
     box->n_layers += layer->target != NULL;
     return layer->target ? layer : NULL;
@@ -241,6 +242,7 @@ static int add_fuse(struct jb_box *box, const int *fds, size_t n)
     memcpy(grown + box->n_fuse_fds, fds, n * sizeof(*fds));
     box->fuse_fds = grown;
     box->n_fuse_fds += n;
+    box->fuse = true;
     return 1;
 }
 

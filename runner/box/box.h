@@ -29,6 +29,8 @@ struct jb_box_layer {
     char *target;   /* where it is shown, in the box */
     int *lowers;    /* what it lies over, the top one first; none for a fresh directory */
     size_t n_lowers;
+    bool fuse;     /* fuse-overlayfs writes there, which has marks of its own (base/fusemarks.h) ... */
+    bool squashed; /* ... and whose owners are not those of what it lies over */
 };
 
 struct jb_box {
@@ -41,6 +43,8 @@ struct jb_box {
     int netns_fd, userns_fd; /* where a helper is to go; -1: none */
     int *fuse_fds;           /* JB_FUSE_*: what fuse-overlayfs is to serve the root with; NULL: none */
     size_t n_fuse_fds;
+    bool fuse;                   /* it serves the root ... */
+    bool squashed;               /* ... and shows all of it as the job's own */
     struct jb_box_layer *layers; /* with plan->changes or plan->keep: in the order in which they were made */
     size_t n_layers;
 };

@@ -5,7 +5,8 @@
  *
  * An overlay writes to its upper: a whiteout (a character device 0:0) for what was deleted; the whole of what was
  * changed; a directory with the attribute `opaque` where one was made in the place of a deleted one; a directory with
- * `redirect` where one was renamed; a file with `metacopy` whose content is still that of below.
+ * `redirect` where one was renamed; a file with `metacopy` whose content is still that of below. fuse-overlayfs has marks
+ * beside these (base/fusemarks.h).
  */
 #include "job/changes.h"
 
@@ -22,6 +23,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/fusemarks.h"
 #include "base/json.h"
 
 #define LOWERS_MAX 512 /* layers below one directory */
@@ -44,6 +46,7 @@ struct walk {
     const struct below *root; /* of the layer, for redirects */
     size_t seen, text;
     bool marking; /* before GO: all that is there is noted, nothing compared */
+    const struct jb_box_layer *layer;
 };
 
 static void below_free(struct below *b)
@@ -114,9 +117,11 @@ static ssize_t overlay_attribute(int fd, const char *name, char *buf, size_t len
     return -1;
 }
 
-static bool is_opaque(int fd)
+static bool is_opaque(int fd, bool fuse)
 {
     char value[4];
+    if (fuse && faccessat(fd, JB_FUSE_OPAQUE, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+        return true;
     return overlay_attribute(fd, "opaque", value, sizeof(value)) == 1 && value[0] == 'y';
 }
 
@@ -290,7 +295,7 @@ static int look_below(const struct below *b, const char *name, struct stat *ret,
             fd = openat(b->fds[i], name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (fd < 0)
             return -errno;
-        bool opaque = is_opaque(fd);
+        bool opaque = is_opaque(fd, false);
         int r = add_below(ret_sub, fd);
         if (r < 0)
             return r;
@@ -379,16 +384,17 @@ static int other_target(int a_dir, int b_dir, const char *name)
     return n != m || memcmp(a, b, (size_t)n) != 0;
 }
 
-static bool other_metadata(const struct stat *a, const struct stat *b)
+static bool other_metadata(const struct walk *w, const struct stat *a, const struct stat *b)
 {
-    return (a->st_mode & 07777) != (b->st_mode & 07777) || a->st_uid != b->st_uid || a->st_gid != b->st_gid;
+    return (a->st_mode & 07777) != (b->st_mode & 07777) ||
+           (!w->layer->squashed && (a->st_uid != b->st_uid || a->st_gid != b->st_gid));
 }
 
 /* Something that is no directory, over something of the same type. */
 static int compare(struct walk *w, int upper, int lower, const char *name, const struct stat *st,
                    const struct stat *was)
 {
-    int r = other_metadata(st, was);
+    int r = other_metadata(w, st, was);
     if (r == 0 && S_ISREG(st->st_mode))
         r = st->st_size != was->st_size ? 1 : differ(upper, lower, name);
     else if (r == 0 && S_ISLNK(st->st_mode))
@@ -417,7 +423,7 @@ static int visit_folder(struct walk *w, int upper, const char *name, const struc
     if (fd < 0)
         return cannot(w, -errno);
     ssize_t n = overlay_attribute(fd, "redirect", redirect, sizeof(redirect) - 1);
-    bool opaque = is_opaque(fd);
+    bool opaque = is_opaque(fd, w->layer->fuse);
     int r = 0;
     if (ours && opaque) { /* it was empty when the job came: what is below was never seen */
         below_free(sub);
@@ -431,7 +437,7 @@ static int visit_folder(struct walk *w, int upper, const char *name, const struc
         r = add(w, JB_CHANGE_REPLACED, st, was, NULL);
     } else if (!was && !ours) {
         r = add(w, JB_CHANGE_ADDED, st, NULL, NULL);
-    } else if (was && !ours && other_metadata(st, was)) {
+    } else if (was && !ours && other_metadata(w, st, was)) {
         r = add(w, JB_CHANGE_MODIFIED, st, was, NULL);
     }
     return r < 0 ? r : walk_folder(w, fd, sub, opaque, depth + 1);
@@ -444,9 +450,14 @@ static int visit(struct walk *w, int upper, const char *name, const struct below
     struct stat was = {0}; /* set where something is known to be below */
     autobelow struct below sub = {0};
     size_t at = 0;
+    const char *deleted = w->layer->fuse ? jb_fuse_deleted(name) : NULL;
     w->seen++;
     if (fstatat(upper, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
         return cannot(w, -errno);
+    if (w->layer->fuse && jb_fuse_is_mark(name) && !(deleted && S_ISREG(st.st_mode)))
+        return 0;
+    if (deleted)
+        name = deleted;
     if (w->marking) {
         int r = add_mark(w, &st);
         return r < 0 || !S_ISDIR(st.st_mode) ? r
@@ -455,7 +466,7 @@ static int visit(struct walk *w, int upper, const char *name, const struct below
     int known = look_below(below, name, &was, &at, &sub);
     if (known < 0)
         return cannot(w, known);
-    if (is_whiteout(&st))
+    if (is_whiteout(&st) || deleted)
         return known ? add(w, JB_CHANGE_DELETED, NULL, &was, NULL) : 0;
     if (S_ISDIR(st.st_mode))
         return visit_folder(w, upper, name, below, &sub, &st, known ? &was : NULL, depth);
@@ -530,7 +541,8 @@ static int walk_folder(struct walk *w, int upper, const struct below *below, boo
         r = hidden(w, below, &names);
     for (size_t i = 0; r == 0 && i < names.n && !is_full(w); i++) {
         size_t len = 0;
-        r = with_name(w, names.items[i], &len);
+        const char *deleted = w->layer->fuse ? jb_fuse_deleted(names.items[i]) : NULL;
+        r = with_name(w, deleted ? deleted : names.items[i], &len);
         if (r == 0)
             r = visit(w, upper, names.items[i], below, depth);
         if (r == 0)
@@ -548,6 +560,7 @@ static int walk_layer(struct walk *w, const struct jb_box *box, const struct jb_
     /* borrowed: not freed here */
     const struct below below = {.fds = layer->lowers, .n = layer->n_lowers};
     w->root = &below;
+    w->layer = layer;
     w->path.len = 0;
     int r = jb_buf_puts(&w->path, layer->target);
     return r < 0 ? r : walk_folder(w, upper, &below, false, 0);

@@ -248,6 +248,7 @@ int jb_fusehelper_start(const struct jb_plan *plan, struct jb_box *box, const ch
     struct jb_helper_ends ends;
     if (!plan->fuse.program)
         return 0;
+    box->squashed = plan->fuse.squash;
     int r = jb_box_await_fuse(box, err);
     if (r < 0)
         return r;

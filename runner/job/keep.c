@@ -102,7 +102,8 @@ static int copy_layer(const struct part *p, const struct jb_box_layer *layer, st
                                  .to = to,
                                  .max_bytes = p->what->site->kept.max_bytes,
                                  .max_files = p->what->site->kept.max_files,
-                                 .skip = root ? skip_run : NULL};
+                                 .skip = root ? skip_run : NULL,
+                                 .from_fuse = layer->fuse};
     int r = jb_copy_tree(&copy, p->sum, err);
     if (r == 0 && layer->n_lowers == 0)
         mark_opaque(p->what, to);
