@@ -126,10 +126,12 @@ int jb_check_overlay(const struct jb_doctor_facts *facts, struct jb_findings *re
     bool privileged = facts->who->privileged;
     int r = attempt(facts, privileged ? JB_TRIAL_OVERLAY : JB_TRIAL_USER_OVERLAY);
     if (r == -ENODATA)
-        return jb_found(ret, "overlay", JB_HEALTH_DEGRADED, true,
-                        "Linux 6.6 keeps user attributes in a tmpfs; before that a job has to do without",
-                        "a directory made where the job removed something of the image fails with EIO in a "
-                        "user namespace");
+        return jb_found(
+            ret, "overlay", JB_HEALTH_DEGRADED, true,
+            "Linux 6.6 keeps user attributes in a tmpfs; before that fuse-overlayfs serves images, "
+            "and over the host where the site says overlay: fuse",
+            "a directory made where the job removed something of the image fails with EIO in a "
+            "user namespace");
     const char *fix =
         r == -ENODEV ? "modprobe overlay"
         : privileged ? "give the container SYS_ADMIN and a filter that allows mounts"
@@ -139,6 +141,24 @@ int jb_check_overlay(const struct jb_doctor_facts *facts, struct jb_findings *re
                     r == 0         ? ""
                     : r == -ENODEV ? ": the kernel has no overlay, or its module is not loaded"
                                    : ": not permitted here");
+}
+
+int jb_check_fuse(const struct jb_doctor_facts *facts, struct jb_findings *ret)
+{
+    bool there = !facts->fuse_lacks[0];
+    bool asked = facts->site->overlay == JB_SITE_OVERLAY_FUSE;
+    if (facts->who->privileged)
+        return jb_found(ret, "fuse-overlayfs", JB_HEALTH_OK, false, NULL, "is for ordinary users alone");
+    if (there)
+        return jb_found(ret, "fuse-overlayfs", JB_HEALTH_OK, asked, NULL, "%s",
+                        asked ? "serves the roots of all boxes (overlay: fuse)"
+                              : "serves the root where the kernel's overlay cannot");
+    return jb_found(
+        ret, "fuse-overlayfs", asked ? JB_HEALTH_MISSING : JB_HEALTH_DEGRADED, asked,
+        "install fuse-overlayfs, and let /dev/fuse be everybody's (modprobe fuse; chmod 666 /dev/fuse)",
+        "cannot be used: %s%s", facts->fuse_lacks,
+        asked ? "; the site says overlay: fuse"
+              : "; where the kernel's overlay cannot serve an image it is read-only, or refused");
 }
 
 int jb_check_seccomp(const struct jb_doctor_facts *facts, struct jb_findings *ret)

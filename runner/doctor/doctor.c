@@ -24,10 +24,11 @@ static const char *const health_names[] = {
     [JB_HEALTH_OK] = "ok", [JB_HEALTH_DEGRADED] = "degraded", [JB_HEALTH_MISSING] = "missing"};
 
 static jb_check_fn *const checks[] = {
-    jb_check_kernel,      jb_check_calls,       jb_check_namespaces,  jb_check_overlay, jb_check_seccomp,
-    jb_check_hierarchies, jb_check_controllers, jb_check_cpuset,      jb_check_swap,    jb_check_pressure,
-    jb_check_systemd,     jb_check_site,        jb_check_directories, jb_check_scratch, jb_check_topology,
-    jb_check_open_files,  jb_check_processes,   jb_check_cores,       jb_check_clock,   jb_check_default_job,
+    jb_check_kernel,      jb_check_calls,       jb_check_namespaces,  jb_check_overlay,     jb_check_fuse,
+    jb_check_seccomp,     jb_check_hierarchies, jb_check_controllers, jb_check_cpuset,      jb_check_swap,
+    jb_check_pressure,    jb_check_systemd,     jb_check_site,        jb_check_directories, jb_check_scratch,
+    jb_check_topology,    jb_check_open_files,  jb_check_processes,   jb_check_cores,       jb_check_clock,
+    jb_check_default_job,
 };
 
 const char *jb_health_name(enum jb_health health)
@@ -156,6 +157,8 @@ int jb_doctor_examine(const struct jb_site *site, const char *site_error, struct
     struct jb_error refusal = {0};
     struct jb_error topology = {0};
     struct rlimit files = {.rlim_cur = RLIM_INFINITY};
+    char program[JB_PROGRAM_PATH];
+    char lacks[JB_FUSE_WHY];
     jb_autofree char *machine = NULL;
     jb_autostate struct jb_state state = JB_STATE_INIT;
     struct jb_doctor_facts facts = {
@@ -167,6 +170,8 @@ int jb_doctor_examine(const struct jb_site *site, const char *site_error, struct
     if (r == 0 && (r = jb_kdir_open("/", &facts.root)) < 0)
         (void)jb_fail_errno(err, r, "/");
     if (r == 0) {
+        jb_host_probe_fuse(program, lacks);
+        facts.fuse_lacks = lacks;
         facts.who = &who;
         facts.runtime_dir = state.runtime_dir;
         facts.state_dir = state.state_dir;

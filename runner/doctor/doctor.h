@@ -80,6 +80,7 @@ struct jb_doctor_facts {
     const char *cgroups_error; /* why not */
     enum jb_scratch_cap scratch_cap; /* where the site keeps scratch on disk */
     const char *scratch_why;         /* why there is none; NULL: not asked */
+    const char *fuse_lacks;          /* why fuse-overlayfs cannot be used; "": it can */
     const char *topology;            /* one line about the machine; NULL with topology_error */
     const char *topology_error;
     bool topology_cached;

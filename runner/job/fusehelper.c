@@ -126,13 +126,14 @@ static int confine(const struct serve *s)
     return r < 0 ? r : jb_seccomp_install(s->plan->seccomp);
 }
 
+/* Without a cache for writes, whose errors would come when nobody asks any more: a full scratch is told to who writes. */
 static int options_text(const struct serve *s, struct jb_buf *ret)
 {
     int r = jb_buf_puts(ret, "lowerdir=");
     for (size_t i = 0; r == 0 && i < s->n_lowers; i++)
         r = jb_buf_printf(ret, "%s%zu", i ? ":" : "", i);
     if (r == 0)
-        r = jb_buf_puts(ret, ",upperdir=s/upper0,workdir=s/work0");
+        r = jb_buf_puts(ret, ",upperdir=s/upper0,workdir=s/work0,writeback=0");
     if (r == 0 && s->plan->fuse.squash)
         r = jb_buf_printf(ret, ",squash_to_uid=%u,squash_to_gid=%u", (unsigned)s->plan->uid,
                           (unsigned)s->plan->gid);

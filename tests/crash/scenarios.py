@@ -35,10 +35,13 @@ class Scenario:
     beside    called with the world once the command was started
     daemon    the command is jobboxd, and the job is submitted to it (unless `prepare` has done so)
     lost      its supervisor is killed by `prepare` or `beside`
+    within    what the command is started by: it must become the command
     """
 
     def __init__(self, name, site=(), job=JOB, arguments=("run", "--quiet", "job.yaml"), kill=EVERYONE, luck=(),
-                 prepare=None, records=1, begun="record_saved", of="", beside=None, daemon=False, lost=False):
+                 prepare=None, records=1, begun="record_saved", of="", beside=None, daemon=False, lost=False,
+                 within=()):
+        self.within = list(within)
         self.of, self.beside, self.daemon, self.lost = of, beside, daemon, lost
         self.name, self.site, self.job, self.arguments = name, list(site), list(job), list(arguments)
         self.kill, self.luck, self.prepare, self.records, self.begun = kill, luck, prepare, records, begun
@@ -111,6 +114,8 @@ SCENARIOS = [
              RECOVERING, (), lose_all, begun=None),
     Scenario("a box that is kept", job=["keep: always", *JOB], kill=("SUPERVISOR",), of="keep_"),
     Scenario("a way out", job=["network: user", *JOB], kill=("SUPERVISOR", "FIRST"), of="helper_"),
+    Scenario("a root that is served", ["overlay: fuse"], ["user: root-in-box", *JOB], kill=("SUPERVISOR", "FIRST"), of="fuse_",
+             within=("unshare", "-r")),
     Scenario("a queued job", job=QUEUED, kill=(*OWN, *EVERYONE), daemon=True),
     Scenario("a queue with a start that came to nothing", job=QUEUED, kill=OWN, daemon=True,
              prepare=stop_daemon_at(("queue_committed", 1), ["daemon"])),
@@ -128,6 +133,10 @@ NEEDS.update({step: ("slirp4netns and /dev/net/tun", HAS_WAY_OUT)
               for step in ("helper_awaited", "helper_started", "helper_ended")})
 HAS_LOOPS = os.access("/dev/loop-control", os.R_OK | os.W_OK) and shutil.which("mkfs.ext4") is not None
 NEEDS.update({step: ("loop devices and mkfs.ext4", HAS_LOOPS) for step in ("scratch_image_made", "loop_attached")})
+HAS_FUSE = shutil.which("fuse-overlayfs") is not None and os.access("/dev/fuse", os.R_OK | os.W_OK)
+NEEDS.update({step: ("fuse-overlayfs and /dev/fuse", HAS_FUSE) for step in ("fuse_awaited", "fuse_started", "fuse_ended")})
+if not HAS_FUSE:
+    SCENARIOS = [scenario for scenario in SCENARIOS if scenario.of != "fuse_"]
 if not HAS_WAY_OUT:
     SCENARIOS = [scenario for scenario in SCENARIOS if scenario.of != "helper_"]
 

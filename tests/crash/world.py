@@ -43,11 +43,12 @@ def box_groups():
 
 
 class World:
-    def __init__(self, top, jobbox, image, lines=(), job=(), room="1m"):
+    def __init__(self, top, jobbox, image, lines=(), job=(), room="1m", within=()):
         self.top, self.jobbox, self.image = top, jobbox, image
         self.run_dir, self.state_dir, self.crash = top + "/run", top + "/state", top + "/crash"
         self.mark = "JBT_MARK=" + top
         self.lines, self.job, self.room = list(lines), list(job), room
+        self.within = list(within)
         self.client = self.hit = self.go = None
         os.mkdir(top, 0o755)
         self.before = box_groups()
@@ -111,7 +112,8 @@ class World:
         environment = dict(os.environ, JOBBOX_CRASH_DIR=self.crash)
         environment[key] = value
         with open(self.path("out"), "w") as out, open(self.path("err"), "w") as err:
-            self.process = subprocess.Popen([program or self.jobbox, *arguments], stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+            command = [program] if program else [*self.within, self.jobbox]
+            self.process = subprocess.Popen([*command, *arguments], stdin=subprocess.DEVNULL, stdout=out, stderr=err,
                                             env=environment, cwd=self.top)
         return self.process
 

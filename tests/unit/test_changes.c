@@ -210,10 +210,41 @@ static void too_much_is_said_to_be_too_much(void **state)
     jb_changes_free(&c);
 }
 
+/* The marks of fuse-overlayfs, and owners that are another's below. In a layer of the kernel's they are files of the job. */
+static void a_layer_of_fuse_overlayfs(void **state)
+{
+    struct world *w = *state;
+    jb_autoclose int below = make_dir(w->lower, "d");
+    jb_autoclose int again = make_dir(w->upper, "d");
+    put(below, "was", "x");
+    put(w->lower, "gone", "x");
+    put(w->lower, ".hidden", "x");
+    put(w->upper, "new", "x");
+    put(w->upper, ".wh.gone", "");
+    put(w->upper, ".wh..hidden", "");
+    put(again, ".wh..wh..opq", "");
+    whiteout(again, ".wh..opq");
+    struct jb_changes c = {.list = json_array()};
+    w->layer.fuse = true;
+    says(w, &c, "D /.hidden\nD /gone\nD /d/was\nA /new\n");
+    w->layer.fuse = false;
+    c = (struct jb_changes){.list = json_array()};
+    says(w, &c, "A /.wh..hidden\nA /.wh.gone\nA /d/.wh..wh..opq\nA /new\n");
+    if (fchownat(w->upper, "d", 1, 1, 0) < 0)
+        return;
+    c = (struct jb_changes){.list = json_array()};
+    w->layer.fuse = true;
+    says(w, &c, "D /.hidden\nD /gone\nM /d/\nD /d/was\nA /new\n");
+    w->layer.squashed = true;
+    c = (struct jb_changes){.list = json_array()};
+    says(w, &c, "D /.hidden\nD /gone\nD /d/was\nA /new\n");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(copies_without_a_difference_are_no_change, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_layer_of_fuse_overlayfs, setup, teardown),
         cmocka_unit_test_setup_teardown(every_layer_below_counts, setup, teardown),
         cmocka_unit_test_setup_teardown(directories_are_compared_inside, setup, teardown),
         cmocka_unit_test_setup_teardown(what_was_there_before_the_job_is_not_the_jobs, setup, teardown),

@@ -262,11 +262,49 @@ static void ones_own_files_whatever_their_mode(void **state)
     assert_int_equal(st.st_size, 1);
 }
 
+/* fuse-overlayfs says with names what the kernel's overlay says with attributes and devices. */
+static void what_fuse_overlayfs_leaves(void **state)
+{
+    struct trees *t = *state;
+    struct jb_copied sum = {0};
+    struct jb_error err = {0};
+    char value[8];
+    test_write(t->path, "from/new/.wh..wh..opq", "");
+    test_write(t->path, "from/new/.wh.gone", "");
+    test_write(t->path, "from/new/.wh..hidden", "");
+    test_write(t->path, "from/new/file", "x");
+    if (mknodat(t->from, "new/.wh..opq", S_IFCHR, 0) < 0)
+        skip();
+    int fd = openat(t->from, "new", O_RDONLY);
+    if (fsetxattr(fd, "user.fuseoverlayfs.opaque", "y", 1, 0) < 0)
+        skip();
+    (void)close(fd);
+    const struct jb_copy what = {
+        .from = t->from, .to = t->to, .max_bytes = JB_UNSET, .max_files = JB_UNSET, .from_fuse = true};
+    assert_ok(jb_copy_tree(&what, &sum, &err), &err);
+    fd = openat(t->to, "new", O_RDONLY);
+    assert_int_equal(fgetxattr(fd, "user.overlay.opaque", value, sizeof(value)), 1);
+    assert_int_equal(fgetxattr(fd, "user.fuseoverlayfs.opaque", value, sizeof(value)), -1);
+    (void)close(fd);
+    static const char *const gone[] = {"new/gone", "new/.hidden"};
+    for (size_t i = 0; i < JB_ARRAY_LEN(gone); i++) {
+        struct stat st = look(t->to, gone[i]);
+        assert_true(S_ISCHR(st.st_mode) && st.st_rdev == 0);
+    }
+    assert_true(S_ISREG(look(t->to, "new/file").st_mode));
+    static const char *const marks[] = {"new/.wh..wh..opq", "new/.wh.gone", "new/.wh..hidden",
+                                        "new/.wh..opq"};
+    for (size_t i = 0; i < JB_ARRAY_LEN(marks); i++)
+        assert_int_equal(faccessat(t->to, marks[i], F_OK, AT_SYMLINK_NOFOLLOW), -1);
+    assert_int_equal(sum.left_out, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(everything_comes_along, setup, teardown),
         cmocka_unit_test_setup_teardown(what_an_overlay_leaves, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_fuse_overlayfs_leaves, setup, teardown),
         cmocka_unit_test_setup_teardown(limits, setup, teardown),
         cmocka_unit_test_setup_teardown(skipping_and_depth, setup, teardown),
         cmocka_unit_test(a_child_says_how_it_went),

@@ -86,6 +86,7 @@ static void open_host(struct host *h)
         .state_dir = "/var/lib/jobbox",
         .cgroups = &h->cgroups,
         .topology = "4 cores",
+        .fuse_lacks = "",
         .open_files = 1024,
     };
     assert_int_equal(jb_kdir_open(h->tmp, &h->facts.root), 0);
@@ -186,6 +187,17 @@ static void test_user_namespaces(JB_UNUSED void **state)
     h.answers[JB_TRIAL_USER_OVERLAY] = -ENODATA;
     says(&h, "overlay", JB_HEALTH_DEGRADED, "fails with EIO", "Linux 6.6", false);
     says(&h, "user namespaces", JB_HEALTH_MISSING, "Operation not permitted", "container", false);
+    says(&h, "fuse-overlayfs", JB_HEALTH_OK, "where the kernel's overlay cannot", NULL, false);
+    h.facts.fuse_lacks = "it is not installed";
+    says(&h, "fuse-overlayfs", JB_HEALTH_DEGRADED, "it is not installed", "/dev/fuse", false);
+    h.answers[JB_TRIAL_USER_NAMESPACE] = h.answers[JB_TRIAL_USER_OVERLAY] = 0;
+    says(&h, "fuse-overlayfs", JB_HEALTH_DEGRADED, "read-only, or refused", "install", true);
+    h.site->overlay = JB_SITE_OVERLAY_FUSE;
+    says(&h, "fuse-overlayfs", JB_HEALTH_MISSING, "the site says overlay: fuse", "install", false);
+    h.facts.fuse_lacks = "";
+    says(&h, "fuse-overlayfs", JB_HEALTH_OK, "serves the roots of all boxes", NULL, true);
+    h.site->overlay = JB_SITE_OVERLAY_AUTO;
+    h.answers[JB_TRIAL_USER_NAMESPACE] = -EPERM;
     for (size_t i = 0; i < JB_ARRAY_LEN(knobs); i++) {
         test_write(h.tmp, knobs[i].file, knobs[i].text);
         says(&h, "user namespaces", JB_HEALTH_MISSING, knobs[i].says, knobs[i].fix, false);

@@ -320,6 +320,34 @@ static void over_another_box(void **state)
     jb_plan_free(plan);
 }
 
+/* Through fuse-overlayfs the whole of a directory is shown, and all of it is the job's where there is one id. */
+static void a_root_that_is_served(void **state)
+{
+    struct fixture *f = *state;
+    fixture_image_dir(f, "/images/a");
+    (void)snprintf(f->host.fuse_program, sizeof(f->host.fuse_program), "/usr/bin/fuse-overlayfs");
+    (void)snprintf(f->host.root_why, sizeof(f->host.root_why), "because");
+    jb_autoplan struct jb_plan *plan = fixture_plan(f);
+    const struct jb_op *root = fixture_op(plan, JB_OP_ROOT_OVERLAY, NULL);
+    assert_string_equal(root->source, "/images/a");
+    assert_int_equal(root->flags, JB_OPF_FUSE | JB_OPF_RECURSIVE | JB_OPF_AS_SUBMITTER);
+    assert_string_equal(plan->fuse.program, "/usr/bin/fuse-overlayfs");
+    assert_true(plan->fuse.squash);
+    assert_false(plan->composed);
+    assert_string_equal(plan->root_why, "because");
+    jb_autofree char *text = NULL;
+    struct jb_error err = {0};
+    assert_ok(jb_plan_to_text(plan, &text, &err), &err);
+    assert_contains(text, "[fuse-overlayfs]");
+    jb_image_free(&f->image);
+    f->image = (struct jb_image){.kind = JB_IMAGE_HOST, .ref = strdup("host"), .path = strdup("/")};
+    jb_autoplan struct jb_plan *host = fixture_plan(f);
+    root = fixture_op(host, JB_OP_ROOT_OVERLAY, NULL);
+    assert_non_null(root);
+    assert_string_equal(root->source, "/");
+    assert_null(fixture_op(host, JB_OP_ROOT_TMPFS, NULL));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -333,6 +361,7 @@ int main(void)
         as_root(dotdot_is_refused_in_host_paths),
         as_root(nobody_binds_what_is_denied),
         as_user(users_bind_what_the_site_lists),
+        as_user(a_root_that_is_served),
         as_root(scratch_on_disk),
         as_root(scratch_on_disk_with_a_cap),
     };

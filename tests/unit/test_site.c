@@ -68,6 +68,7 @@ static void same_site(const struct jb_site *a, const struct jb_site *b)
         assert_memory_equal(bounds[i][0], bounds[i][1], sizeof(struct jb_bound));
     assert_true(jb_cpus_equal(&a->reserved_cpus, &b->reserved_cpus));
     assert_int_equal(a->scratch_backend, b->scratch_backend);
+    assert_int_equal(a->overlay, b->overlay);
     assert_int_equal(a->cgroups.backend, b->cgroups.backend);
     assert_int_equal(a->cgroups.systemd, b->cgroups.systemd);
     same_text(a->cgroups.slice, b->cgroups.slice);
@@ -170,6 +171,7 @@ static void test_over_the_defaults(void **state)
     assert_int_equal(s->grace.max, JB_UNSET);
     assert_true(jb_cpus_has(&s->reserved_cpus, 32) && jb_cpus_count(&s->reserved_cpus) == 2);
     assert_int_equal(s->scratch_backend, JB_SCRATCH_DISK);
+    assert_int_equal(s->overlay, JB_SITE_OVERLAY_FUSE);
     assert_false(s->binds.any);
     assert_int_equal(s->binds.n_allow, 2);
     assert_string_equal(s->binds.allow[1].path, "/scratch");
