@@ -218,7 +218,7 @@ static int start(const struct jb_plan *plan, struct jb_box *box, const char *dir
     jb_autofree int *fds = malloc(n * sizeof(*fds));
     if (!fds)
         return -ENOMEM;
-    fds[K_SAID - K_SAID] = ends->said;
+    fds[0] = ends->said;
     fds[K_READY - K_SAID] = ends->ready_out;
     fds[K_LIFE - K_SAID] = ends->life_in;
     memcpy(fds + OWN, box->fuse_fds, box->n_fuse_fds * sizeof(*fds));
@@ -229,7 +229,7 @@ static int start(const struct jb_plan *plan, struct jb_box *box, const char *dir
     const struct serve serve = {.plan = plan, .dir = dir, .n_lowers = box->n_fuse_fds - JB_FUSE_LOWERS};
     const struct jb_keeper keeper = {.fds = fds,
                                      .n = n,
-                                     .said = K_SAID - K_SAID,
+                                     .said = 0,
                                      .userns = OWN + JB_FUSE_USERNS,
                                      .namespaces = CLONE_NEWNS,
                                      .join = groups,

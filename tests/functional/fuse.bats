@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # fuse-overlayfs as an ordinary user's root: when it is chosen, that nobody can tell the difference, and that it ends.
 
+# shellcheck disable=SC2016,SC2030,SC2031,SC2034,SC2154 # the shells in the boxes expand those; lib.bash sets and reads others
 load lib
 
 setup_file() { file_setup; }
