@@ -157,7 +157,9 @@ static int begin(struct jb_loop *l, struct jb_exec *e, int fds[JB_EXEC_FDS], str
         return r;
     const int theirs[] = {fds[1], fds[2], fds[3]};
     fds[1] = fds[2] = fds[3] = -1;
-    r = jb_exec_io_open(theirs, e->ask.tty, &e->io, err);
+    const struct jb_plan *as =
+        e->by.uid == 0 ? NULL : l->s->plan; /* else it is the job's owner, or ourselves */
+    r = jb_exec_io_open(theirs, as, e->ask.tty, &e->io, err);
     if (r == 0)
         r = make_group(l, e, err);
     if (r == 0)

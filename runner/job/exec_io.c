@@ -1,7 +1,7 @@
 /*
  * exec_io.c - between a client's streams and those of its command.
  *
- * Owns: see struct jb_exec_io. Runs in: the supervisor. Privilege: none.
+ * Owns: see struct jb_exec_io. Runs in: the supervisor. Privilege: that of whoever asks for the command.
  *
  * The client's descriptors are shared with whoever else has them: their flags are not ours to change. So what can be
  * opened once more is, non-blocking for us alone; a file keeps its own descriptor, for its position is shared on purpose.
@@ -14,17 +14,22 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "box/identity.h"
 #include "job/execs.h"
 
-/* Takes over `fd`. */
-static int own_copy(int fd, int mode)
+/*
+ * Takes over `fd`. Whoever has a descriptor may not be allowed to open what it is of, or only for something else, or has
+ * it by O_PATH: so it is opened with his credentials, never with ours.
+ */
+static int own_copy(int fd, int mode, const struct jb_plan *as)
 {
     struct stat st;
     char path[32];
     if (fstat(fd, &st) < 0 || S_ISREG(st.st_mode) || S_ISSOCK(st.st_mode))
         return fd;
     (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-    int own = open(path, mode | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    const int flags = mode | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+    int own = as ? jb_open_as_submitter(as, path, flags, NULL) : open(path, flags);
     if (own < 0)
         return fd;
     (void)close(fd);
@@ -72,16 +77,17 @@ static int open_null(struct jb_exec_io *io)
     return io->job.out < 0 || io->job.err < 0 ? -errno : 0;
 }
 
-int jb_exec_io_open(const int theirs[3], bool tty, struct jb_exec_io *ret, struct jb_error *err)
+int jb_exec_io_open(const int theirs[3], const struct jb_plan *as, bool tty, struct jb_exec_io *ret,
+                    struct jb_error *err)
 {
     struct jb_exec_io io = {.job = {-1, -1, -1},
                             .in = JB_PUMP_INIT,
                             .out = JB_PUMP_INIT,
                             .err = JB_PUMP_INIT,
                             .in_to = -1,
-                            .out_to = own_copy(theirs[1], O_WRONLY),
-                            .err_to = own_copy(theirs[2], O_WRONLY)};
-    int r = pump_in(&io.in, own_copy(theirs[0], O_RDONLY), -1);
+                            .out_to = own_copy(theirs[1], O_WRONLY, as),
+                            .err_to = own_copy(theirs[2], O_WRONLY, as)};
+    int r = pump_in(&io.in, own_copy(theirs[0], O_RDONLY, as), -1);
     if (r == 0 && tty) /* its terminal comes with READY */
         r = open_null(&io);
     if (r == 0 && !tty)

@@ -124,8 +124,12 @@ void jb_execs_finish(struct jb_loop *l, enum jb_end_reason why);
 
 /* --- exec_io.c --- */
 
-/* Opens the pipes between `theirs` (stdin, stdout, stderr of the client; taken over) and the command. */
-int jb_exec_io_open(const int theirs[3], bool tty, struct jb_exec_io *ret, struct jb_error *err);
+/*
+ * Opens the pipes between `theirs` (stdin, stdout, stderr of the client; taken over) and the command. `as`: the plan whose
+ * submitter may open what theirs are of; NULL: we may.
+ */
+int jb_exec_io_open(const int theirs[3], const struct jb_plan *as, bool tty, struct jb_exec_io *ret,
+                    struct jb_error *err);
 /* The command has a terminal: carries between it (taken over) and the client. */
 int jb_exec_io_terminal(struct jb_exec_io *io, int master_fd);
 void jb_exec_io_handed_over(struct jb_exec_io *io);

@@ -148,6 +148,41 @@ PY
     record 'len(execs) == 5'
 }
 
+@test "exec opens nothing for a job's owner that he may not open: a descriptor without rights stays without" {
+    start_daemon
+    job long "echo ready; sleep 100"
+    as 1 "$JOBBOX" submit --config "$CONF" -q long.yaml
+    until_true 20 log_has ready
+    mkfifo -m 600 in out
+    exec 8<>in 9<>out
+    echo secret >&8
+    cat >exec.py <<'PY'
+import array, fcntl, json, os, socket, sys
+request = os.memfd_create("request", os.MFD_ALLOW_SEALING)
+argv = ["/bin/sh", "-c", "echo written; head -n 1 >&2"]
+words = [json.dumps({"args": len(argv), "vars": 0}), "/"] + argv
+os.write(request, "".join(w + "\0" for w in words).encode())
+os.lseek(request, 0, os.SEEK_SET)
+fcntl.fcntl(request, 1033, 0xf)
+read, write = os.pipe()
+fds = [request, os.open("in", os.O_PATH), os.open("out", os.O_PATH), write]
+s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+s.connect(sys.argv[1])
+s.settimeout(20)
+s.sendmsg([b'{"verb": "exec"}'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))])
+print(s.recv(8192).decode())
+print(s.recv(8192).decode())
+os.close(write)
+sys.stdout.write(os.read(read, 100).decode())
+PY
+    as 1 /usr/bin/python3 exec.py "run/boxes/$(field 1 id)/control" >got 2>err || fail "$(cat err)"
+    grep -q '"ok":true' got || fail "$(cat got)"
+    ! grep -q secret got || fail "he reads it: $(cat got)"
+    ! read -r -t 0.2 <&9 || fail "he writes it"
+    exec 8>&- 9>&-
+    q cancel 1
+}
+
 # as_installed NAME COMMAND...: as one of three users, with folders of his own, where this test's site config is the host's.
 as_installed()
 {
