@@ -17,6 +17,7 @@
 
 #define KILL_TIME    (10 * JB_NS_PER_S)
 #define DESTROY_TIME (10 * JB_NS_PER_S)
+#define LOSS_TIME    (JB_NS_PER_S / 10)
 
 bool jb_job_init_waits(const struct jb_plan *plan)
 {
@@ -77,13 +78,23 @@ static int tear_down(struct jb_job_attempt *a, struct jb_error *err)
     return r;
 }
 
+/*
+ * While jobbox-init still stands what serves the root does too, unless something was wrong with it: the job fails of that,
+ * and the keeper of the program is told no sooner than the job.
+ */
+static bool lost_root(const struct jb_job_attempt *a)
+{
+    bool failed = a->outcome.exit_code != 0 || a->outcome.signal != 0;
+    return a->outcome.has_rusage && jb_helper_is_gone(&a->fuse, failed ? LOSS_TIME : 0);
+}
+
 /* Figures into the record, then the box's processes and namespaces are waited out: that is its destruction. */
 static int finish_record(struct jb_job_attempt *a, struct jb_error *err)
 {
     struct jb_cg_usage usage = {0};
     struct jb_error alive = {0};
     uint64_t begun = jb_mono_ns(NULL);
-    bool lost = a->outcome.has_rusage && jb_helper_is_gone(&a->fuse); /* jobbox-init still stands */
+    bool lost = lost_root(a);
     dismiss(a);
     JB_CRASH_POINT(quit_told);
     bool has_usage = read_usage(a, &usage, &alive) == 0;

@@ -83,11 +83,11 @@ void jb_helper_said(const struct jb_helper_ends *ends, char *buf, size_t len)
         *--end = '\0';
 }
 
-bool jb_helper_is_gone(const struct jb_helper *helper)
+bool jb_helper_is_gone(const struct jb_helper *helper, uint64_t within_ns)
 {
-    siginfo_t info = {0};
-    return helper->pid > 0 && waitid(P_PID, (id_t)helper->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
-           info.si_pid == helper->pid;
+    jb_autoclose int pidfd = helper->pid > 0 ? (int)syscall(SYS_pidfd_open, helper->pid, 0) : -1;
+    struct pollfd p = {.fd = pidfd, .events = POLLIN};
+    return pidfd >= 0 && poll(&p, 1, (int)(within_ns / JB_NS_PER_MS)) > 0;
 }
 
 bool jb_helper_end(struct jb_helper *helper)

@@ -12,6 +12,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 struct jb_helper {
@@ -37,8 +38,8 @@ int jb_helper_await(struct jb_helper_ends *ends, pid_t pid);
 /* One line of what it wrote; "" when it was silent. */
 void jb_helper_said(const struct jb_helper_ends *ends, char *buf, size_t len);
 
-/* It has ended by itself. */
-bool jb_helper_is_gone(const struct jb_helper *helper);
+/* It has ended by itself, now or within that time. */
+bool jb_helper_is_gone(const struct jb_helper *helper, uint64_t within_ns);
 
 /* Ends it and waits for it. True where there was one. */
 bool jb_helper_end(struct jb_helper *helper);

@@ -228,9 +228,9 @@ assert 'fuse-overlayfs' in plan['root_why']"
     until_true 10 says up
     kill -9 "$(server)"
     end_job
-    exits 3
+    [ "$code" != 0 ] # its shell may end before it can say so: programs are pages of that root
     no_servers
-    record 'end.reason == "failed"' '"ended before the job did" in " ".join(rec["warnings"])'
+    record 'end.reason in ("failed", "signaled")' '"ended before the job did" in " ".join(rec["warnings"])'
 }
 
 @test "the job cannot see, signal or trace it, and it is behind a filter, without privilege and without our descriptors" {

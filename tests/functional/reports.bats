@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # Reports: the same bytes as the golden files, as their consumers would read them, whatever is in the journals.
+# Runs as: root, user
 
 load lib
 
@@ -15,6 +16,20 @@ setup()
     mkdir "$T/journals"
     cp "$DATA/clean.jsonl" "$T/journals/2026-10.jsonl"
     FORMS=$SOURCE_DIR/tests/functional/report_forms.py
+    [ "$JBT_AS" = root ] || be_user
+}
+
+# Whatever asks is an ordinary user, in a folder of his own.
+be_user()
+{
+    [ "$(id -u)" -eq 0 ] || skip "needs root, to become an ordinary user"
+    mkdir "$T/bin"
+    chmod 755 "$T"
+    install -m 755 "$JOBBOX" "$(dirname "$JOBBOX")/jobbox-report" "$T/bin"
+    printf '#!/bin/sh\nexec setpriv --reuid %s --regid %s --clear-groups "%s" "$@"\n' "$ORDINARY" "$ORDINARY" "$T/bin/jobbox" >"$T/bin/as"
+    chmod 755 "$T/bin/as"
+    chown -R "$ORDINARY:$ORDINARY" "$T"
+    JOBBOX=$T/bin/as
 }
 
 teardown()
