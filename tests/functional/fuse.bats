@@ -319,3 +319,41 @@ EOF
     out_is $'20\ngone\nx'
     record 'isolation.root == "fuse"'
 }
+
+# with_bindfs FROM TO: from here on, and for the submitter alone, FROM is shown at TO by a FUSE file system of root's.
+with_bindfs()
+{
+    command -v bindfs >/dev/null || skip "needs bindfs"
+    AS=(unshare -m sh -c "bindfs '$1' '$2' && exec \"\$@\"" jbt "${AS[@]}")
+}
+
+@test "an image on a file system that has no local inodes, as NFS and FUSE: the kernel's overlay takes it" {
+    mkdir shown
+    with_bindfs "$T/own" "$T/shown"
+    site_config "overlay: auto"
+    script 'echo x >/etc/new; rm -r /usr; mkdir /usr; ls /usr; cat /etc/new' "user: root-in-box" "image: $T/shown"
+    run_job
+    exits 0
+    out_is x
+    record 'isolation.root == "overlay"' 'isolation.root_why is None'
+}
+
+@test "a scratch on a file system that the kernel's overlay cannot write to: fuse-overlayfs, or refused with what to do" {
+    mkdir real
+    to_submitter real
+    mkdir state
+    with_bindfs "$T/real" "$T/state"
+    scratch=("scratch: { backend: disk }" "allow_degraded: [cpuset, cpu, memory, pids, io, scratch]")
+    site_config "overlay: kernel" "${scratch[@]}"
+    script 'echo x >/etc/new; rm -r /usr; mkdir /usr; ls /usr; cat /etc/new' "user: root-in-box"
+    run_job
+    exits 124
+    one_error 'the scratch is on FUSE, where an overlay cannot write; let paths.state be on a local file system'
+    site_config "overlay: auto" "${scratch[@]}"
+    run_job
+    exits 0
+    out_is x
+    [ -z "$(ls real/scratch)" ] || fail "left behind: $(ls real/scratch)"
+    mv real/journal state/
+    record 'isolation.root == "fuse"' '"the scratch is on FUSE" in isolation.root_why'
+}

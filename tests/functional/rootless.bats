@@ -300,6 +300,7 @@ more"
     mount -t overlay -o lowerdir=merged,upperdir=deep/u2,workdir=deep/w2 jbt merged2 || { umount merged deep; skip "no nested overlay here"; }
     chmod 755 merged merged2
     script 'touch /usr/x 2>&1 || true; echo y >/work/y; cat /work/y' "image: $T/merged2" "$ALLOW"
+    echo "overlay: kernel" >>site.user
     run_as_user
     umount merged2 merged deep
     exits 0
