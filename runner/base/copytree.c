@@ -114,6 +114,7 @@ static bool mark_opaque(const struct copying *c, int to, const char *name)
     return fd >= 0;
 }
 
+/* ACLs last: they may take from an ordinary owner the right to set the others. */
 static int copy_xattrs(struct copying *c, int from, int to)
 {
     char room[XATTR_NAME_MAX + 1];
@@ -143,7 +144,10 @@ static int copy_xattrs(struct copying *c, int from, int to)
     return 0;
 }
 
-/* Owner first: giving a file away takes its set-id bits and capabilities. Times last: all else changes them. */
+/*
+ * Owner first: giving a file away takes its set-id bits and capabilities. Attributes before the mode: an ordinary owner
+ * sets none on what he may not write to. Times last: all else changes them.
+ */
 static int copy_about(struct copying *c, int from, int to, const struct stat *st)
 {
     const struct timespec times[] = {st->st_atim, st->st_mtim};
@@ -154,10 +158,10 @@ static int copy_about(struct copying *c, int from, int to, const struct stat *st
     if (c->copy->for_user && (made.st_uid != st->st_uid || made.st_gid != st->st_gid) &&
         !S_ISDIR(st->st_mode))
         mode &= ~(mode_t)(S_ISUID | S_ISGID);
-    if (fchmod(to, mode) < 0)
-        return -errno;
     int r = copy_xattrs(c, from, to);
-    return r < 0 ? r : futimens(to, times) < 0 ? -errno : 0;
+    if (r < 0)
+        return r;
+    return fchmod(to, mode) < 0 || futimens(to, times) < 0 ? -errno : 0;
 }
 
 /* --- files --- */

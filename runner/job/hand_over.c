@@ -39,13 +39,18 @@ static int copy_file(const struct handing *h, int to, const char *name)
 static int write_as_him(void *ctx)
 {
     const struct handing *h = ctx;
-    jb_autoclose int dir = open(h->dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    jb_autoclose int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    /* no magic links: by /proc/self/fd he would come past the folders of root's store into what is his there */
+    jb_autoclose int dir =
+        root < 0 ? -errno : jb_open_at(root, h->dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, JB_WALK_IN_ROOT);
     if (dir < 0 || mkdirat(dir, "fs", 0755) < 0)
-        return jb_fail_errno(h->err, errno, "%s", h->dir);
+        return jb_fail_errno(h->err, dir < 0 ? dir : errno, "%s", h->dir);
     jb_autoclose int to = openat(dir, "fs", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (to < 0)
         return jb_fail_errno(h->err, errno, "%s/fs", h->dir);
     int r = jb_raise_capability(CAP_DAC_READ_SEARCH);
+    if (r == 0) /* his quota holds, and what the file system reserves for root is not for him */
+        r = jb_drop_capability(CAP_SYS_RESOURCE);
     if (r < 0)
         return jb_fail_errno(h->err, r, "reading what was kept");
     const struct jb_copy copy = {

@@ -26,13 +26,18 @@
 #define REQUEST_MAX (8U << 20)
 #define CONTROL_MS  5000
 #define NOTIFY_S    60
+#define KEPT_UID \
+    4 /* at once for one user: a copy takes its time, and a connection is soon closed and made anew */
+#define KEPT_S \
+    3600 /* for one: a folder that does not answer must not be waited for until the host is rebooted */
 
-enum child_kind { CHILD_SUPERVISOR, CHILD_SWEEP, CHILD_OTHER };
+enum child_kind { CHILD_SUPERVISOR, CHILD_SWEEP, CHILD_KEPT, CHILD_OTHER };
 
 struct child {
     pid_t pid;
     enum child_kind kind;
     uint64_t task;
+    uid_t uid; /* CHILD_KEPT: who asked */
     struct jb_id id;
 };
 
@@ -247,6 +252,30 @@ void jb_nursery_notify(const struct jb_nursery_ctx *ctx, const json_t *request)
     (void)execvpe(argv[0], argv, env);
 }
 
+static void limited_kept(const struct jb_nursery_ctx *ctx, const json_t *request)
+{
+    (void)signal(SIGALRM, SIG_DFL);
+    (void)alarm(KEPT_S);
+    jb_nursery_kept(ctx, request);
+}
+
+static void begin_kept(struct nursery *n, const json_t *request)
+{
+    const struct child child = {.kind = CHILD_KEPT,
+                                .uid = (uid_t)json_integer_value(json_object_get(request, "uid"))};
+    size_t busy = 0;
+    for (size_t i = 0; i < n->n; i++)
+        busy += n->children[i].kind == CHILD_KEPT && n->children[i].uid == child.uid;
+    int r = busy < KEPT_UID ? spawn(n, &child, limited_kept, request) : -EBUSY;
+    if (r < 0)
+        jb_nursery_answer(
+            n->ctx,
+            json_pack("{s:O, s:i, s:s}", "control", json_object_get(request, "token"), "errnum", -r, "error",
+                      r == -EBUSY ? "the queue copies or removes 4 kept boxes of yours just now; "
+                                    "try again when it is done"
+                                  : strerror(-r)));
+}
+
 static void carry_out(struct nursery *n, const json_t *request)
 {
     const char *what = json_string_value(json_object_get(request, "do"));
@@ -262,7 +291,7 @@ static void carry_out(struct nursery *n, const json_t *request)
     else if (strcmp(what, "control") == 0)
         (void)spawn(n, &other, jb_nursery_control, request);
     else if (strcmp(what, "kept") == 0)
-        (void)spawn(n, &other, jb_nursery_kept, request);
+        begin_kept(n, request);
     else if (strcmp(what, "notify") == 0)
         (void)spawn(n, &other, jb_nursery_notify, request);
 }

@@ -219,7 +219,7 @@ install_config()
     start_daemon
     # shellcheck disable=SC2016
     script 'cd /work; echo kept >a; echo s >secret; chmod 0 secret; mkfifo pipe; ln -s a link; ln a b; chmod 4755 b
-        rm /opt/gone; rm -r /opt/whole; mkdir /opt/whole; echo new >/opt/whole/new; echo x >/opt/sub/x; exit 3' \
+        rm /opt/gone; rm -r /opt/whole; mkdir /opt/whole; echo new >/opt/whole/new; chmod 555 /opt/whole; echo x >/opt/sub/x; exit 3' \
         "name: keeper" "image: $T/image" "keep: on_failure" "allow_degraded: [cpuset, memory, pids, scratch]"
     as_installed 1 ./jobbox submit --wait -q job.yaml 2>err && fail "it completed"
     as_installed 1 ./jobbox submit --wait -q job.yaml 2>err || true
@@ -329,12 +329,50 @@ PY
     [[ "$(take 1 "$id" "$T/link")" = "$T/link: "* ]]
     [[ "$(take 1 "$id" mine)" = *"an absolute path"* ]]
     [[ "$(take 1 ../../.. "$T/mine")" = *"no kept box"* ]]
+    local fd
+    for fd in {0..40}; do # root's store by the descriptors of whoever writes: /work in it is his
+        [[ "$(take 1 "$id" "/proc/self/fd/$fd/work")" = "/proc/self/fd/$fd/work: "* ]] || fail "descriptor $fd"
+    done
+    [ -z "$(find state/kept -path '*/work/fs')" ] || fail "he writes in root's store"
     [ -z "$(ls -A mine theirs | grep -v : || true)" ] || fail "something was written: $(ls -AR mine theirs)"
     [ "$(take 1 "$id" "$T/mine")" = taken ]
     [[ "$(take 1 "$id" "$T/mine")" = "$T/mine: File exists" ]]
     [ "$(cat mine/fs/work/a)" = kept ]
     [ -z "$(find mine ! -uid "$((ORDINARY + 1))")" ] || fail "$(ls -lR mine)"
     [ "$(ls state/kept)" = "$id" ]
+}
+
+@test "one user has only so many kept boxes copied or removed at a time, and another one is answered meanwhile" {
+    start_daemon
+    job keeper 'exit 3' "keep: on_failure"
+    as 1 "$JOBBOX" submit --config "$CONF" -q keeper.yaml
+    q wait -q 1 || true
+    cat >many.py <<'PY'
+import fcntl, json, os, socket, sys
+def ask(uid, id):
+    s = socket.socket(socket.AF_UNIX)
+    s.settimeout(20)
+    os.seteuid(uid)
+    s.connect("run/jobboxd.sock")
+    os.seteuid(0)
+    s.sendall(json.dumps({"v": 1, "op": "discard", "id": id}).encode() + b"\n")
+    return s
+def answer(s):
+    return json.loads(s.makefile().readline()).get("error", {}).get("text", "gone")
+user, (id,) = int(sys.argv[1]), [n for n in os.listdir("state/kept") if n[0] != "."]
+lock = open("state/kept/.lock", "r+")
+fcntl.lockf(lock, fcntl.LOCK_EX)
+waiting = [ask(user, id) for _ in range(4)]
+text = answer(ask(user, id))
+assert "try again when it is done" in text, text
+text = answer(ask(user + 1, id))
+assert "no kept box" in text, text
+fcntl.lockf(lock, fcntl.LOCK_UN)
+texts = [answer(s) for s in waiting]
+assert texts.count("gone") == 1, texts
+PY
+    /usr/bin/python3 many.py "$((ORDINARY + 1))" || fail "no such limit"
+    [ -z "$(ls state/kept)" ]
 }
 
 @test "a job writes only what its submitter may: no output, artifact or list of changes goes over another's file" {
