@@ -20,6 +20,9 @@ int jb_kept_requested_list(struct jb_server *s, struct jb_conn *c, const json_t 
                            struct jb_error *err)
 {
     json_t *list = NULL;
+    if (c->listed_us == s->now_us) /* thousands that came at once would hold up everybody */
+        return jb_fail(err, EBUSY, "one list of kept boxes at a time on a connection");
+    c->listed_us = s->now_us;
     bool all = jb_request_flag(request, "all") && jb_conn_is_operator(s, c);
     int r = jb_kept_list(s->q->state->state_fd, all ? JB_KEPT_ALL : c->uid, &list, err);
     if (r < 0)
@@ -42,9 +45,9 @@ static int ask_nursery(struct jb_server *s, struct jb_conn *c, const char *id, c
     for (size_t i = 0; i < c->n_groups; i++)
         (void)json_array_append_new(groups, json_integer((json_int_t)c->groups[i]));
     json_t *ask = json_pack("{s:s, s:I, s:s, s:s, s:I, s:I, s:o, s:o, s:o, s:b}", "do", "kept", "token",
-                            (json_int_t)s->tokens + 1, "id", id, "dir", dir, "uid", (json_int_t)c->uid,
-                            "gid", (json_int_t)c->gid, "groups", groups, "user", jb_json_text(c->user),
-                            "home", jb_json_text(c->home), "any", jb_conn_is_operator(s, c));
+                            (json_int_t)s->tokens + 1, "id", id, "dir", dir, "uid", (json_int_t)c->uid, "gid",
+                            (json_int_t)c->gid, "groups", groups, "user", jb_json_text(c->user), "home",
+                            jb_json_text(c->home), "any", jb_conn_is_operator(s, c));
     if (!ask)
         return jb_fail_errno(err, ENOMEM, "the queue");
     c->token = ++s->tokens;

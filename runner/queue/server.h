@@ -47,7 +47,8 @@ struct jb_conn {
         off_t offset[2];
         bool ended;
     } logs;
-    int64_t token; /* of a question to a box; 0: none */
+    int64_t token;      /* of a question to a box; 0: none */
+    uint64_t listed_us; /* when it was told what is kept, which costs a look at the disk */
 };
 
 struct jb_name {

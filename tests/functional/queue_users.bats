@@ -367,6 +367,12 @@ text = answer(ask(user, id))
 assert "try again when it is done" in text, text
 text = answer(ask(user + 1, id))
 assert "no kept box" in text, text
+lists = socket.socket(socket.AF_UNIX)
+lists.settimeout(20)
+lists.connect("run/jobboxd.sock")
+lists.sendall(b'{"v": 1, "op": "kept", "all": true}\n' * 3)
+lines = [json.loads(line) for _, line in zip(range(3), lists.makefile())]
+assert len(lines[0]["kept"]) == 1 and "one list" in lines[1]["error"]["text"], lines
 fcntl.lockf(lock, fcntl.LOCK_UN)
 texts = [answer(s) for s in waiting]
 assert texts.count("gone") == 1, texts
