@@ -153,8 +153,8 @@ PY
     job long "echo ready; sleep 100"
     as 1 "$JOBBOX" submit --config "$CONF" -q long.yaml
     until_true 20 log_has ready
-    mkfifo -m 600 in out
-    exec 8<>in 9<>out
+    mkfifo -m 600 fifo.in fifo.out
+    exec 8<>fifo.in 9<>fifo.out
     echo secret >&8
     cat >exec.py <<'PY'
 import array, fcntl, json, os, socket, sys
@@ -165,7 +165,7 @@ os.write(request, "".join(w + "\0" for w in words).encode())
 os.lseek(request, 0, os.SEEK_SET)
 fcntl.fcntl(request, 1033, 0xf)
 read, write = os.pipe()
-fds = [request, os.open("in", os.O_PATH), os.open("out", os.O_PATH), write]
+fds = [request, os.open("fifo.in", os.O_PATH), os.open("fifo.out", os.O_PATH), write]
 s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 s.connect(sys.argv[1])
 s.settimeout(20)
