@@ -69,8 +69,9 @@ lose_one()
 # A group for this process, as slurmstepd makes them: DIR/job_4711/step_0/user/task_0, whose CPUs and memory are the step's.
 step_group()
 {
-    local part dir=$1
-    for part in '' /job_4711 /step_0 /user; do
+    local part dir=${1%/*}
+    echo "+cpuset +memory +pids" >"$dir/cgroup.subtree_control" # as systemd does for slurmd's unit
+    for part in "/${1##*/}" /job_4711 /step_0 /user; do
         dir+=$part
         mkdir -p "$dir"
         echo "+cpuset +memory +pids" >"$dir/cgroup.subtree_control"
