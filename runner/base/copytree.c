@@ -55,6 +55,12 @@ static int by_inode(const void *a, const void *b)
 
 static int failed(const struct copying *c, int r, struct jb_error *err)
 {
+    if (r == -ENOTSUP)
+        return jb_fail(
+            err, ENOTSUP,
+            "copying /%s: Operation not supported: the file system of the copy keeps no user attributes, "
+            "which say what of the image is hidden (a tmpfs keeps them from Linux 6.6 on)",
+            c->path.len ? c->path.data : "");
     return jb_fail_errno(err, r, "copying /%s", c->path.len ? c->path.data : "");
 }
 

@@ -11,6 +11,11 @@
 
 #include "box/proto.h"
 
+/* What ENOSYS means to whoever reads it. */
+#define JB_MSG_CALL_MISSING                                                                                 \
+    "a call of Linux 5.12 is missing, or a system call filter hides it, as those of containers do; jobbox " \
+    "doctor says which"
+
 /* Sends the head and `text_len` bytes of text, with n_fds descriptors (at most JB_MSG_FDS). -EPIPE: nobody listens. */
 int jb_msg_send(int control, const struct jb_msg *msg, size_t text_len, const int *fds, size_t n_fds);
 

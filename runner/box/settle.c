@@ -29,10 +29,7 @@ _Noreturn void jb_settle_give_up(int control, const struct jb_error *err)
 {
     struct jb_msg msg = {.type = JB_MSG_FAILED, .errnum = err->errnum};
     (void)snprintf(msg.text, sizeof(msg.text), "%s%s", err->text,
-                   err->errnum == ENOSYS ? ": a call of Linux 5.12 is missing, or a system call filter hides "
-                                           "it, as those of containers do; "
-                                           "jobbox doctor says which"
-                                         : "");
+                   err->errnum == ENOSYS ? ": " JB_MSG_CALL_MISSING : "");
     (void)jb_msg_send(control, &msg, strlen(msg.text) + 1, NULL, 0);
     _exit(1);
 }

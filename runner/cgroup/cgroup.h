@@ -281,4 +281,10 @@ int jb_cgroup_population(const struct jb_cgroup *cg, struct jb_error *err);
  */
 int jb_cgroup_destroy(struct jb_cgroup *cg, uint64_t timeout_ns, struct jb_error *err);
 
+/*
+ * Of a box whose supervisor died: the leaf beside it that the supervisor had stepped down to, when it is the caller's own and
+ * nobody is in it. Whoever gave it the group (a step of Slurm, a container) can remove that then.
+ */
+void jb_cgroup_remove_leaf(const struct jb_cgroup *cg);
+
 #endif

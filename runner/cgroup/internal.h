@@ -16,6 +16,9 @@
  * as the root of its cgroup namespace has no limits that could be written.
  */
 #define JB_CG_INNER "job"
+#define JB_CG_LEAF \
+    "supervisor" /* where a supervisor steps down to from a delegated v2 group: beside its box */
+
 struct jb_cg_group {
     struct jb_kdir parent; /* O_PATH */
     struct jb_kdir dir;    /* O_RDONLY, so that it can be listed; -1 until made or opened */

@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -412,4 +413,13 @@ int jb_cgroup_destroy(struct jb_cgroup *cg, uint64_t timeout_ns, struct jb_error
     }
     JB_CRASH_POINT(groups_removed);
     return failed;
+}
+
+void jb_cgroup_remove_leaf(const struct jb_cgroup *cg)
+{
+    const struct jb_cg_group *v2 = jb_cg_v2(cg);
+    struct stat st;
+    if (v2 && v2->parent.fd >= 0 && fstatat(v2->parent.fd, JB_CG_LEAF, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+        st.st_uid == geteuid())
+        (void)unlinkat(v2->parent.fd, JB_CG_LEAF, AT_REMOVEDIR); /* busy: another job's supervisor is in it */
 }

@@ -20,8 +20,6 @@
 #include "cgroup/internal.h"
 #include "cgroup/seat.h"
 
-#define LEAF "supervisor"
-
 enum verdict {
     STAY,
     STEP_DOWN,
@@ -151,21 +149,29 @@ static int no_scope(const struct jb_scope_wish *wish, const struct jb_seat *s, s
     return 0;
 }
 
+/* Whoever finishes another job's box may remove the leaf before somebody is in it: then it is made again. */
+static int move_into(const char *path)
+{
+    int r = -ENOENT;
+    for (int tries = 0; tries < 5 && (r == -ENOENT || r == -ENODEV); tries++) {
+        struct jb_kdir leaf = {.fd = -1};
+        if (mkdir(path, 0755) < 0 && errno != EEXIST)
+            return -errno;
+        r = jb_kdir_open(path, &leaf);
+        if (r == 0)
+            r = jb_kwrite(&leaf, "cgroup.procs", "0");
+        jb_kdir_close(&leaf);
+    }
+    return r;
+}
+
 static int step_down(struct jb_cg_layout *layout, const char *mount, const char *own, struct jb_scope *ret,
                      struct jb_error *err)
 {
     struct jb_scope scope = {.home = jb_asprintf("%s%s", mount, jb_streq(own, "/") ? "" : own)};
-    scope.leaf = scope.home ? jb_asprintf("%s/" LEAF, scope.home) : NULL;
+    scope.leaf = scope.home ? jb_asprintf("%s/" JB_CG_LEAF, scope.home) : NULL;
     jb_autofree char *parent = strdup(own); /* the layout's own goes away under it */
-    struct jb_kdir leaf = {.fd = -1};
-    int r = scope.leaf && parent ? 0 : -ENOMEM;
-    if (r == 0 && mkdir(scope.leaf, 0755) < 0 && errno != EEXIST)
-        r = -errno;
-    if (r == 0)
-        r = jb_kdir_open(scope.leaf, &leaf);
-    if (r == 0)
-        r = jb_kwrite(&leaf, "cgroup.procs", "0");
-    jb_kdir_close(&leaf);
+    int r = scope.leaf && parent ? move_into(scope.leaf) : -ENOMEM;
     if (r < 0) {
         (void)jb_fail_errno(err, r, "moving jobbox into %s, to make room for boxes beside it",
                             scope.leaf ? scope.leaf : own);

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "base/cleanup.h"
+#include "box/message.h"
 #include "box/overlaytry.h"
 #include "plan/overlay.h"
 
@@ -63,6 +64,9 @@ static int carry_out(const struct jb_image *image, enum jb_overlay_way way, cons
     int r = 0;
     switch (way) {
     case JB_OVERLAY_NONE:
+        if (result == -ENOSYS)
+            return jb_fail(err, ENOSYS, "image %s: file system type overlay: Function not implemented: %s",
+                           image->path, JB_MSG_CALL_MISSING);
         return jb_fail(err, result < 0 ? -result : ENOTSUP, "image %s: %s", image->path, why);
     case JB_OVERLAY_COMPOSED:
         r = image->kind == JB_IMAGE_HOST ? 0 : jb_host_probe_root(image->path, why, host);

@@ -103,6 +103,8 @@ static int finish_cgroups(const struct jb_boxdir_found *found, int box_fd, struc
     JB_CRASH_POINT(lost_usage_read);
     if (r == 0)
         r = jb_cgroup_destroy(cg, KILL_TIME, err);
+    if (r == 0)
+        jb_cgroup_remove_leaf(cg);
     jb_cgroup_free(cg);
     return r;
 }

@@ -209,6 +209,13 @@ install_config()
     done
 }
 
+tmpfs_keeps_attributes()
+{
+    /usr/bin/python3 -c 'import os, tempfile
+file = tempfile.NamedTemporaryFile(dir="/dev/shm")
+os.setxattr(file.name, "user.a", b"")' 2>/dev/null
+}
+
 @test "what the queue kept of a job is its owner's: he lists it, takes it over to enter and commit it, or has it removed" {
     local user id other
     install_config
@@ -239,6 +246,11 @@ install_config()
     as_installed 1 ./jobbox discard "$other" 2>err || fail "$(cat err)"
     [ "$(ls state/kept)" = "$id" ]
     # he takes it over
+    if ! tmpfs_keeps_attributes; then # nor can he have them read again
+        as_installed 1 ./jobbox enter -q "$id" -- true >out 2>err </dev/null && fail "entered without what hides files"
+        err_has 'copying /opt/whole: Operation not supported: .*from Linux 6.6 on'
+        return
+    fi
     as_installed 1 ./jobbox enter -q "${id:0:20}" -- sh -c 'cd /work; cat a; stat -c "%a %h %F" secret b pipe; readlink link
         ls /opt /opt/whole /opt/sub; id -u; echo more >>a' >out 2>err </dev/null || fail "$(cat err)"
     grep -q "$id was kept by the system's queue; it is in .*/home.1/state/jobbox/kept now" err || fail "$(cat err)"
