@@ -23,6 +23,8 @@ from private_slurm import Slurm  # noqa: E402
 
 SLURM_MAX = 600 # it may start only a few in a second
 GOALS = {"jobs_s": 300, "submit_p99_ms": 5.0, "decision_ms": 20.0}
+# Of what the host gives at all: a guard that does not depend on how fast the host is
+LEAST_RATIOS = {"least program, box alone": 0.5, "least program, figures on disk": 0.65}
 SPEC = """version: 1
 name: bench
 image: {image}
@@ -364,11 +366,22 @@ def main():
     for key, goal in GOALS.items():
         print(f"{key:14} {reached[key]:8.2f}   goal {'at least' if key == 'jobs_s' else 'at most'} {goal:g}: "
               f"{'MISSED' if key in missed else 'met'}")
-    possible = rows["least program, box alone"]["jobs_s"]
-    print(f"of what this host gives at most, {possible:.0f} boxes/s without queue and record, jobbox reaches {reached['jobs_s'] / possible:.2f}")
+    possible = {name: rows[name]["jobs_s"] for name in ("least program, box alone", "least program, figures on disk")}
+    ratios = {name: reached["jobs_s"] / jobs_s for name, jobs_s in possible.items()}
+    for name, jobs_s in possible.items():
+        beyond = "" if jobs_s >= GOALS["jobs_s"] else f", itself below {GOALS['jobs_s']}: beyond this host as it is now"
+        print(f"{name}: {jobs_s:.0f} in a second without a queue{beyond}; jobbox reaches {ratios[name]:.2f} of it "
+              f"(goal at least {LEAST_RATIOS[name]:g}: {'met' if ratios[name] >= LEAST_RATIOS[name] else 'MISSED'})")
+        if ratios[name] < LEAST_RATIOS[name]:
+            missed.append(name)
+    full, new = rows[f"jobbox, {args.finished} finished"], rows["jobbox, none finished, in turn"]
+    slower = {key: full[key] / new[key] for key in ("jobs_s", "submit_p50_ms", "submit_p99_ms")}
+    print(f"{args.finished} finished to none: jobs/s x {slower['jobs_s']:.2f}, submission p50 x {slower['submit_p50_ms']:.2f}, "
+          f"p99 x {slower['submit_p99_ms']:.2f}")
     if args.json:
         with open(args.json, "w", encoding="utf-8") as f:
-            json.dump({"bench": "queue", "rows": rows, "decision": decision, "goals": GOALS, "reached": reached}, f, indent=1)
+            json.dump({"bench": "queue", "rows": rows, "decision": decision, "goals": GOALS, "reached": reached,
+                       "least_goals": LEAST_RATIOS, "to_least": ratios, "full_store": slower, "missed": missed}, f, indent=1)
             f.write("\n")
     return 3 if args.check and missed else 0
 
