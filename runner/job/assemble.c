@@ -123,6 +123,9 @@ int jb_job_assemble(struct jb_job_attempt *a, struct jb_error *err)
     if (r < 0)
         return r;
     a->streams_open = true;
+    const struct jb_late_output late = {.open = a->o->late_output, .ctx = a->o->late_ctx};
+    if (late.open && !a->plan->tty)
+        jb_streams_late(&a->streams, a->plan, &late);
     JB_CRASH_POINT(streams_opened);
     r = jb_scratch_make(a->o->state->state_fd, a->plan, err);
     if (r == 0 && !a->plan->no_cgroups)

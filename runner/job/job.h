@@ -32,6 +32,9 @@ struct jb_job_options {
     const struct jb_job_queued *queued; /* NULL: from no queue */
     const struct jb_image_ui *image_ui; /* for what is unpacked first; NULL: nothing is said */
     int out_fd, err_fd;                 /* where output goes that the spec does not redirect */
+    /* Instead of these: gives a regular file, which stays its own, once there is output (to stderr, with `err`). NULL: not so. */
+    int (*late_output)(void *ctx, bool err);
+    void *late_ctx;
     bool tty;
     int tty_fd;       /* with tty: our own terminal for input and size */
     bool wait;        /* when what it wants is taken, rather than be refused */

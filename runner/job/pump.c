@@ -59,9 +59,21 @@ static bool can_write(const struct jb_pump *pump)
     return poll(&fd, 1, 0) > 0;
 }
 
+/* What is made for the first byte only. */
+static bool has_target(struct jb_pump *pump)
+{
+    if (!pump->late || pump->start == pump->end)
+        return true;
+    pump->to = pump->late(pump->late_ctx);
+    pump->late = NULL;
+    return pump->to >= 0;
+}
+
 /* Empties the buffer as far as the reader takes it. False when the reader is gone. */
 static bool drain(struct jb_pump *pump)
 {
+    if (!has_target(pump))
+        return false;
     while (pump->start < pump->end && can_write(pump)) {
         size_t len = pump->end - pump->start;
         if (pump->to < 0) {

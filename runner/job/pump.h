@@ -19,7 +19,10 @@ struct jb_pump {
     int from;          /* owned; -1: nothing more to read */
     int to;            /* borrowed; -1: everything is dropped */
     bool always_ready; /* `to` is a file: poll(2) has nothing to say about it */
-    char *buffer;      /* owned */
+    /* Gives `to`, which is a file then, for the first byte that there is; -errno: that byte is lost. NULL: `to` it is. */
+    int (*late)(void *ctx);
+    void *late_ctx;
+    char *buffer; /* owned */
     size_t start, end;
     bool lost;      /* a write failed with output in hand (no space, reader gone) */
     uint64_t bytes; /* taken from `from`, what was cut off not counted */

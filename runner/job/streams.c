@@ -135,6 +135,32 @@ int jb_streams_open(const struct jb_plan *plan, int out_fd, int err_fd, struct j
     return 0;
 }
 
+static int late_out(void *ctx)
+{
+    const struct jb_late_output *late = ctx;
+    return late->open(late->ctx, false);
+}
+
+static int late_err(void *ctx)
+{
+    const struct jb_late_output *late = ctx;
+    return late->open(late->ctx, true);
+}
+
+void jb_streams_late(struct jb_streams *streams, const struct jb_plan *plan,
+                     const struct jb_late_output *late)
+{
+    streams->late = *late;
+    if (plan->stdout_.kind == JB_STREAM_INHERIT && streams->out.from >= 0) {
+        streams->out.late = late_out;
+        streams->out.late_ctx = &streams->late;
+    }
+    if (plan->stderr_.kind == JB_STREAM_INHERIT && streams->err.from >= 0) {
+        streams->err.late = late_err;
+        streams->err.late_ctx = &streams->late;
+    }
+}
+
 void jb_streams_handed_over(struct jb_streams *streams)
 {
     jb_close(&streams->job.in);

@@ -59,35 +59,68 @@ int jb_nursery_submitter(const struct jb_nursery_ctx *ctx, const json_t *request
     return r;
 }
 
-/* logs/<task>/<attempt>.out and .err below the state directory. */
-static int open_logs(const struct jb_state *state, const json_t *request, const struct jb_spec *spec,
-                     int *ret_out, int *ret_err, struct jb_error *err)
+/*
+ * logs/<task>/<attempt>.out and .err below the state directory, each made for its first byte: most of a short job's way to
+ * the disk would be empty files.
+ */
+struct logs {
+    int root_fd; /* logs/ */
+    int fd[2];
+    uint64_t task;
+    unsigned attempt;
+};
+#define LOGS_INIT ((struct logs){.root_fd = -1, .fd = {-1, -1}})
+
+static const char *const log_ends[2] = {"out", "err"};
+
+static void logs_close(struct logs *l)
 {
-    char dir[64];
+    jb_close(&l->root_fd);
+    jb_close(&l->fd[0]);
+    jb_close(&l->fd[1]);
+}
+
+/* That they cannot be made is told before anything runs, as far as it can be known; what the power took the end of is gone. */
+static int logs_begin(const struct jb_state *state, const json_t *request, struct logs *ret,
+                      struct jb_error *err)
+{
+    struct logs l = LOGS_INIT;
+    char name[32];
+    l.task = number(request, "task");
+    l.attempt = (unsigned)number(request, "attempt");
+    int r = jb_mkdir_p(state->state_fd, "logs", 0700, (uid_t)-1, (gid_t)-1, JB_WALK_STRICT, &l.root_fd);
+    if (r < 0)
+        return jb_fail_errno(err, r, "%s/logs", state->state_dir);
+    (void)snprintf(name, sizeof(name), "%llu", (unsigned long long)l.task);
+    jb_autoclose int at = jb_open_at(l.root_fd, name, O_RDONLY | O_DIRECTORY, 0, JB_WALK_STRICT);
+    for (int i = 0; at >= 0 && i < 2; i++) {
+        (void)snprintf(name, sizeof(name), "%u.%s", l.attempt, log_ends[i]);
+        if (unlinkat(at, name, 0) < 0 && errno != ENOENT) {
+            logs_close(&l);
+            return jb_fail_errno(err, errno, "%s/logs/%llu/%s", state->state_dir, (unsigned long long)l.task,
+                                 name);
+        }
+    }
+    if (at < 0 && at != -ENOENT) {
+        logs_close(&l);
+        return jb_fail_errno(err, at, "%s/logs/%llu", state->state_dir, (unsigned long long)l.task);
+    }
+    *ret = l;
+    return 0;
+}
+
+static int log_open(void *ctx, bool err)
+{
+    struct logs *l = ctx;
     char name[32];
     jb_autoclose int at = -1;
-    jb_autoclose int out = -1;
-    unsigned attempt = (unsigned)number(request, "attempt");
-    if (spec->stdout_path && (spec->stderr_path || spec->stderr_merge)) {
-        *ret_out = *ret_err = open("/dev/null", O_WRONLY | O_CLOEXEC);
-        return *ret_out < 0 ? jb_fail_errno(err, errno, "/dev/null") : 0;
-    }
-    (void)snprintf(dir, sizeof(dir), "logs/%llu", (unsigned long long)number(request, "task"));
-    int r = jb_mkdir_p(state->state_fd, dir, 0700, (uid_t)-1, (gid_t)-1, JB_WALK_STRICT, &at);
+    (void)snprintf(name, sizeof(name), "%llu", (unsigned long long)l->task);
+    int r = jb_mkdir_p(l->root_fd, name, 0700, (uid_t)-1, (gid_t)-1, JB_WALK_STRICT, &at);
     if (r < 0)
-        return jb_fail_errno(err, r, "%s/%s", state->state_dir, dir);
-    (void)snprintf(name, sizeof(name), "%u.out", attempt);
-    out = openat(at, name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (out < 0)
-        return jb_fail_errno(err, errno, "%s/%s/%s", state->state_dir, dir, name);
-    (void)snprintf(name, sizeof(name), "%u.err", attempt);
-    *ret_err = spec->stderr_merge || spec->stderr_path
-                   ? out
-                   : openat(at, name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (*ret_err < 0)
-        return jb_fail_errno(err, errno, "%s/%s/%s", state->state_dir, dir, name);
-    *ret_out = jb_take_fd(&out);
-    return 0;
+        return r;
+    (void)snprintf(name, sizeof(name), "%u.%s", l->attempt, log_ends[err]);
+    l->fd[err] = openat(at, name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+    return l->fd[err] < 0 ? -errno : l->fd[err];
 }
 
 static void answer_end(const struct jb_nursery_ctx *ctx, const json_t *request, const json_t *record)
@@ -137,8 +170,7 @@ static int run(const struct jb_nursery_ctx *ctx, const json_t *request, json_t *
     jb_autospec struct jb_spec *spec = NULL;
     struct jb_submitter who = {0};
     struct jb_error warning = {0};
-    jb_autoclose int out = -1;
-    int err_fd = -1;
+    struct logs logs = LOGS_INIT;
     struct jb_job_queued queued = {
         .plan = {.job = number(request, "job"),
                  .attempt = (unsigned)number(request, "attempt"),
@@ -161,7 +193,7 @@ static int run(const struct jb_nursery_ctx *ctx, const json_t *request, json_t *
     if (r == 0) /* of its own: locks on shared descriptors would be shared too */
         r = jb_state_open(&state, ctx->self, err);
     if (r == 0)
-        r = open_logs(&state, request, spec, &out, &err_fd, err);
+        r = logs_begin(&state, request, &logs, err);
     const struct jb_job_options options = {
         .spec = spec,
         .site = ctx->site,
@@ -169,15 +201,16 @@ static int run(const struct jb_nursery_ctx *ctx, const json_t *request, json_t *
         .state = &state,
         .origin = "queue",
         .queued = &queued,
-        .out_fd = out,
-        .err_fd = err_fd,
+        .out_fd = -1,
+        .err_fd = -1,
+        .late_output = log_open,
+        .late_ctx = &logs,
         .changes_fd = -1,
         .tty_fd = -1,
     };
     if (r == 0)
         r = jb_job_run(&options, ret_record, ret_failure, &warning, err);
-    if (err_fd >= 0 && err_fd != out)
-        (void)close(err_fd);
+    logs_close(&logs);
     if (warning.errnum)
         (void)fprintf(stderr, "jobboxd: %s: %s\n", queued.id.text, warning.text);
     jb_submitter_free(&who);

@@ -177,6 +177,73 @@ static void full_disk_is_like_a_reader_gone(void **state)
 }
 
 /* The watchdog of ctest would end this test if any of it waited for the reader. */
+struct late {
+    const struct setting *s;
+    int fd, calls, errnum;
+};
+
+static int make_late(void *ctx)
+{
+    struct late *l = ctx;
+    l->calls++;
+    if (l->errnum)
+        return -l->errnum;
+    l->fd = openat(l->s->dir_fd, "late", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    return l->fd;
+}
+
+static void a_late_file_is_made_for_the_first_byte(void **state)
+{
+    struct setting *s = *state;
+    struct late late = {.s = s, .fd = -1};
+    struct stat st;
+    char buf[16];
+    start(s, -1);
+    s->pump.late = make_late;
+    s->pump.late_ctx = &late;
+    assert_int_equal(jb_pump_move(&s->pump, &s->any), 0);
+    assert_int_equal(late.calls, 0);
+    assert_int_equal(fstatat(s->dir_fd, "late", &st, 0), -1);
+    assert_int_equal(write(s->in[1], "one", 3), 3);
+    assert_int_equal(jb_pump_move(&s->pump, &s->any), 0);
+    assert_int_equal(write(s->in[1], "two", 3), 3);
+    assert_int_equal(jb_pump_move(&s->pump, &s->any), 0);
+    assert_int_equal(late.calls, 1);
+    assert_int_equal(pread(late.fd, buf, sizeof(buf), 0), 6);
+    assert_memory_equal(buf, "onetwo", 6);
+    assert_false(s->pump.lost);
+    jb_close(&late.fd);
+}
+
+static void a_late_file_of_a_silent_job_is_never_made(void **state)
+{
+    struct setting *s = *state;
+    struct late late = {.s = s, .fd = -1};
+    start(s, -1);
+    s->pump.late = make_late;
+    s->pump.late_ctx = &late;
+    jb_close(&s->in[1]);
+    assert_int_equal(jb_pump_move(&s->pump, &s->any), 0);
+    assert_false(jb_pump_active(&s->pump));
+    assert_int_equal(late.calls, 0);
+}
+
+static void a_late_file_that_cannot_be_made_is_like_a_full_disk(void **state)
+{
+    struct setting *s = *state;
+    struct late late = {.s = s, .fd = -1, .errnum = ENOSPC};
+    start(s, -1);
+    s->pump.late = make_late;
+    s->pump.late_ctx = &late;
+    assert_int_equal(write(s->in[1], "one", 3), 3);
+    (void)jb_pump_move(&s->pump, &s->any);
+    assert_true(s->pump.lost);
+    assert_false(jb_pump_active(&s->pump));
+    assert_int_equal(write(s->in[1], "x", 1), -1);
+    assert_int_equal(errno, EPIPE);
+    assert_int_equal(late.calls, 1);
+}
+
 static void slow_reader_never_blocks(void **state)
 {
     struct setting *s = *state;
@@ -242,6 +309,9 @@ int main(void)
         with_pipes(a_cut_in_the_middle),
         with_pipes(reader_gone_tells_the_job),
         with_pipes(full_disk_is_like_a_reader_gone),
+        with_pipes(a_late_file_is_made_for_the_first_byte),
+        with_pipes(a_late_file_of_a_silent_job_is_never_made),
+        with_pipes(a_late_file_that_cannot_be_made_is_like_a_full_disk),
         with_pipes(slow_reader_never_blocks),
         with_pipes(what_to_wait_for),
     };
