@@ -308,3 +308,26 @@ is_forgotten() { ! q show "$1" >/dev/null 2>&1; }
     q cancel 1
     until_true 20 none_left
 }
+
+truncated() { /usr/bin/python3 -c "import json,sys; print(json.loads(open(sys.argv[1]).readlines()[-1])['output']['truncated'])" state/journal/*.jsonl; }
+
+@test "log files are made for their first byte; where they cannot be made the record says that output was cut off" {
+    needs_root "is about the system's daemon"
+    start_daemon
+    job quiet true
+    job late 'sleep 2; echo lost'
+    job err 'echo to err >&2'
+    q submit --wait -q quiet.yaml >/dev/null
+    [ "$(find state/logs -mindepth 1)" = "" ] || fail "$(find state/logs)"
+    [ "$(q logs 1)" = "" ]
+    [ "$(truncated)" = False ]
+    q submit --wait -q err.yaml >/dev/null
+    [ "$(cd state/logs && find . -type f)" = ./2/1.err ] || fail "$(find state/logs)"
+    [ "$(q logs 2 2>&1)" = "to err" ]
+    q submit -q late.yaml >/dev/null
+    until_true 10 says_started 3
+    : >state/logs/3 # a file where the folder belongs
+    until_true 20 state_is 3 done
+    [ "$(truncated)" = True ]
+    rm state/logs/3
+}
