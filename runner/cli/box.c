@@ -59,6 +59,7 @@ int jb_cli_queued_box(const char *config, const char *text, struct jb_cli_job *j
         return jb_fail_errno(err, errno, "%s", path ? path : "boxes");
     jb_close(&job->state.ledger.boxes_fd);
     job->state.ledger.boxes_fd = fd;
+    job->queued = true;
     return 0;
 }
 

@@ -64,6 +64,7 @@ struct jb_cli_job {
     struct jb_submitter submitter;
     struct jb_state state;
     struct jb_spec *spec;
+    bool queued; /* its boxes are those of the system's queue */
 };
 #define JB_CLI_JOB_INIT ((struct jb_cli_job){.state = JB_STATE_INIT})
 

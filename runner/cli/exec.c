@@ -197,7 +197,8 @@ static int execute(struct options *o, const char *id_text)
                                        .out = STDOUT_FILENO,
                                        .err = STDERR_FILENO,
                                        .signal_fd = signal_fd,
-                                       .tty_fd = o->ask.tty ? STDIN_FILENO : -1};
+                                       .tty_fd = o->ask.tty ? STDIN_FILENO : -1,
+                                       .relay = job.queued && job.submitter.uid != 0};
     int r = jb_boxes_exec(job.state.ledger.boxes_fd, &id, &exec, &entry, &err);
     if (o->ask.tty)
         (void)tcsetattr(STDIN_FILENO, TCSANOW, &saved);

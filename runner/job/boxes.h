@@ -28,6 +28,11 @@ struct jb_boxes_exec {
     int in, out, err;              /* the command's standard streams end up here; borrowed */
     int signal_fd; /* a signalfd: what comes from it is sent to the command; SIGWINCH: its terminal's size. -1: none */
     int tty_fd; /* whose size the command's terminal has; -1: none */
+    /*
+     * The box is looked after by root's queue, which takes nothing but pipes of anybody else: they are made, and what goes
+     * through them is carried by this call.
+     */
+    bool relay;
 };
 
 /*

@@ -4,6 +4,7 @@
  * Owns: the connection, for the call. Runs in: any client. Privilege: none; the box's supervisor decides.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -19,6 +20,7 @@
 #include "box/message.h"
 #include "job/boxes.h"
 #include "job/control.h"
+#include "job/execs.h"
 #include "record/record.h"
 
 #define RECORD_MAX (16U << 20)
@@ -101,25 +103,74 @@ static void pass_signal(int fd, const struct jb_boxes_exec *exec)
     json_decref(json);
 }
 
-static int await_entry(int fd, const struct jb_id *id, const struct jb_boxes_exec *exec, json_t **ret_entry,
-                       struct jb_error *err)
+/* The end of the command, and all that it wrote: what is relayed may still be in the pipes. */
+static int await_entry(int fd, const struct jb_id *id, const struct jb_boxes_exec *exec,
+                       struct jb_exec_io *io, json_t **ret_entry, struct jb_error *err)
 {
-    struct pollfd fds[] = {{.fd = fd, .events = POLLIN}, {.fd = exec->signal_fd, .events = POLLIN}};
-    for (;;) {
+    uint64_t any = JB_UNSET;
+    json_t *entry = NULL;
+    while (!entry || !jb_exec_io_drained(io, false)) {
+        struct pollfd fds[JB_EXEC_P_MAX] = {[JB_EXEC_P_PIDFD] = {.fd = -1}, [JB_EXEC_P_LEFT] = {.fd = -1}};
         json_t *answer = NULL;
+        fds[JB_EXEC_P_MEMBER] = (struct pollfd){.fd = entry ? -1 : fd, .events = POLLIN};
+        fds[JB_EXEC_P_PEER] = (struct pollfd){.fd = entry ? -1 : exec->signal_fd, .events = POLLIN};
+        jb_exec_io_poll(io, fds);
         if (poll(fds, JB_ARRAY_LEN(fds), -1) < 0)
             continue;
-        if (fds[1].revents)
+        (void)jb_exec_io_move(io, fds, &any);
+        if (fds[JB_EXEC_P_PEER].revents)
             pass_signal(fd, exec);
-        int r = fds[0].revents ? receive_json(fd, id, &answer, err) : 1;
+        int r = fds[JB_EXEC_P_MEMBER].revents ? receive_json(fd, id, &answer, err) : 1;
         if (r < 0)
             return r;
         if (r == 0 && json_is_string(json_object_get(answer, "reason"))) {
-            *ret_entry = answer;
-            return 0;
+            entry = answer;
+            jb_pump_close(&io->in); /* nobody reads it any more */
+            continue;
         }
         json_decref(answer);
     }
+    *ret_entry = entry;
+    return 0;
+}
+
+/* The streams as the supervisor gets them: the caller's, or pipes to them. */
+static int open_streams(const struct jb_boxes_exec *exec, struct jb_exec_io *ret, int fds[3],
+                        struct jb_error *err)
+{
+    const int streams[3] = {exec->in, exec->out, exec->err};
+    int copies[3];
+    *ret = JB_EXEC_IO_INIT;
+    memcpy(fds, streams, sizeof(streams));
+    if (!exec->relay)
+        return 0;
+    for (int i = 0; i < 3; i++)
+        copies[i] = fcntl(streams[i], F_DUPFD_CLOEXEC, 3);
+    int r = jb_exec_io_open(copies, NULL, false, false, ret, err);
+    if (r == 0)
+        memcpy(fds, (const int[]){ret->job.in, ret->job.out, ret->job.err}, 3 * sizeof(int));
+    return r;
+}
+
+/* A pipe whose reader is gone is an errno here, until `old` is back. */
+static void block_sigpipe(sigset_t *ret_old)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGPIPE);
+    (void)pthread_sigmask(SIG_BLOCK, &set, ret_old);
+}
+
+/* What came of it meanwhile is taken away. */
+static void unblock_sigpipe(const sigset_t *old)
+{
+    const struct timespec now = {0};
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGPIPE);
+    if (!sigismember(old, SIGPIPE))
+        (void)sigtimedwait(&set, NULL, &now);
+    (void)pthread_sigmask(SIG_SETMASK, old, NULL);
 }
 
 int jb_boxes_exec(int boxes_fd, const struct jb_id *id, const struct jb_boxes_exec *exec, json_t **ret_entry,
@@ -127,18 +178,27 @@ int jb_boxes_exec(int boxes_fd, const struct jb_id *id, const struct jb_boxes_ex
 {
     jb_autoclose int request = -1;
     jb_autoclose int fd = -1;
+    struct jb_exec_io io = JB_EXEC_IO_INIT;
+    sigset_t old;
+    int fds[JB_EXEC_FDS];
     int r = jb_exec_ask_write(exec->ask, &request, err);
     if (r == 0)
         r = jb_control_connect(boxes_fd, id, &fd, err);
+    if (r == 0)
+        r = open_streams(exec, &io, fds + 1, err);
     if (r < 0)
         return r;
-    const int fds[] = {request, exec->in, exec->out, exec->err};
+    fds[0] = request;
     json_t *verb = json_pack("{s:s}", "verb", jb_verb_name(JB_VERB_EXEC));
     r = send_json(fd, verb, fds, JB_ARRAY_LEN(fds));
     json_decref(verb);
-    if (r < 0)
-        return jb_fail_errno(err, r, "box %s: asking its supervisor", id->text);
-    return await_entry(fd, id, exec, ret_entry, err);
+    jb_exec_io_handed_over(&io);
+    block_sigpipe(&old);
+    r = r < 0 ? jb_fail_errno(err, r, "box %s: asking its supervisor", id->text)
+              : await_entry(fd, id, exec, &io, ret_entry, err);
+    unblock_sigpipe(&old);
+    jb_exec_io_close(&io);
+    return r;
 }
 
 int jb_boxes_exit_code(const json_t *entry)

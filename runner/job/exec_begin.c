@@ -131,13 +131,7 @@ static struct jb_exec *exec_new(struct jb_loop *l, const struct jb_peer *peer)
     e->box = JB_BOX_INIT;
     e->ask = JB_EXEC_ASK_INIT;
     e->group = JB_CG_CHILD_INIT;
-    e->io = (struct jb_exec_io){.job = {-1, -1, -1},
-                                .in = JB_PUMP_INIT,
-                                .out = JB_PUMP_INIT,
-                                .err = JB_PUMP_INIT,
-                                .in_to = -1,
-                                .out_to = -1,
-                                .err_to = -1};
+    e->io = JB_EXEC_IO_INIT;
     e->peer = e->rest.fd = -1;
     e->by = (struct jb_asker){.uid = peer->uid, .pid = peer->pid, .how = "socket"};
     e->deadline = e->look = e->clear_until = e->drain_until = JB_UNSET;
@@ -159,7 +153,7 @@ static int begin(struct jb_loop *l, struct jb_exec *e, int fds[JB_EXEC_FDS], str
     fds[1] = fds[2] = fds[3] = -1;
     const struct jb_plan *as =
         e->by.uid == 0 ? NULL : l->s->plan; /* else it is the job's owner, or ourselves */
-    r = jb_exec_io_open(theirs, as, e->ask.tty, &e->io, err);
+    r = jb_exec_io_open(theirs, as, e->by.uid != 0 && e->by.uid != geteuid(), e->ask.tty, &e->io, err);
     if (r == 0)
         r = make_group(l, e, err);
     if (r == 0)

@@ -5,11 +5,16 @@
  *
  * The client's descriptors are shared with whoever else has them: their flags are not ours to change. So what can be
  * opened once more is, non-blocking for us alone; a file keeps its own descriptor, for its position is shared on purpose.
+ *
+ * A supervisor of root's must not be held up by whose box it is: files of a file system that he serves himself, sockets, and
+ * what cannot be opened again block whoever touches them. Of him only pipes are taken; jb_boxes_exec makes them for its
+ * caller.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -21,19 +26,49 @@
  * Takes over `fd`. Whoever has a descriptor may not be allowed to open what it is of, or only for something else, or has
  * it by O_PATH: so it is opened with his credentials, never with ours.
  */
-static int own_copy(int fd, int mode, const struct jb_plan *as)
+static int own_copy(int fd, int mode, const struct jb_plan *as, bool pipes_only)
 {
     struct stat st;
     char path[32];
-    if (fstat(fd, &st) < 0 || S_ISREG(st.st_mode) || S_ISSOCK(st.st_mode))
+    if (!pipes_only && (fstat(fd, &st) < 0 || S_ISREG(st.st_mode) || S_ISSOCK(st.st_mode)))
         return fd;
     (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
     const int flags = mode | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
     int own = as ? jb_open_as_submitter(as, path, flags, NULL) : open(path, flags);
     if (own < 0)
-        return fd;
+        return pipes_only ? -1 : fd;
     (void)close(fd);
     return own;
+}
+
+/* What the kernel calls it, which asks no file system. */
+static bool is_pipe(int fd)
+{
+    static const char name[] = "pipe:[";
+    char path[32];
+    char found[sizeof(name)];
+    (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    ssize_t n = readlink(path, found, sizeof(found));
+    return n >= (ssize_t)(sizeof(name) - 1) && memcmp(found, name, sizeof(name) - 1) == 0;
+}
+
+/* All three or none; they are taken over in any case. */
+static int own_copies(const int theirs[3], const struct jb_plan *as, bool pipes_only, int ret[3])
+{
+    static const int modes[] = {O_RDONLY, O_WRONLY, O_WRONLY};
+    bool good = true;
+    for (int i = 0; i < 3; i++)
+        good = good && (!pipes_only || is_pipe(theirs[i]));
+    for (int i = 0; i < 3; i++) {
+        ret[i] = good ? own_copy(theirs[i], modes[i], as, pipes_only) : -1;
+        if (ret[i] < 0)
+            (void)close(theirs[i]);
+    }
+    if (ret[0] >= 0 && ret[1] >= 0 && ret[2] >= 0)
+        return 0;
+    for (int i = 0; i < 3; i++)
+        jb_close(&ret[i]);
+    return -ENOTSUP;
 }
 
 /* Not made non-blocking: it is read only when poll says so. */
@@ -77,17 +112,18 @@ static int open_null(struct jb_exec_io *io)
     return io->job.out < 0 || io->job.err < 0 ? -errno : 0;
 }
 
-int jb_exec_io_open(const int theirs[3], const struct jb_plan *as, bool tty, struct jb_exec_io *ret,
-                    struct jb_error *err)
+int jb_exec_io_open(const int theirs[3], const struct jb_plan *as, bool pipes_only, bool tty,
+                    struct jb_exec_io *ret, struct jb_error *err)
 {
-    struct jb_exec_io io = {.job = {-1, -1, -1},
-                            .in = JB_PUMP_INIT,
-                            .out = JB_PUMP_INIT,
-                            .err = JB_PUMP_INIT,
-                            .in_to = -1,
-                            .out_to = own_copy(theirs[1], O_WRONLY, as),
-                            .err_to = own_copy(theirs[2], O_WRONLY, as)};
-    int r = pump_in(&io.in, own_copy(theirs[0], O_RDONLY, as), -1);
+    int fds[3];
+    if (own_copies(theirs, as, pipes_only, fds) < 0)
+        return jb_fail(err, ENOTSUP,
+                       "the streams of a command in a box that another user's process looks after have to be "
+                       "pipes with somebody at their other ends");
+    struct jb_exec_io io = JB_EXEC_IO_INIT;
+    io.out_to = fds[1];
+    io.err_to = fds[2];
+    int r = pump_in(&io.in, fds[0], -1);
     if (r == 0 && tty) /* its terminal comes with READY */
         r = open_null(&io);
     if (r == 0 && !tty)

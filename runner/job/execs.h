@@ -56,6 +56,14 @@ struct jb_exec_io {
     struct jb_pump in, out, err;
     int in_to, out_to, err_to; /* owned; in_to: the pipe's or terminal's writing end */
 };
+#define JB_EXEC_IO_INIT                       \
+    ((struct jb_exec_io){.job = {-1, -1, -1}, \
+                         .in = JB_PUMP_INIT,  \
+                         .out = JB_PUMP_INIT, \
+                         .err = JB_PUMP_INIT, \
+                         .in_to = -1,         \
+                         .out_to = -1,        \
+                         .err_to = -1})
 
 struct jb_exec {
     unsigned seq; /* from 1, in its box */
@@ -126,10 +134,11 @@ void jb_execs_finish(struct jb_loop *l, enum jb_end_reason why);
 
 /*
  * Opens the pipes between `theirs` (stdin, stdout, stderr of the client; taken over) and the command. `as`: the plan whose
- * submitter may open what theirs are of; NULL: we may.
+ * submitter may open what theirs are of; NULL: we may. `pipes_only`: theirs are somebody else's, who may not hold us up;
+ * -ENOTSUP: they are no pipes, or cannot be opened once more.
  */
-int jb_exec_io_open(const int theirs[3], const struct jb_plan *as, bool tty, struct jb_exec_io *ret,
-                    struct jb_error *err);
+int jb_exec_io_open(const int theirs[3], const struct jb_plan *as, bool pipes_only, bool tty,
+                    struct jb_exec_io *ret, struct jb_error *err);
 /* The command has a terminal: carries between it (taken over) and the client. */
 int jb_exec_io_terminal(struct jb_exec_io *io, int master_fd);
 void jb_exec_io_handed_over(struct jb_exec_io *io);
