@@ -6,6 +6,7 @@
 #include "box/idmap.h"
 
 #include <errno.h>
+#include <grp.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -155,4 +156,53 @@ int jb_idmap_inside(const struct jb_idmap *map, int (*fn)(void *ctx, struct jb_e
         *err = answer->err;
     (void)munmap(answer, sizeof(*answer));
     return r;
+}
+
+/* The maps are written from outside: by a child that stayed there. */
+static _Noreturn void map_parent(const struct jb_idmap *map, int fd, pid_t parent)
+{
+    struct answer answer = {0};
+    char byte;
+    if (read(fd, &byte, 1) != 1) /* there is no namespace */
+        _exit(0);
+    answer.result = jb_idmap_write(map, parent, &answer.err);
+    _exit(write(fd, &answer, sizeof(answer)) != (ssize_t)sizeof(answer));
+}
+
+int jb_idmap_enter(const struct jb_idmap *map, struct jb_error *err)
+{
+    int pair[2];
+    char byte = 0;
+    struct answer answer = {.result = -EIO};
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+        return jb_fail_errno(err, errno, "starting a helper");
+    jb_autoclose int ours = pair[0];
+    jb_autoclose int theirs = pair[1];
+    pid_t parent = getpid();
+    pid_t pid = fork();
+    if (pid < 0)
+        return jb_fail_errno(err, errno, "starting a helper");
+    if (pid == 0) {
+        (void)close(ours);
+        map_parent(map, theirs, parent);
+    }
+    jb_close(&theirs);
+    int r = unshare(CLONE_NEWUSER) < 0 ? jb_fail_errno(err, errno, "making a user namespace") : 0;
+    bool told = r == 0 && write(ours, &byte, 1) == 1 &&
+                read(ours, &answer, sizeof(answer)) == (ssize_t)sizeof(answer);
+    jb_close(&ours);
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
+    }
+    if (r < 0)
+        return r;
+    if (!told)
+        return jb_fail(err, EIO, "the ids of the user namespace were not mapped");
+    if (answer.result < 0) {
+        if (err)
+            *err = answer.err;
+        return answer.result;
+    }
+    return setgroups(0, NULL) < 0 || setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0
+               ? jb_fail_errno(err, errno, "becoming root of a user namespace")
+               : 0;
 }

@@ -33,4 +33,10 @@ struct jb_idmap jb_idmap_of(const struct jb_plan *plan);
 int jb_idmap_inside(const struct jb_idmap *map, int (*fn)(void *ctx, struct jb_error *err), void *ctx,
                     struct jb_error *err);
 
+/*
+ * Makes this process root of a user namespace with those ranges, for good: from here on the submitter's files are root's,
+ * and those of his ranges the other ids'. Single-threaded. A failure before that leaves it as it was.
+ */
+int jb_idmap_enter(const struct jb_idmap *map, struct jb_error *err);
+
 #endif

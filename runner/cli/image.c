@@ -20,6 +20,8 @@
 #include "base/clock.h"
 #include "base/str.h"
 #include "base/units.h"
+#include "box/idmap.h"
+#include "job/kept.h"
 
 #define REDRAW (100 * JB_NS_PER_MS)
 #define BAR    24
@@ -126,15 +128,38 @@ static void raise_descriptors(void)
     }
 }
 
-int jb_cli_image_open(const struct jb_cli_image_options *o, bool write, struct jb_cli_image *ret)
+/*
+ * A user who has ranges of ids works on his store as root of a user namespace with them: files of layers have the owners that
+ * the image gives them, and can be read, changed and removed. Where that is not to be had they are all his own.
+ */
+static void enter_ranges(const struct jb_submitter *who, struct jb_istore_where *where)
 {
-    struct jb_error err = {0};
+    struct jb_kept_ids room;
+    struct jb_error why = {0};
+    const struct jb_idmap *ids = who->privileged || who->uid == 0 ? NULL : jb_kept_ids(&room);
+    if (!ids || ids->uids.count == 0)
+        return;
+    if (jb_idmap_enter(ids, &why) < 0) {
+        (void)fprintf(stderr, "jobbox: all files of an image will be your own: %s\n", why.text);
+        return;
+    }
+    where->mapped = true;
+    where->owner = 0;
+    where->uid = who->uid;
+    where->gid = who->gid;
+}
+
+int jb_cli_image_load(const struct jb_cli_image_options *o, struct jb_cli_image *ret)
+{
     ret->o = o;
     ret->store = JB_ISTORE_INIT;
     jb_cli_image_ui(ret);
-    int code = jb_cli_load(o->config, NULL, &ret->job);
-    if (code)
-        return code;
+    return jb_cli_load(o->config, NULL, &ret->job);
+}
+
+int jb_cli_image_store(struct jb_cli_image *ret, bool write)
+{
+    struct jb_error err = {0};
     const struct jb_site *site = ret->job.site;
     const struct jb_submitter *who = &ret->job.submitter;
     const struct jb_image_where where = {.state_dir = ret->job.state.state_dir,
@@ -149,9 +174,11 @@ int jb_cli_image_open(const struct jb_cli_image_options *o, bool write, struct j
                                           .make = write,
                                           .privileged = who->privileged,
                                           .shared = who->privileged && site->images.shared};
+    struct jb_istore_where here = there;
+    enter_ranges(who, &here);
     (void)umask(0); /* modes are said in full */
     raise_descriptors();
-    int r = jb_istore_open(&there, &ret->store, &err);
+    int r = jb_istore_open(&here, &ret->store, &err);
     if (r == -ENOENT && !write)
         return 0; /* none is an empty one */
     if (r < 0)
@@ -378,7 +405,9 @@ int jb_cmd_image(int argc, char **argv)
     if (o.n < verbs[verb].min || o.n > verbs[verb].max)
         return jb_cli_usage("image",
                             o.n < verbs[verb].min ? "what? Name it" : "there are too many arguments");
-    code = jb_cli_image_open(&o, verbs[verb].write, &image);
+    code = jb_cli_image_load(&o, &image);
+    if (code == 0)
+        code = jb_cli_image_store(&image, verbs[verb].write);
     if (code == 0)
         code = verbs[verb].run(&image);
     jb_cli_image_close(&image);

@@ -29,8 +29,14 @@ struct jb_cli_image {
     uint64_t drawn_ns;
 };
 
-/* Opens what is needed, `write`: the store is made when it is not there. 0 or the exit code. */
-int jb_cli_image_open(const struct jb_cli_image_options *o, bool write, struct jb_cli_image *ret);
+/* Site and submitter. 0 or the exit code. */
+int jb_cli_image_load(const struct jb_cli_image_options *o, struct jb_cli_image *ret);
+
+/*
+ * Opens the store, `write`: it is made when it is not there. 0 or the exit code. From here on a user who has ranges of ids is
+ * root of a user namespace: what is his own elsewhere has to be open by then.
+ */
+int jb_cli_image_store(struct jb_cli_image *image, bool write);
 void jb_cli_image_close(struct jb_cli_image *image);
 
 /* Progress and lines on standard error, as a terminal wants them; also for jobbox run. */

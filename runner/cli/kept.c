@@ -395,11 +395,14 @@ int jb_cmd_commit(int argc, char **argv)
         return jb_cli_usage("commit", "what is the image to be called? Say --image NAME:TAG");
     const struct jb_cli_image_options image_options = {
         .config = o.config, .name = o.image, .json = o.json, .quiet = o.quiet};
-    code = jb_cli_image_open(&image_options, true, &image);
+    code = jb_cli_image_load(&image_options, &image);
     if (code == 0)
         code = jb_cli_image_name(&image, o.image, name);
-    if (code == 0 && (find(&image.job, argv[optind], &kept, &err) < 0 ||
-                      make_image(&image, &kept, name, &added, &err) < 0))
+    if (code == 0 && find(&image.job, argv[optind], &kept, &err) < 0)
+        code = jb_cli_fail(JB_EXIT_NO_BOX, &err);
+    if (code == 0)
+        code = jb_cli_image_store(&image, true);
+    if (code == 0 && make_image(&image, &kept, name, &added, &err) < 0)
         code = jb_cli_fail(err.errnum == ECANCELED ? JB_EXIT_CANCELLED : JB_EXIT_NO_BOX, &err);
     else if (code == 0)
         code = jb_cli_image_added(&image, name, &added);

@@ -45,7 +45,7 @@ static int write_layer(const struct export *e, size_t i, struct jb_oci_blob *ret
     const struct jb_pack pack = {.layers = &e->fds[e->image->n_layers - 1 - i],
                                  .n = 1,
                                  .raw = true,
-                                 .as_root = !e->job->store->privileged};
+                                 .as_root = !e->job->store->privileged && !e->job->store->mapped};
     jb_autoclose int fd = openat(e->layout_fd, "layer", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     int r = fd < 0 ? jb_fail_errno(err, errno, "exporting") : jb_pack_run(&pack, fd, &packed, err);
     if (r < 0)
@@ -108,8 +108,9 @@ static int do_export(void *ctx, struct jb_error *err)
 {
     const struct export *e = ctx;
     if (e->layout_fd < 0) {
-        const struct jb_pack pack = {
-            .layers = e->fds, .n = e->image->n_layers, .as_root = !e->job->store->privileged};
+        const struct jb_pack pack = {.layers = e->fds,
+                                     .n = e->image->n_layers,
+                                     .as_root = !e->job->store->privileged && !e->job->store->mapped};
         return jb_pack_run(&pack, e->out_fd, NULL, err);
     }
     int r = write_layout(e, err);

@@ -353,12 +353,19 @@ static void check_layer(struct check *c, const char *hex)
     json_t *about = jb_istore_layer_json(c->store, &chain);
     const char *tree = json_string_value(json_object_get(about, "tree"));
     const char *named = json_string_value(json_object_get(about, "chain"));
+    bool mapped = json_is_true(json_object_get(about, "mapped"));
+    const struct jb_tree_owner was = {c->store->uid, c->store->gid};
     jb_autoclose int fd = jb_open_at(c->store->fd, path, O_RDONLY | O_DIRECTORY, 0, JB_WALK_STRICT);
     if (!tree || !named || !jb_streq(named, chain.text))
         complain(c, "layer %.12s: layer.json is missing or damaged", hex);
     else if (fd < 0)
         complain(c, "layer %.12s: its files are missing", hex);
-    else if (c->deep && jb_tree_sum(fd, &sums, &why) < 0)
+    else if (c->deep && mapped && !c->store->mapped)
+        complain(
+            c,
+            "layer %.12s: its files belong to ids that /etc/subuid and /etc/subgid do not give you any more",
+            hex);
+    else if (c->deep && jb_tree_sum(fd, c->store->mapped && !mapped ? &was : NULL, &sums, &why) < 0)
         complain(c, "layer %.12s: %s", hex, why.text);
     else if (c->deep && !jb_streq(sums.digest.text, tree))
         complain(c, "layer %.12s: its files are not those that were unpacked", hex);

@@ -64,8 +64,11 @@ static int anonymous(const struct import *im, struct jb_error *err)
 
 static int pack(const struct import *im, int dir_fd, bool raw, struct jb_packed *ret, struct jb_error *err)
 {
-    const struct jb_pack pack = {
-        .layers = &dir_fd, .n = 1, .raw = raw, .as_root = !im->job->store->privileged};
+    const struct jb_pack pack = {.layers = &dir_fd,
+                                 .n = 1,
+                                 .raw = raw,
+                                 .as_root = !im->job->store->privileged && !im->job->store->mapped,
+                                 .no_nobody = im->job->store->mapped && !(im->tree && im->tree->inside)};
     jb_autoclose int out = anonymous(im, err);
     if (out < 0)
         return out;

@@ -26,7 +26,7 @@ struct summing {
 static int do_sum(void *ctx, struct jb_error *err)
 {
     const struct summing *s = ctx;
-    return jb_tree_sum(s->fd, s->sums, err);
+    return jb_tree_sum(s->fd, NULL, s->sums, err);
 }
 
 static int sum(int fd, const struct jb_image_ui *ui, struct jb_tree_sums *ret, struct jb_error *err)
@@ -43,18 +43,20 @@ static int sum(int fd, const struct jb_image_ui *ui, struct jb_tree_sums *ret, s
 }
 
 static int write_json(int dir, const struct jb_istore_layer *layer, const struct jb_tree_sums *sums,
-                      const struct jb_unpack_state *state, bool shared, struct jb_error *err)
+                      const struct jb_unpack_state *state, const struct jb_istore *store,
+                      struct jb_error *err)
 {
-    json_t *root = json_pack("{s:i, s:s, s:s, s:s, s:I, s:s, s:I, s:I, s:I, s:I, s:I}", "version", 1, "chain",
-                             layer->chain.text, "diff_id", layer->diff_id.text, "blob", layer->blob.text,
-                             "blob_bytes", (json_int_t)layer->size, "tree", sums->digest.text, "entries",
-                             (json_int_t)sums->entries, "bytes", (json_int_t)sums->bytes, "privileged_files",
-                             (json_int_t)sums->privileged_files, "devices_left_out",
-                             (json_int_t)state->devices, "made_harmless", (json_int_t)state->harmless);
+    json_t *root = json_pack(
+        "{s:i, s:s, s:s, s:s, s:I, s:s, s:I, s:I, s:I, s:I, s:I, s:b}", "version", 1, "chain",
+        layer->chain.text, "diff_id", layer->diff_id.text, "blob", layer->blob.text, "blob_bytes",
+        (json_int_t)layer->size, "tree", sums->digest.text, "entries", (json_int_t)sums->entries, "bytes",
+        (json_int_t)sums->bytes, "privileged_files", (json_int_t)sums->privileged_files, "devices_left_out",
+        (json_int_t)state->devices, "made_harmless", (json_int_t)state->harmless, "mapped", store->mapped);
     jb_autofree char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
     json_decref(root);
-    jb_autoclose int fd =
-        !text ? -1 : openat(dir, "layer.json", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, shared ? 0644 : 0600);
+    jb_autoclose int fd = !text ? -1
+                                : openat(dir, "layer.json", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
+                                         store->shared ? 0644 : 0600);
     int r = !text ? -ENOMEM : fd < 0 ? -errno : jb_write_all(fd, text, strlen(text));
     return r < 0 ? jb_fail_errno(err, r, "layer.json of a layer") : 0;
 }
@@ -70,7 +72,8 @@ static int unpack(const struct jb_image_job *job, const struct jb_layer_wish *wi
         .dir_fd = fs,
         .below = wish->below,
         .n_below = wish->n_below,
-        .owners = job->store->privileged,
+        .owners = job->store->privileged || job->store->mapped,
+        .mapped = job->store->mapped,
         .harmless = job->store->shared,
         .limits = {p->max_size, p->max_entries, p->max_ratio, p->unpack_ns},
     };
@@ -108,7 +111,7 @@ int jb_layer_make(const struct jb_image_job *job, const struct jb_istore_work *w
         jb_image_say(job->ui,
                      "%llu files lost set-user-id, set-group-id or capabilities: the store is for everybody",
                      (unsigned long long)state.harmless);
-    r = write_json(dir, &layer, &sums, &state, job->store->shared, err);
+    r = write_json(dir, &layer, &sums, &state, job->store, err);
     if (r == 0)
         *ret = layer;
     return r;

@@ -108,14 +108,18 @@ static int put_content(struct writer *w, int fd, uint64_t size, const char *path
     return 0;
 }
 
+#define NOBODY 65534 /* what the kernel shows for an id that a user namespace does not have */
+
 static void describe(struct writer *w, const struct jb_tree_entry *e, struct archive_entry *entry)
 {
     bool ours = w->pack->as_root && e->st.st_uid == geteuid();
+    bool no_uid = w->pack->no_nobody && e->st.st_uid == NOBODY;
+    bool no_gid = w->pack->no_nobody && e->st.st_gid == NOBODY;
     jb_autofree char *path = jb_asprintf("%s%s", *e->path ? e->path : ".", S_ISDIR(e->st.st_mode) ? "/" : "");
     w->lib.entry_set_pathname(entry, path ? path : e->path);
     w->lib.entry_set_mode(entry, e->st.st_mode);
-    w->lib.entry_set_uid(entry, ours ? 0 : e->st.st_uid);
-    w->lib.entry_set_gid(entry, ours ? 0 : e->st.st_gid);
+    w->lib.entry_set_uid(entry, ours || no_uid ? 0 : e->st.st_uid);
+    w->lib.entry_set_gid(entry, ours || no_gid ? 0 : e->st.st_gid);
     w->lib.entry_set_mtime(entry, e->st.st_mtim.tv_sec, e->st.st_mtim.tv_nsec);
     w->lib.entry_set_size(entry, S_ISREG(e->st.st_mode) && !e->hardlink ? e->st.st_size : 0);
     if (e->hardlink)

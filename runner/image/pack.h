@@ -11,8 +11,9 @@
 struct jb_pack {
     const int *layers; /* the top one first, opened for reading */
     size_t n;
-    bool raw;     /* the one layer as it is: whiteouts become ".wh." entries. Else all of them together */
-    bool as_root; /* what belongs to whoever calls belongs to root in the tar */
+    bool raw;       /* the one layer as it is: whiteouts become ".wh." entries. Else all of them together */
+    bool as_root;   /* what belongs to whoever calls belongs to root in the tar */
+    bool no_nobody; /* so is what is of somebody who has no id in this user namespace */
 };
 
 struct jb_packed {

@@ -66,6 +66,9 @@ int jb_istore_open(const struct jb_istore_where *where, struct jb_istore *ret, s
     store.writable = where->make;
     store.privileged = where->privileged;
     store.shared = where->shared;
+    store.mapped = where->mapped;
+    store.uid = where->uid;
+    store.gid = where->gid;
     store.path = strdup(where->path);
     if (!store.path)
         return jb_fail_errno(err, ENOMEM, "image store");

@@ -29,7 +29,10 @@ struct jb_istore {
     char *path;
     bool writable;   /* ours */
     bool privileged; /* real root's: layers have their owners, and trusted.* attributes say what is opaque */
-    bool shared;     /* others use it too: no file of a layer may do harm outside of a box */
+    bool
+        mapped; /* this process is root of a user namespace with the user's ranges: layers have their owners too */
+    unsigned uid, gid; /* with `mapped`: who its root is outside */
+    bool shared;       /* others use it too: no file of a layer may do harm outside of a box */
 };
 #define JB_ISTORE_INIT ((struct jb_istore){.fd = -1})
 
@@ -41,6 +44,8 @@ struct jb_istore_where {
     const char *path;
     unsigned owner;
     bool make, privileged, shared;
+    bool mapped; /* see struct jb_istore; `owner` as this process sees him */
+    unsigned uid, gid;
 };
 int jb_istore_open(const struct jb_istore_where *where, struct jb_istore *ret, struct jb_error *err);
 void jb_istore_close(struct jb_istore *store);

@@ -380,6 +380,7 @@ int jb_tree_xattrs(int fd, int (*each)(void *ctx, const char *name, const void *
 struct summing {
     SHA2_CTX sha;
     struct jb_tree_sums sums;
+    const struct jb_tree_owner *was;
     bool capable;
 };
 
@@ -421,9 +422,10 @@ static int sum_entry(void *ctx, const struct jb_tree_entry *e, struct jb_error *
     char text[256];
     bool file = S_ISREG(e->st.st_mode);
     (void)snprintf(text, sizeof(text), "%o %u %u %jd %jd.%09ld %d", (unsigned)e->st.st_mode,
-                   (unsigned)e->st.st_uid, (unsigned)e->st.st_gid, file ? (intmax_t)e->st.st_size : 0,
-                   e->whiteout ? 0 : (intmax_t)e->st.st_mtim.tv_sec, e->whiteout ? 0 : e->st.st_mtim.tv_nsec,
-                   e->opaque);
+                   s->was && e->st.st_uid == 0 ? s->was->uid : (unsigned)e->st.st_uid,
+                   s->was && e->st.st_gid == 0 ? s->was->gid : (unsigned)e->st.st_gid,
+                   file ? (intmax_t)e->st.st_size : 0, e->whiteout ? 0 : (intmax_t)e->st.st_mtim.tv_sec,
+                   e->whiteout ? 0 : e->st.st_mtim.tv_nsec, e->opaque);
     add_text(s, e->path);
     add_text(s, text);
     add_text(s, e->hardlink ? e->hardlink : "");
@@ -446,9 +448,9 @@ static int sum_entry(void *ctx, const struct jb_tree_entry *e, struct jb_error *
     return r;
 }
 
-int jb_tree_sum(int layer, struct jb_tree_sums *ret, struct jb_error *err)
+int jb_tree_sum(int layer, const struct jb_tree_owner *was, struct jb_tree_sums *ret, struct jb_error *err)
 {
-    struct summing s = {0};
+    struct summing s = {.was = was};
     SHA256Init(&s.sha);
     int r = jb_tree_walk(&layer, 1, true, sum_entry, &s, err);
     if (r < 0)

@@ -53,7 +53,11 @@ struct jb_tree_sums {
     uint64_t privileged_files; /* set-user-id, set-group-id or with capabilities */
 };
 /* One layer as it is. */
-int jb_tree_sum(int layer, struct jb_tree_sums *ret, struct jb_error *err);
+/* `was` not NULL: what is root's in this user namespace was his whose ids it has, when the layer was summed up. */
+struct jb_tree_owner {
+    unsigned uid, gid;
+};
+int jb_tree_sum(int layer, const struct jb_tree_owner *was, struct jb_tree_sums *ret, struct jb_error *err);
 
 /* A name as it may be shown: what a terminal would act on becomes "?", at most `len` bytes. Returns buf. */
 char *jb_tree_show(const char *name, char *buf, size_t len);

@@ -29,7 +29,9 @@ struct jb_unpack {
     int dir_fd;                      /* empty; opened for reading */
     const int *below;                /* the layers below, the top one first, opened for reading */
     size_t n_below;
-    bool owners;   /* give files their owners, directories what trusted.* says; needs real root */
+    bool owners; /* give files their owners, directories what trusted.* says; needs real root ... */
+    bool
+        mapped; /* ... or root of a user namespace: what it has no id for is root's, and user.* says what is opaque */
     bool harmless; /* take away set-user-id, set-group-id and capabilities: others can reach the files */
     struct jb_unpack_limits limits;
 };

@@ -20,10 +20,11 @@
 
 static int mark_opaque(const struct jb_reader *rd, int fd)
 {
-    if (rd->u->owners && fsetxattr(fd, "trusted.overlay.opaque", "y", 1, 0) < 0)
+    if (rd->u->owners && !rd->u->mapped && fsetxattr(fd, "trusted.overlay.opaque", "y", 1, 0) < 0)
         return -errno;
     /* what a box in a user namespace can see */
-    if ((!rd->u->owners || rd->u->harmless) && fsetxattr(fd, "user.overlay.opaque", "y", 1, 0) < 0)
+    if ((!rd->u->owners || rd->u->mapped || rd->u->harmless) &&
+        fsetxattr(fd, "user.overlay.opaque", "y", 1, 0) < 0)
         return -errno;
     return 0;
 }
@@ -83,9 +84,11 @@ static int apply_dir(struct jb_reader *rd, const struct jb_unpack_dir *dir, stru
     if (fd == -ENOENT || fd == -ENOTDIR) /* it gave way to something else */
         return 0;
     int r = fd < 0 ? fd : 0;
-    mode_t mode = rd->u->owners ? dir->mode : dir->mode | 0700;
-    if (r == 0 && rd->u->owners && fchown(fd, dir->uid, dir->gid) < 0)
-        r = -errno;
+    /* the layer's own folder is opened by the user as himself */
+    bool enter = !rd->u->owners || (rd->u->mapped && !*dir->path);
+    mode_t mode = enter ? dir->mode | 0700 : dir->mode;
+    if (r == 0 && rd->u->owners && !enter)
+        r = jb_unpack_give(rd, fd, "", dir->uid, dir->gid);
     if (r == 0 && (fchmod(fd, mode) < 0 || futimens(fd, times) < 0))
         r = -errno;
     return r < 0 ? jb_unpack_failed(dir->path, r, err) : 0;

@@ -211,6 +211,19 @@ static int set_xattrs(struct jb_reader *rd, struct archive_entry *e, int fd)
     return 0;
 }
 
+int jb_unpack_give(const struct jb_reader *rd, int at, const char *name, uid_t uid, gid_t gid)
+{
+    int flags = *name ? AT_SYMLINK_NOFOLLOW : AT_EMPTY_PATH;
+    if (fchownat(at, name, uid, gid, flags) == 0)
+        return 0;
+    if (errno != EINVAL || !rd->u->mapped)
+        return -errno;
+    /* one of the two may have an id */
+    if (fchownat(at, name, uid, (gid_t)-1, flags) < 0 && errno != EINVAL)
+        return -errno;
+    return fchownat(at, name, (uid_t)-1, gid, flags) < 0 && errno != EINVAL ? -errno : 0;
+}
+
 static mode_t mode_of(struct jb_reader *rd, const struct stat *st)
 {
     mode_t mode = st->st_mode & 07777;
@@ -272,8 +285,8 @@ static int put_file(struct jb_reader *rd, struct archive_entry *e, const char *p
     if (r < 0)
         return r;
     const struct timespec times[2] = {st->st_mtim, st->st_mtim};
-    if (rd->u->owners && fchown(fd, st->st_uid, st->st_gid) < 0)
-        r = -errno;
+    if (rd->u->owners)
+        r = jb_unpack_give(rd, fd, "", st->st_uid, st->st_gid);
     if (r == 0) /* chown takes both away */
         r = set_xattrs(rd, e, fd);
     if (r == 0 && (fchmod(fd, mode_of(rd, st)) < 0 || futimens(fd, times) < 0))
@@ -305,8 +318,9 @@ static int put_dir(struct jb_reader *rd, struct archive_entry *e, const char *pa
 static int finish_node(struct jb_reader *rd, int parent, const char *name, const struct stat *st)
 {
     const struct timespec times[2] = {st->st_mtim, st->st_mtim};
-    if (rd->u->owners && fchownat(parent, name, st->st_uid, st->st_gid, AT_SYMLINK_NOFOLLOW) < 0)
-        return -errno;
+    int r = rd->u->owners ? jb_unpack_give(rd, parent, name, st->st_uid, st->st_gid) : 0;
+    if (r < 0)
+        return r;
     if (!S_ISLNK(st->st_mode) && fchmodat(parent, name, st->st_mode & 07777, 0) < 0)
         return -errno;
     return utimensat(parent, name, times, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;

@@ -62,4 +62,7 @@ int jb_unpack_entry(struct jb_reader *rd, struct archive_entry *e, struct jb_err
 /* Whiteouts, opaque folders, and what all folders look like. */
 int jb_unpack_finish(struct jb_reader *rd, struct jb_error *err);
 
+/* unpack_entry.c: an owner for what is at `name`, or `at` itself (""); one without an id here is left out. */
+int jb_unpack_give(const struct jb_reader *rd, int at, const char *name, uid_t uid, gid_t gid);
+
 #endif
