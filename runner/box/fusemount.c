@@ -76,6 +76,8 @@ int jb_rootfs_fuse(struct jb_rootfs *fs, const struct jb_op *op, const int *lowe
     if (r == 0) {
         all[JB_FUSE_DEV] = jb_take_fd(&dev);
         all[JB_FUSE_MOUNT] = fs->api->clone(fs->api->ctx, fd, false);
+        if (all[JB_FUSE_MOUNT] == -EINVAL) /* before Linux 6.15 what is attached nowhere cannot be copied */
+            all[JB_FUSE_MOUNT] = fcntl(fd, F_DUPFD_CLOEXEC, 3);
         all[JB_FUSE_SCRATCH] = fs->api->clone(fs->api->ctx, fs->scratch_fd, false);
         all[JB_FUSE_USERNS] = open("/proc/self/ns/user", O_RDONLY | O_CLOEXEC);
         for (size_t i = 0; r == 0 && i < JB_FUSE_LOWERS; i++)
