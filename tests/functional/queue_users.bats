@@ -231,7 +231,10 @@ y"
     cmp -n 5 out his/in
     as 1 sh -c "yes | ./jobbox exec --config '$CONF' 1 -- true" || fail "input that nobody reads"
     as 1 sh -c "./jobbox exec --config '$CONF' 1 -- sh -c 'exit 9' </dev/null" || [ $? = 9 ]
-    as 1 sh -c "timeout -s INT 1 ./jobbox exec --config '$CONF' 1 -- sleep 100 </dev/null" || [ $? = 124 ] || fail "a signal does not arrive"
+    code=0
+    as 1 sh -c "./jobbox exec --config '$CONF' 1 -- sh -c 'echo here; sleep 100' </dev/null >his/here & p=\$!
+        until grep -q here his/here; do sleep 0.05; done; kill -TERM \$p; wait \$p" || code=$?
+    [ "$code" = 143 ] || fail "a signal does not arrive: $code"
     q cancel 1
 }
 
