@@ -37,10 +37,8 @@ int jb_program_find(const char *name, char buf[JB_PROGRAM_PATH])
     return -ENOENT;
 }
 
-static int spawn(char *const *argv, int said, pid_t *ret)
+int jb_program_spawn(char *const *argv, char *const *env, int said, int kept, pid_t *ret)
 {
-    char path[] = "PATH=/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/sbin:/usr/local/bin";
-    char *env[] = {path, NULL};
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attr;
     sigset_t none;
@@ -52,6 +50,8 @@ static int spawn(char *const *argv, int said, pid_t *ret)
     (void)posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
     (void)posix_spawn_file_actions_adddup2(&actions, said, 1);
     (void)posix_spawn_file_actions_adddup2(&actions, said, 2);
+    if (kept >= 0)
+        (void)posix_spawn_file_actions_adddup2(&actions, kept, kept); /* which clears CLOEXEC */
     (void)posix_spawnattr_setsigmask(&attr, &none);
     (void)posix_spawnattr_setsigdefault(&attr, &all);
     (void)posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
@@ -59,6 +59,13 @@ static int spawn(char *const *argv, int said, pid_t *ret)
     (void)posix_spawn_file_actions_destroy(&actions);
     (void)posix_spawnattr_destroy(&attr);
     return r;
+}
+
+static int spawn(char *const *argv, int said, pid_t *ret)
+{
+    char path[] = "PATH=/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/sbin:/usr/local/bin";
+    char *env[] = {path, NULL};
+    return jb_program_spawn(argv, env, said, -1, ret);
 }
 
 /* *ret_late: it was killed for taking too long. */

@@ -1,5 +1,5 @@
 /*
- * program.h - other people's programs, run to their end under a time limit.
+ * program.h - other people's programs: started, or run to their end under a time limit.
  *
  * Owns: the child while it runs. Runs in: the supervisor. Privilege: the caller's. A program gets PATH as its whole
  * environment, /dev/null as standard input, and no other descriptor of ours that is CLOEXEC.
@@ -9,6 +9,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/error.h"
 
@@ -25,5 +26,11 @@ int jb_program_find(const char *name, char buf[JB_PROGRAM_PATH]);
  * -ETIMEDOUT when it was killed for taking longer than `timeout_ns`, -EIO for any other end.
  */
 int jb_program_run(char *const *argv, uint64_t timeout_ns, struct jb_error *err);
+
+/*
+ * Starts argv[0] and does not wait: without signals blocked or ignored, with what it says going to `said`, and `kept` (-1:
+ * none) under its own number although it is CLOEXEC. The process is the caller's to reap.
+ */
+int jb_program_spawn(char *const *argv, char *const *env, int said, int kept, pid_t *ret);
 
 #endif

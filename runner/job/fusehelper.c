@@ -15,7 +15,6 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mount.h>
@@ -28,6 +27,7 @@
 #include "base/cleanup.h"
 #include "base/crashpoint.h"
 #include "base/fd.h"
+#include "base/program.h"
 #include "base/str.h"
 #include "box/mountapi.h"
 #include "box/seccomp.h"
@@ -148,25 +148,7 @@ static int spawn(const struct serve *s, pid_t *ret)
         return r;
     const char *const argv[] = {s->plan->fuse.program, "-f", "-o", options.data, DEV_AS_PLACE, NULL};
     char *env[] = {NULL};
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attr;
-    sigset_t none;
-    sigset_t all;
-    sigemptyset(&none);
-    sigfillset(&all);
-    (void)posix_spawn_file_actions_init(&actions);
-    (void)posix_spawnattr_init(&attr);
-    (void)posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-    (void)posix_spawn_file_actions_adddup2(&actions, K_SAID, 1);
-    (void)posix_spawn_file_actions_adddup2(&actions, K_SAID, 2);
-    (void)posix_spawn_file_actions_adddup2(&actions, K_DEV, K_DEV); /* which clears CLOEXEC */
-    (void)posix_spawnattr_setsigmask(&attr, &none);
-    (void)posix_spawnattr_setsigdefault(&attr, &all);
-    (void)posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-    r = -posix_spawn(ret, argv[0], &actions, &attr, (char *const *)argv, env);
-    (void)posix_spawn_file_actions_destroy(&actions);
-    (void)posix_spawnattr_destroy(&attr);
-    return r;
+    return jb_program_spawn((char *const *)argv, env, K_SAID, K_DEV, ret);
 }
 
 /* It answers when it serves, and when it is gone there is nobody else who holds the device. */

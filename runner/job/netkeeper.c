@@ -11,7 +11,6 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -20,6 +19,7 @@
 
 #include "base/cleanup.h"
 #include "base/fd.h"
+#include "base/program.h"
 #include "base/str.h"
 #include "job/keeper.h"
 
@@ -83,26 +83,8 @@ static int spawn(const struct jb_plan *plan, pid_t *ret)
 {
     const char *argv[40];
     char *env[] = {NULL};
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attr;
-    sigset_t none;
-    sigset_t all;
     (void)arguments(plan, argv);
-    sigemptyset(&none);
-    sigfillset(&all);
-    (void)posix_spawn_file_actions_init(&actions);
-    (void)posix_spawnattr_init(&attr);
-    (void)posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-    (void)posix_spawn_file_actions_adddup2(&actions, K_SAID, 1);
-    (void)posix_spawn_file_actions_adddup2(&actions, K_SAID, 2);
-    (void)posix_spawn_file_actions_adddup2(&actions, K_NETNS, K_NETNS); /* which clears CLOEXEC */
-    (void)posix_spawnattr_setsigmask(&attr, &none);
-    (void)posix_spawnattr_setsigdefault(&attr, &all);
-    (void)posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-    int r = -posix_spawn(ret, argv[0], &actions, &attr, (char *const *)argv, env);
-    (void)posix_spawn_file_actions_destroy(&actions);
-    (void)posix_spawnattr_destroy(&attr);
-    return r;
+    return jb_program_spawn((char *const *)argv, env, K_SAID, K_NETNS, ret);
 }
 
 /* Until pasta is in the background, which it goes to when all is well. */
