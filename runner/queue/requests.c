@@ -304,10 +304,10 @@ static const struct {
     {"take", jb_kept_requested_take},
 };
 
-/* "GET /metrics HTTP/1.1": a scraper that speaks HTTP over the socket. */
+/* "GET /metrics HTTP/1.1": a scraper that speaks HTTP over the socket, from the first line on. */
 static bool http(struct jb_server *s, struct jb_conn *c, const char *line, size_t len)
 {
-    if (len < 14 || strncmp(line, "GET /metrics ", 13) != 0)
+    if (c->json || len < 14 || strncmp(line, "GET /metrics ", 13) != 0)
         return false;
     jb_autofree char *all = jb_metrics_text(s);
     if (!all || jb_buf_printf(&c->out,
@@ -324,6 +324,7 @@ void jb_request(struct jb_server *s, struct jb_conn *c, const char *line, size_t
     struct jb_error err = {0};
     if (http(s, c, line, len))
         return;
+    c->json = true;
     json_t *request = json_loadb(line, len, JSON_REJECT_DUPLICATES, NULL);
     const char *op = jb_request_text(request, "op");
     const json_t *version = json_object_get(request, "v");

@@ -36,6 +36,7 @@ struct jb_conn {
     uint64_t active_us; /* when something went in or out last */
     uint64_t began_us;  /* of a request that is not whole yet; 0: none */
     bool writable_wanted, closing;
+    bool json; /* it has sent a line that is not HTTP: from then on every line is a request in JSON */
     uint32_t events;
     struct jb_map waits; /* tasks whose end it waits for */
     int64_t exit_code;   /* of those that have ended: the first that is not 0 */

@@ -411,6 +411,22 @@ static void requests_that_are_none_are_refused_with_a_reason(void **state)
     }
 }
 
+/* Whoever reads JSON is never sent HTTP in the midst of it. */
+static void http_is_spoken_from_the_first_line_or_not_at_all(void **state)
+{
+    static const char get[] = "GET /metrics HTTP/1.1";
+    struct world *w = *state;
+    struct jb_conn scraper = queue_fixture_peer(1002, "bob");
+    jb_request(&w->f.server, &scraper, get, strlen(get));
+    assert_true(scraper.closing);
+    assert_int_equal(memcmp(scraper.out.data, "HTTP/1.0 200 OK\r\n", 17), 0);
+    queue_fixture_peer_free(&scraper);
+
+    json_decref(ask(w, &w->peer, "{\"v\":1,\"op\":\"hello\"}"));
+    expect_refusal(w, &w->peer, get, "JSON object");
+    assert_true(w->peer.closing);
+}
+
 static void who_may_do_what(void **state)
 {
     static const char *const acts[] = {
@@ -465,6 +481,7 @@ int main(void)
         WITH_QUEUE(a_store_of_the_future_is_refused),
         WITH_QUEUE(what_is_left_open_is_not_there),
         WITH_QUEUE(requests_that_are_none_are_refused_with_a_reason),
+        WITH_QUEUE(http_is_spoken_from_the_first_line_or_not_at_all),
         WITH_QUEUE(who_may_do_what),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
