@@ -6,7 +6,7 @@
  *
  * The kernel lets a user namespace mount a FUSE file system whose descriptor was opened in it. So the first process opens
  * /dev/fuse and mounts, and the supervisor starts the program outside of the box's PID namespace, with that descriptor
- * (runner/job/fusehelper.h). What the program is to see of files goes along as copies of mounts that are attached nowhere:
+ * (runner/job/helper/fusehelper.h). What the program is to see of files goes along as copies of mounts that are attached nowhere:
  * the image read-only, and the scratch. Whoever looks into the root before it is served waits.
  */
 #include <errno.h>

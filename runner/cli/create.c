@@ -10,7 +10,7 @@
 #include "base/cleanup.h"
 #include "base/units.h"
 #include "cli/cli.h"
-#include "job/boxes.h"
+#include "job/exec/boxes.h"
 #include "record/record.h"
 
 static const char create_usage[] =

@@ -18,7 +18,7 @@
 #include "base/str.h"
 #include "base/units.h"
 #include "cli/cli.h"
-#include "job/boxes.h"
+#include "job/exec/boxes.h"
 
 static const char usage[] =
     "Usage: jobbox exec [OPTION]... ID [--] COMMAND [ARGUMENT]...\n"

@@ -21,7 +21,7 @@
 #include "base/str.h"
 #include "base/units.h"
 #include "box/idmap.h"
-#include "job/kept.h"
+#include "job/kept/kept.h"
 
 #define REDRAW (100 * JB_NS_PER_MS)
 #define BAR    24

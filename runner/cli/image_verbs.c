@@ -13,7 +13,7 @@
 #include "base/str.h"
 #include "base/units.h"
 #include "cli/image.h"
-#include "job/kept.h"
+#include "job/kept/kept.h"
 
 static int print_json(json_t *root)
 {

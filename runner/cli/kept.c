@@ -19,7 +19,7 @@
 #include "base/str.h"
 #include "base/units.h"
 #include "cli/image.h"
-#include "job/kept.h"
+#include "job/kept/kept.h"
 
 static const char enter_usage[] =
     "Usage: jobbox enter [OPTION]... ID [--] [COMMAND [ARGUMENT]...]\n"

@@ -17,7 +17,7 @@
 #include "base/units.h"
 #include "cli/kept.h"
 #include "cli/queue.h"
-#include "job/kept.h"
+#include "job/kept/kept.h"
 
 /* -ENOENT: there is no queue but one's own, whose kept boxes are one's own. */
 static int open_queue(const struct jb_cli_job *job, struct jb_client *ret, struct jb_error *err)

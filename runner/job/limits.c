@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "job/execs.h"
+#include "job/exec/execs.h"
 #include "job/loop.h"
 
 #define LOOKS_AHEAD UINT64_C(7)

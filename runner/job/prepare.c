@@ -15,7 +15,7 @@
 #include "box/identity.h"
 #include "job/attempt.h"
 #include "job/boxdir.h"
-#include "job/overlay.h"
+#include "job/helper/overlay.h"
 #include "job/scratch.h"
 #include "job/update.h"
 

@@ -13,7 +13,7 @@
 #include "base/cleanup.h"
 #include "base/json.h"
 #include "base/units.h"
-#include "job/execs.h"
+#include "job/exec/execs.h"
 #include "job/loop.h"
 
 static json_t *failed(const char *text)

@@ -20,7 +20,7 @@
 #include "box/net.h"
 #include "job/artifacts.h"
 #include "job/attempt.h"
-#include "job/kept.h"
+#include "job/kept/kept.h"
 #include "job/update.h"
 
 /* Signals are taken through a descriptor while the job lives; what the caller ignores (nohup) stays ignored.

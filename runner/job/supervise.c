@@ -27,7 +27,7 @@
 #include "base/cleanup.h"
 #include "base/crashpoint.h"
 #include "base/str.h"
-#include "job/execs.h"
+#include "job/exec/execs.h"
 #include "job/loop.h"
 
 /* How long a reader may take nothing of what is left of the output once the job is dead. */

@@ -24,7 +24,7 @@
 #include "job/boxdir.h"
 #include "job/events.h"
 #include "job/job.h"
-#include "job/kept.h"
+#include "job/kept/kept.h"
 #include "job/notes.h"
 #include "job/scratch.h"
 #include "record/journal.h"

@@ -4,7 +4,7 @@
  * Owns: nothing. Runs in: jobboxd, and a child of the nursery for what takes its time. Privilege: jobboxd's; whose a box
  * was is what its supervisor wrote, who asks is what the kernel says of the peer.
  */
-#include "job/kept.h"
+#include "job/kept/kept.h"
 
 #include <errno.h>
 #include <stdio.h>

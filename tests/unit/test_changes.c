@@ -14,7 +14,7 @@
 
 #include "base/cleanup.h"
 #include "base/fd.h"
-#include "job/changes.h"
+#include "job/kept/changes.h"
 
 struct world {
     char top[64];

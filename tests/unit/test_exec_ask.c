@@ -12,7 +12,7 @@
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "base/units.h"
-#include "job/exec_ask.h"
+#include "job/exec/exec_ask.h"
 
 static void add(struct jb_strv *list, const char *text)
 {

@@ -20,7 +20,7 @@
 
 #include "base/cleanup.h"
 #include "box/identity.h"
-#include "job/execs.h"
+#include "job/exec/execs.h"
 
 /*
  * Takes over `fd`. Whoever has a descriptor may not be allowed to open what it is of, or only for something else, or has

@@ -3,7 +3,7 @@
  *
  * Owns: see overlay.h. Runs in: see overlay.h. Privilege: see overlay.h.
  */
-#include "job/overlay.h"
+#include "job/helper/overlay.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -8,7 +8,7 @@
  * `redirect` where one was renamed; a file with `metacopy` whose content is still that of below. fuse-overlayfs has marks
  * beside these (base/fusemarks.h).
  */
-#include "job/changes.h"
+#include "job/kept/changes.h"
 
 #include <dirent.h>
 #include <errno.h>

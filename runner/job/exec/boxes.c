@@ -8,7 +8,7 @@
  * child when the box stands: nobody has to wait for it. Until then each dies with its parent; a caller that is killed
  * while the box is made leaves none. The supervisor says one `struct verdict` and closes the pipe.
  */
-#include "job/boxes.h"
+#include "job/exec/boxes.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -8,7 +8,7 @@
 #define JB_JOB_NETHELPER_H
 
 #include "box/box.h"
-#include "job/helper.h"
+#include "job/helper/helper.h"
 #include "plan/plan.h"
 
 /* Starts it in the network of a box that has been launched; returns when its interface is there. */

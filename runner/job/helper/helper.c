@@ -3,7 +3,7 @@
  *
  * Owns: see helper.h. Runs in: the supervisor. Privilege: the supervisor's.
  */
-#include "job/helper.h"
+#include "job/helper/helper.h"
 
 #include <errno.h>
 #include <fcntl.h>

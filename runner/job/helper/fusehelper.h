@@ -11,7 +11,7 @@
 #define JB_JOB_FUSEHELPER_H
 
 #include "box/box.h"
-#include "job/helper.h"
+#include "job/helper/helper.h"
 
 /*
  * Starts it for a box that has been launched, with all groups made; returns when it serves. Nothing where the plan has none.

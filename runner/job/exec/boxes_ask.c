@@ -18,9 +18,9 @@
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "box/message.h"
-#include "job/boxes.h"
 #include "job/control.h"
-#include "job/execs.h"
+#include "job/exec/boxes.h"
+#include "job/exec/execs.h"
 #include "record/record.h"
 
 #define RECORD_MAX (16U << 20)

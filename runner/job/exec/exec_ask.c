@@ -3,7 +3,7 @@
  *
  * Owns: see exec_ask.h. Runs in: see exec_ask.h. Privilege: none.
  */
-#include "job/exec_ask.h"
+#include "job/exec/exec_ask.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -15,7 +15,7 @@
 #include "base/fd.h"
 #include "base/str.h"
 #include "box/identity.h"
-#include "job/kept.h"
+#include "job/kept/kept.h"
 
 #define FILE_MAX (4U << 20)
 

@@ -7,7 +7,7 @@
  * image's layers and the scratch in a small tmpfs there, by names without a character that its options could misread. The
  * file system is mounted already: what it is given as a place to mount on is the descriptor.
  */
-#include "job/fusehelper.h"
+#include "job/helper/fusehelper.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -31,7 +31,7 @@
 #include "base/str.h"
 #include "box/mountapi.h"
 #include "box/seccomp.h"
-#include "job/keeper.h"
+#include "job/helper/keeper.h"
 
 #define SAID_MAX 300
 

@@ -3,7 +3,7 @@
  *
  * Owns: see kept.h. Runs in: see kept.h. Privilege: see kept.h.
  */
-#include "job/kept.h"
+#include "job/kept/kept.h"
 
 #include <ctype.h>
 #include <errno.h>

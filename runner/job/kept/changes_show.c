@@ -9,7 +9,7 @@
 
 #include "base/cleanup.h"
 #include "base/json.h"
-#include "job/changes.h"
+#include "job/kept/changes.h"
 
 json_t *jb_changes_summary(const struct jb_changes *changes)
 {

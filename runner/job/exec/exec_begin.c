@@ -14,7 +14,7 @@
 #include "base/cleanup.h"
 #include "base/json.h"
 #include "box/enter.h"
-#include "job/execs.h"
+#include "job/exec/execs.h"
 
 #define ENTER_TIME (60 * JB_NS_PER_S) /* to be in the box */
 

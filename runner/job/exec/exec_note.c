@@ -11,7 +11,7 @@
 #include "base/crashpoint.h"
 #include "base/json.h"
 #include "job/boxdir.h"
-#include "job/execs.h"
+#include "job/exec/execs.h"
 
 #define ARGS_KEPT 32  /* of a command line, in the record */
 #define TEXT_KEPT 256 /* bytes of each */

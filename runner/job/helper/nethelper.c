@@ -3,7 +3,7 @@
  *
  * Owns: see nethelper.h. Runs in: the supervisor. Privilege: the supervisor's.
  */
-#include "job/nethelper.h"
+#include "job/helper/nethelper.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,7 +16,7 @@
 #include "base/crashpoint.h"
 #include "base/fd.h"
 #include "base/str.h"
-#include "job/netkeeper.h"
+#include "job/helper/netkeeper.h"
 
 #define SAID_MAX 300
 #define ABOVE    16 /* our own copies are out of the way of its numbers */

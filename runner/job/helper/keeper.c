@@ -3,7 +3,7 @@
  *
  * Owns: see keeper.h. Runs in: see keeper.h. Privilege: see keeper.h.
  */
-#include "job/keeper.h"
+#include "job/helper/keeper.h"
 
 #include <errno.h>
 #include <fcntl.h>

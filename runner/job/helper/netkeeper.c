@@ -3,7 +3,7 @@
  *
  * Owns: see netkeeper.h. Runs in: see netkeeper.h. Privilege: see netkeeper.h.
  */
-#include "job/netkeeper.h"
+#include "job/helper/netkeeper.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,7 +21,7 @@
 #include "base/fd.h"
 #include "base/program.h"
 #include "base/str.h"
-#include "job/keeper.h"
+#include "job/helper/keeper.h"
 
 /* What the keeper has, at numbers of its own; everything else of the supervisor's is closed. */
 enum { K_SAID = JB_KEEPER_FIRST, K_READY, K_LIFE, K_NETNS, K_USERNS, K_MAX };

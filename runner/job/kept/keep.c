@@ -22,7 +22,7 @@
 #include "base/json.h"
 #include "base/str.h"
 #include "image/child.h"
-#include "job/kept.h"
+#include "job/kept/kept.h"
 
 struct part {
     const struct jb_keeping *what;

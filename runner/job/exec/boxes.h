@@ -11,7 +11,7 @@
 #ifndef JB_JOB_BOXES_H
 #define JB_JOB_BOXES_H
 
-#include "job/exec_ask.h"
+#include "job/exec/exec_ask.h"
 #include "job/job.h"
 
 /*

@@ -19,7 +19,7 @@
 #include <poll.h>
 
 #include "cgroup/child.h"
-#include "job/exec_ask.h"
+#include "job/exec/exec_ask.h"
 #include "job/loop.h"
 #include "job/pump.h"
 

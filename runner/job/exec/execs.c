@@ -9,7 +9,7 @@
  * end its group is emptied by the supervisor, for a command may have killed its own reaper; only when nothing is left, and
  * what it wrote is carried, is the client told.
  */
-#include "job/execs.h"
+#include "job/exec/execs.h"
 
 #include <errno.h>
 #include <signal.h>
