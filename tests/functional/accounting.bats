@@ -71,12 +71,14 @@ resources: { memory: 400MiB }
 $PROBE_MOUNT"
     run_job
     exits 0
-    record "close(used.memory_peak_bytes, $bytes, 0.02)"
+    # fuse-overlayfs, where it serves the root, is of the job
+    local close="$((bytes / 100 * 98)) <= used.memory_peak_bytes <= $((bytes / 100 * 102)) + (16 << 20 if isolation.root == 'fuse' else 0)"
+    record "$close"
     script "/probe/probe daemon /probe/probe hold $bytes
 while sleep 0.1; do for f in /proc/[0-9]*/statm; do read -r _ rss _ <\$f; [ \$rss -lt $((bytes / 4096)) ] || exit 0; done; done" "resources: { memory: 400MiB }" "$PROBE_MOUNT"
     run_job
     exits 0
-    record "close(used.memory_peak_bytes, $bytes, 0.02)"
+    record "$close"
 }
 
 @test "bytes written to a disk are exact, whether or not the disk has them yet" {
@@ -87,6 +89,12 @@ while sleep 0.1; do for f in /proc/[0-9]*/statm; do read -r _ rss _ <\$f; [ \$rs
     # over what is there already: a file that grows is more work for the file system, which it does in the job's name
     head -c 41943040 /dev/zero >disk/f
     to_submitter disk
+    # what of the image is read for the first time gets a new time of access, and fuse-overlayfs has that written in the
+    # job's name: not what is measured
+    spec <<<"command: [sh, -c, 'dd if=/dev/zero of=/d/f bs=4096 count=0 conv=notrunc; /probe/probe write /work/f 4096']
+mounts: [{ source: $T/bin, target: /probe }, { source: $T/disk, target: /d, mode: rw }]"
+    run_job
+    exits 0
     for bytes in 0 4096 1048576 41943040; do
         sync disk/f # a page that waits for the disk already is not written twice
         spec <<<"command: [dd, if=/dev/zero, of=/d/f, bs=4096, count=$((bytes / 4096)), conv=notrunc]

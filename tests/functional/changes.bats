@@ -81,6 +81,7 @@ listed()
 
 ordinary_user()
 {
+    needs_root # to become another one
     setpriv --reuid "$ORDINARY" --regid "$ORDINARY" --clear-groups unshare -Ur true 2>/dev/null ||
         skip "this host does not let ordinary users have a user namespace"
     user_setup

@@ -32,6 +32,7 @@ teardown()
 # From here on as an ordinary user, without any privilege.
 be_user()
 {
+    needs_root # to become another one
     command -v setpriv >/dev/null || skip "needs setpriv"
     setpriv --reuid "$ORDINARY" --regid "$ORDINARY" --clear-groups unshare -Ur true 2>/dev/null ||
         skip "this host does not let ordinary users have a user namespace"
@@ -324,6 +325,7 @@ leaves_no_child()
 }
 
 @test "--user: root may execute as others, but not as root in a box that is not root's" {
+    needs_root "only root may run a job as somebody else"
     create 'user: "1234:77"'
     execute "$id" -- id -u
     out_is 1234
@@ -350,7 +352,7 @@ leaves_no_child()
     cp "$T/jobbox" "$T/j2"
     chmod 755 "$T/home" "$T/home/run"
     code=0
-    timeout 20 setpriv --reuid $other --regid $other --clear-groups env XDG_RUNTIME_DIR="$T/home/run" "$T/j2" exec \
+    timeout $((20 * JBT_SLOWER)) setpriv --reuid $other --regid $other --clear-groups env XDG_RUNTIME_DIR="$T/home/run" "$T/j2" exec \
         -c site.user "$id" id >out 2>err || code=$?
     [ "$code" != 0 ] || fail "somebody else executed a command in it"
 }
