@@ -35,6 +35,29 @@ fuse_device()
     "${AS[@]}" sh -c ': <>/dev/fuse' 2>/dev/null || skip "needs /dev/fuse"
 }
 
+# A tmpfs does since Linux 6.6. Looked at once for a file of tests.
+tmpfs_keeps_attributes()
+{
+    # shellcheck disable=SC2016
+    [ -e "$FILE_DIR/attributes" ] || unshare -m sh -c 'mount -t tmpfs jbt "$0" && exec python3 -c "
+import os, sys
+try:
+    os.setxattr(sys.argv[1], \"user.jbt\", b\"y\")
+    print(\"kept\")
+except OSError as error:
+    print(error)" "$0"' "$T" >"$FILE_DIR/attributes"
+    grep -qx kept "$FILE_DIR/attributes"
+}
+
+# site KIND: the site config that says "overlay: KIND", with a scratch that the kernel's overlay can write to for him.
+site()
+{
+    local lines=("overlay: $1")
+    tmpfs_keeps_attributes ||
+        lines+=("scratch: { backend: disk }" "allow_degraded: [cpuset, cpu, memory, pids, io, scratch]")
+    site_config "${lines[@]}"
+}
+
 # Pids of those that serve this test's boxes: they bear no mark. The keeper stands in the box's folder; the program is its child.
 servers()
 {
@@ -76,7 +99,7 @@ $LOOK" "user: root-in-box"
     mv out out.fuse
     record 'isolation.root == "fuse"' 'isolation.root_why == "served by fuse-overlayfs: the site says overlay: fuse"' \
         'end.reason == "completed"'
-    site_config "overlay: kernel"
+    site kernel
     run_job
     exits 0
     record 'isolation.root == "overlay"' 'isolation.root_why is None'
@@ -102,7 +125,7 @@ assert 'fuse-overlayfs' in plan['root_why']"
 }
 
 @test "where the kernel's overlay can serve it does; where the image is somebody else's, root in the box gets the other one" {
-    site_config "overlay: auto"
+    site auto
     script 'echo x >/etc/new; cat /etc/new' "user: root-in-box"
     run_job
     exits 0
@@ -120,11 +143,25 @@ assert 'fuse-overlayfs' in plan['root_why']"
     exits 0
     out_is refused
     record 'isolation.root == "overlay"' '"user 0, who has no id" in isolation.root_why'
-    site_config "overlay: kernel"
+    site kernel
     script 'rm -r /usr 2>/dev/null || echo refused' "user: root-in-box" "image: $T/his"
     run_job
     out_is refused
     record 'isolation.root == "overlay"' '"import it" in isolation.root_why'
+}
+
+@test "a scratch in memory that keeps no user attributes: fuse-overlayfs, and without it the record says what fails" {
+    ! tmpfs_keeps_attributes || skip "a tmpfs of this kernel keeps them"
+    site_config "overlay: auto"
+    script 'rm -r /usr; mkdir /usr; ls /usr; echo made' "user: root-in-box"
+    run_job
+    exits 0
+    out_is made
+    record 'isolation.root == "fuse"' '"the scratch keeps no user attributes" in isolation.root_why'
+    site_config "overlay: kernel"
+    run_job
+    err_has 'Input/output error'
+    record 'isolation.root == "overlay"' '"user attributes" in isolation.root_why'
 }
 
 @test "the host as image: its folders and what is mounted below them can be written, and are not" {
@@ -167,7 +204,7 @@ assert 'fuse-overlayfs' in plan['root_why']"
 @test "changes, artifacts and what is kept are read from it, and entered, and committed, as from the kernel's" {
     script "$CHANGES" "user: root-in-box" "keep: always" "artifacts: [{ path: /deep/a.txt, to: $T/got/ }, { path: w, to: $T/got/ }]"
     for kind in kernel fuse; do
-        site_config "overlay: $kind"
+        site "$kind"
         rm -rf got
         code=0
         jobbox run -q --config "$CONF" --changes job.yaml >out 2>err || code=$?
@@ -185,7 +222,7 @@ assert 'fuse-overlayfs' in plan['root_why']"
     diff <(sed '/ directory /s/ [0-9]*$//' entered.kernel) <(sed '/ directory /s/ [0-9]*$//' entered.fuse)
     for image in made-kernel made-fuse; do
         for kind in kernel fuse; do # layers with whiteouts and with what is opaque
-            site_config "overlay: $kind"
+            site "$kind"
             script "$LOOK" "user: root-in-box" "image: $image:1"
             run_job
             exits 0
