@@ -84,7 +84,7 @@ static _Noreturn void watch(char *const *argv, int in, int tell)
             r = -errno;
     if (r == 0 && (dup3(low_in, IN, O_CLOEXEC) < 0 || dup3(low_tell, TELL, O_CLOEXEC) < 0))
         r = -errno;
-    (void)syscall(SYS_close_range, TELL + 1, ~0U, 0);
+    (void)jb_close_between(TELL + 1, ~0U);
     if (r == 0)
         r = run(argv, IN);
     (void)!write(TELL, &r, sizeof(r));

@@ -360,6 +360,21 @@ EOF
     record 'isolation.root == "overlay"' '"fuse-overlayfs could serve it: it is not installed" in isolation.root_why'
 }
 
+@test "where a container's filter hides close_range and openat2 it serves all the same" {
+    install -m 755 "$JOBBOX_BUILD/tests/functional/without" without
+    script 'echo x >/etc/new; rm -r /usr; mkdir /usr; ls /usr; cat /etc/new'
+    local calls
+    for calls in 'close_range openat2' 'close_range=EPERM openat2=EPERM'; do
+        code=0
+        # shellcheck disable=SC2086 # a list
+        "${AS[@]}" timeout --foreground -k 5 $((60 * JBT_SLOWER)) ./without $calls -- "$JOBBOX" run -q --config "$CONF" \
+            job.yaml >out 2>err </dev/null || code=$?
+        exits 0
+        out_is x
+        record 'isolation.root == "fuse"'
+    done
+}
+
 @test "an image with many layers" {
     mkdir -p l/etc
     cp -a own l0

@@ -53,7 +53,7 @@ static int take_descriptors(const struct jb_keeper *k, int pids)
         else if (dup3(from[i], place_of((int)i), O_CLOEXEC) < 0)
             return -errno;
     }
-    return close_range((unsigned)end + 1, ~0U, 0) < 0 ? -errno : 0;
+    return jb_close_between((unsigned)end + 1, ~0U);
 }
 
 static _Noreturn void enter(const struct jb_keeper *k, int pids)
