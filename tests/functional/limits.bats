@@ -78,7 +78,7 @@ echo survived' "resources: { memory: 64MiB }" "$PROBE_MOUNT"
 
 @test "at wall_time comes TERM first: a job that cleans up in its grace ends by itself, still as timeout" {
     script 'trap "echo cleaning up; sleep 0.3; echo done; exit 0" TERM
-sleep 30 & wait' "limits: { wall_time: 500ms, grace: 20s }"
+sleep 30 & wait' "limits: { wall_time: $((500 * JBT_SLOWER))ms, grace: 20s }"
     SECONDS=0
     run_job
     exits 120
@@ -116,11 +116,11 @@ sleep 30 & wait' "limits: { wall_time: 500ms, grace: 20s }"
 @test "warn: a signal ahead of wall_time and of cpu_time, to the main process alone if so asked, and it is in the events" {
     needs_limits
     script 'trap "echo saved; exit 0" USR1; echo ready; while :; do sleep 0.05; done' \
-        "limits: { wall_time: 4s, grace: 1s, warn: { at: 25%, signal: USR1, to: main } }"
+        "limits: { wall_time: $((4 * JBT_SLOWER))s, grace: 1s, warn: { at: 25%, signal: USR1, to: main } }"
     run_job
     exits 0
     out_is $'ready\nsaved'
-    record 'end.reason == "completed"' '1 <= times.wall_s < 4'
+    record 'end.reason == "completed"' 'slower <= times.wall_s < 4 * slower'
     "$JOBBOX" show --config site.yaml --events "$(show rec.id)" >events 2>&1 || fail "$(cat events)"
     grep -q 'warning.*wall_time' events || fail "no warning in the events: $(cat events)"
     script 'trap "echo saved; exit 3" USR2; while :; do :; done' \
@@ -136,7 +136,7 @@ sleep 30 & wait' "limits: { wall_time: 500ms, grace: 20s }"
     run_job
     exits 122
     record 'end.reason == "idle_timeout"' '"idle" in end.limit' '0.7 <= times.wall_s < 3 * slower'
-    script 'for i in 1 2 3 4 5 6; do sleep 0.3; echo $i >&2; done' "limits: { idle: 1200ms }"
+    script 'for i in 1 2 3 4 5 6; do sleep 0.3; echo $i >&2; done' "limits: { idle: $((1200 * JBT_SLOWER))ms }"
     run_job
     exits 0
     record 'times.wall_s >= 1.7'

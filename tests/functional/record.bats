@@ -97,7 +97,7 @@ mounts: [{ source: $T/bin, target: /probe }, { source: $T/out.d, target: /out, m
     exits 0
     local user system
     read -r user system <out.d/time
-    record "close(used.cpu_user_s + used.cpu_system_s, $user + $system, 0.05, 0.02)" \
+    record "close(used.cpu_user_s + used.cpu_system_s, $user + $system, 0.05, 0.02 * slower)" \
         'used.cpu_per_cpu_s is None or close(sum(used.cpu_per_cpu_s.values()), used.cpu_user_s + used.cpu_system_s, 0.05, 0.02)' \
         'used.cpu_per_cpu_s is None or set(map(int, used.cpu_per_cpu_s)) <= cpus(granted.cpus)'
 }
@@ -109,7 +109,7 @@ until [ -e /tmp/a ] && [ -e /tmp/b ]; do sleep 0.1; done' "$PROBE_MOUNT"
     run_job
     exits 0
     # what the shells use comes on top, and is more where all is slower
-    record '0.9 < used.cpu_user_s + used.cpu_system_s < (1.1 if slower == 1 else 0.4 * slower)'
+    record '0.9 < used.cpu_user_s + used.cpu_system_s < (1.1 if slower == 1 else slower)'
 }
 
 @test "the memory peak of touching 50 MiB is 50 MiB within 15 %" {
@@ -148,7 +148,7 @@ mounts: [{ source: $T/disk, target: /d, mode: rw }]"
 @test "the journal has exactly one line for each attempt, whatever became of it" {
     local body
     for body in 'exit 0' 'exit 1' 'kill -9 $$' 'sleep 9'; do
-        script "$body" "limits: { wall_time: 300ms, grace: 100ms }"
+        script "$body" "limits: { wall_time: $((300 * JBT_SLOWER))ms, grace: 100ms }"
         run_job
     done
     script 'true' "workdir: /etc/passwd"
