@@ -42,6 +42,9 @@ struct watch {
     uint64_t (*done)(void *ctx);
     void *done_ctx;
     uint64_t total, done_max;
+    void (*stop)(void *ctx); /* see struct jb_worker */
+    void *stop_ctx;
+    bool stopped;
 };
 
 void jb_image_say(const struct jb_image_ui *ui, const char *fmt, ...)
@@ -80,6 +83,15 @@ static bool exited(const struct watch *w)
     return waitid(P_PID, (id_t)w->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == w->pid;
 }
 
+static int stop(struct watch *w, struct jb_error *err)
+{
+    if (!w->stop)
+        return jb_fail(err, ECANCELED, "stopped");
+    w->stop(w->stop_ctx);
+    w->stopped = true;
+    return 0;
+}
+
 /* Until it has ended and all it wrote is here. The child is killed when this fails, and reaped either way. */
 static int look_after(struct watch *w, const struct jb_image_ui *ui, int *ret_status, struct jb_error *err)
 {
@@ -88,12 +100,12 @@ static int look_after(struct watch *w, const struct jb_image_ui *ui, int *ret_st
         struct pollfd fds[] = {{.fd = w->out_fd, .events = POLLIN},
                                {.fd = w->words_fd, .events = POLLIN},
                                {.fd = ended ? -1 : w->pidfd, .events = POLLIN},
-                               {.fd = ui ? ui->signal_fd : -1, .events = POLLIN}};
+                               {.fd = ui && !w->stopped ? ui->signal_fd : -1, .events = POLLIN}};
         int n = poll(fds, JB_ARRAY_LEN(fds), TICK_MS);
         if (n < 0 && errno != EINTR)
             r = jb_fail_errno(err, errno, "waiting");
         if (r == 0 && fds[3].revents)
-            r = jb_fail(err, ECANCELED, "stopped");
+            r = stop(w, err);
         if (r == 0 && fds[0].revents && take(&w->out_fd, w->out, w->out_max) < 0)
             r = jb_fail(err, EFBIG, "it answers with more than %zu bytes", w->out_max);
         if (r == 0 && fds[1].revents && take(&w->words_fd, &w->words, WORDS_MAX) < 0)
@@ -117,12 +129,16 @@ static int look_after(struct watch *w, const struct jb_image_ui *ui, int *ret_st
     return r;
 }
 
-/* A child starts as a program would: no blocked signals, and gone with its parent. */
-static void settle_child(pid_t parent)
+static void unblock_signals(void)
 {
     sigset_t none;
     sigemptyset(&none);
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* Gone with its parent. */
+static void settle_child(pid_t parent)
+{
     (void)signal(SIGPIPE, SIG_DFL);
     if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || getppid() != parent)
         _exit(126);
@@ -130,6 +146,7 @@ static void settle_child(pid_t parent)
 
 static _Noreturn void execute(const struct jb_tool *p, int out, int words, pid_t parent)
 {
+    unblock_signals(); /* it starts as a program would */
     settle_child(parent);
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     if (dup2(p->stdin_fd >= 0 ? p->stdin_fd : null, 0) < 0 || dup2(out >= 0 ? out : null, 1) < 0 ||
@@ -251,6 +268,8 @@ static void confine(uint64_t time_ns)
 
 static _Noreturn void work(const struct jb_worker *worker, struct answer *answer, pid_t parent)
 {
+    if (!worker->stop) /* or what means "stop" stays held back, and it is told */
+        unblock_signals();
     settle_child(parent);
     if (worker->confined)
         confine(worker->time_ns);
@@ -289,7 +308,9 @@ int jb_worker_run(const struct jb_worker *worker, const struct jb_image_ui *ui, 
                       .what = worker->what,
                       .done = worker->done,
                       .done_ctx = worker->done_ctx,
-                      .total = worker->total};
+                      .total = worker->total,
+                      .stop = worker->stop,
+                      .stop_ctx = worker->ctx};
     int r = pid < 0 ? jb_fail_errno(err, saved, "starting a worker") : look_after(&w, ui, &status, err);
     jb_close(&w.pidfd);
     if (r == -ETIMEDOUT)
@@ -298,6 +319,8 @@ int jb_worker_run(const struct jb_worker *worker, const struct jb_image_ui *ui, 
                     jb_format_duration(worker->time_ns, limit, sizeof(limit)));
     else if (r == 0)
         r = hear(answer, status, err);
+    if (r < 0 && w.stopped)
+        r = jb_fail(err, ECANCELED, "stopped");
     jb_shared_free(answer, sizeof(*answer));
     return r;
 }

@@ -51,6 +51,8 @@ void jb_shared_free(void *memory, size_t len);
 struct jb_worker {
     int (*run)(void *ctx, struct jb_error *err); /* what it finds goes into shared memory */
     void *ctx;
+    /* The user stops it: it is told so, and ends by itself. NULL: it is killed. */
+    void (*stop)(void *ctx);
     uint64_t time_ns; /* then it is killed; 0: never */
     bool confined;    /* it reads what strangers made: little memory, no new privileges */
     const char *what; /* for progress */

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -234,37 +235,118 @@ static int stop_signals(void)
     return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
+/* An image file on its way into the store. */
+struct unpacking {
+    const struct jb_image_where *where;
+    const char *store, *source, *name;
+    int stop_fd; /* readable when the user stops it */
+    bool mapped; /* as root of a user namespace with the user's ranges */
+    struct {
+        bool inside; /* it was begun there */
+        struct jb_image_added added;
+    } * shared;
+};
+
+static int unpack_file(const struct unpacking *u, struct jb_error *err)
+{
+    const struct jb_image_where *where = u->where;
+    jb_autoistore struct jb_istore store = JB_ISTORE_INIT;
+    const struct jb_istore_where there = {.path = u->store,
+                                          .owner = u->mapped ? 0 : where->uid,
+                                          .make = true,
+                                          .privileged = where->privileged,
+                                          .shared = where->privileged && where->policy->shared,
+                                          .mapped = u->mapped,
+                                          .uid = where->uid,
+                                          .gid = where->gid};
+    int r = jb_istore_open(&there, &store, err);
+    if (r < 0)
+        return r;
+    struct jb_image_ui ui = where->ui ? *where->ui : (struct jb_image_ui){0};
+    ui.signal_fd = u->stop_fd;
+    const struct jb_image_job job = {.store = &store, .policy = where->policy, .ui = &ui, .name = u->name};
+    mode_t mask = umask(0);
+    r = jb_image_import(&job, u->source, &u->shared->added, err);
+    (void)umask(mask);
+    return r;
+}
+
+static int unpack_mapped(void *ctx, struct jb_error *err)
+{
+    struct unpacking *u = ctx;
+    u->shared->inside = true;
+    u->mapped = true;
+    return unpack_file(u, err);
+}
+
+static int enter_and_unpack(void *ctx, struct jb_error *err)
+{
+    const struct unpacking *u = ctx;
+    return u->where->inside(unpack_mapped, ctx, err);
+}
+
+static void stop_unpacking(void *ctx)
+{
+    const uint64_t one = 1;
+    (void)!write(((const struct unpacking *)ctx)->stop_fd, &one, sizeof(one));
+}
+
+/*
+ * With the owners that the image has for its files, where the user has ids for them: as `jobbox image import` of the same
+ * file. This process stays who it is, so a child does it, which is told when the user stops it: it takes back what it began.
+ */
+static int unpack_inside(struct unpacking *u, int signal_fd, struct jb_error *err)
+{
+    const struct jb_image_ui ui = {.signal_fd = signal_fd};
+    const struct jb_worker worker = {.run = enter_and_unpack, .ctx = u, .stop = stop_unpacking};
+    u->stop_fd = eventfd(0, EFD_CLOEXEC);
+    int r = u->stop_fd < 0 ? jb_fail_errno(err, errno, "unpacking") : jb_worker_run(&worker, &ui, err);
+    jb_close(&u->stop_fd);
+    return r;
+}
+
+static int unpack_as_can(struct unpacking *u, struct jb_error *err)
+{
+    jb_autoclose int signal_fd = stop_signals();
+    int r = u->where->inside ? unpack_inside(u, signal_fd, err) : -ENOTSUP;
+    if (r == 0 || u->shared->inside || r == -ECANCELED)
+        return r;
+    if (err && err->errnum)
+        jb_image_say(u->where->ui, "all files of the image will be your own: %s", err->text);
+    jb_error_clear(err);
+    u->stop_fd = signal_fd;
+    return unpack_file(u, err);
+}
+
 static int unpack(const struct jb_spec *spec, const struct jb_image_where *where, const char *name,
                   struct jb_image *image, struct jb_error *err)
 {
     jb_autoistore struct jb_istore store = JB_ISTORE_INIT;
     jb_autofree char *path = jb_image_store_path(where);
-    struct jb_image_added added;
-    if (!path)
+    struct unpacking u = {.where = where,
+                          .store = path,
+                          .source = image->path,
+                          .name = name,
+                          .stop_fd = -1,
+                          .shared = jb_shared_new(sizeof(*u.shared))};
+    if (!path || !u.shared) {
+        jb_shared_free(u.shared, sizeof(*u.shared));
         return jb_fail_errno(err, ENOMEM, "image");
-    const struct jb_istore_where there = {.path = path,
-                                          .owner = where->uid,
-                                          .make = true,
-                                          .privileged = where->privileged,
-                                          .shared = where->privileged && where->policy->shared};
-    int r = jb_istore_open(&there, &store, err);
-    if (r < 0)
-        return r;
-    struct jb_image_ui ui = where->ui ? *where->ui : (struct jb_image_ui){0};
-    jb_autoclose int stop = stop_signals();
-    ui.signal_fd = stop;
-    const struct jb_image_job job = {.store = &store, .policy = where->policy, .ui = &ui, .name = name};
+    }
     jb_image_say(where->ui, "unpacking %s, this once", image->path);
-    mode_t mask = umask(0);
-    r = jb_image_import(&job, image->path, &added, err);
-    (void)umask(mask);
+    int r = unpack_as_can(&u, err);
+    const struct jb_ref ref = {.digest = u.shared->added.digest};
+    jb_shared_free(u.shared, sizeof(*u.shared));
+    const struct jb_istore_where there = {.path = path, .owner = where->uid, .privileged = where->privileged};
+    jb_autoimage struct jb_istore_image found = {.lock_fd = -1};
+    if (r == 0)
+        r = jb_istore_open(&there, &store, err);
+    if (r == 0)
+        r = jb_istore_find(&store, &ref, &found, err);
     if (r < 0)
         return r;
-    struct jb_ref ref = {.digest = added.digest};
-    jb_autoimage struct jb_istore_image found = {.lock_fd = -1};
-    r = jb_istore_find(&store, &ref, &found, err);
     free(jb_take_ptr(image->path));
-    return r == 0 ? take(spec, where, &store, &found, image, err) : r;
+    return take(spec, where, &store, &found, image, err);
 }
 
 /* What the kernel does not mount is in the store from an earlier job, or is unpacked into it now. */

@@ -52,10 +52,16 @@ struct jb_image_where {
     const char *cwd;       /* relative paths start here */
     const char *state_dir; /* the store is in it */
     uid_t uid;
+    gid_t gid;
     bool privileged; /* real root */
     const struct jb_image_policy *policy;
     bool touch; /* an image file may be unpacked into the store; else it is only said that it would be */
     const struct jb_image_ui *ui; /* for that; may be NULL */
+    /*
+     * Runs fn as root of a user namespace with the user's ranges of ids: there files can be given the owners that the image
+     * has for them. -ENOTSUP without words: he has none. NULL: nobody has.
+     */
+    int (*inside)(int (*fn)(void *ctx, struct jb_error *err), void *ctx, struct jb_error *err);
 };
 
 /*

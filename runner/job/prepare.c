@@ -16,6 +16,7 @@
 #include "job/attempt.h"
 #include "job/boxdir.h"
 #include "job/helper/overlay.h"
+#include "job/kept/kept.h"
 #include "job/scratch.h"
 #include "job/update.h"
 
@@ -232,6 +233,14 @@ struct find_image {
     struct jb_error *err;
 };
 
+/* Where he has some: `jobbox image` works on the same store in the same way. */
+static int inside_his_ranges(int (*fn)(void *ctx, struct jb_error *err), void *ctx, struct jb_error *err)
+{
+    struct jb_kept_ids room;
+    const struct jb_idmap *ids = jb_kept_ids(&room);
+    return ids && ids->uids.count > 0 ? jb_idmap_inside(ids, fn, ctx, err) : -ENOTSUP;
+}
+
 static int find_image_now(void *ctx)
 {
     const struct find_image *f = ctx;
@@ -239,10 +248,12 @@ static int find_image_now(void *ctx)
         .cwd = f->o->submitter->cwd,
         .state_dir = f->o->state->state_dir,
         .uid = f->o->submitter->uid,
+        .gid = f->o->submitter->gid,
         .privileged = f->o->submitter->privileged,
         .policy = &f->o->site->images,
         .touch = f->touch,
         .ui = f->o->image_ui,
+        .inside = f->o->submitter->privileged ? NULL : inside_his_ranges,
     };
     return jb_image_resolve(f->o->spec, &where, f->ret, f->err);
 }
