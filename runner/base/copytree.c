@@ -14,13 +14,12 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/fd.h"
-#include "base/fusemarks.h"
+#include "base/overlaymarks.h"
 #include "base/str.h"
 #include "base/units.h"
 
@@ -350,7 +349,7 @@ static int copy_entry(struct copying *c, int from, int to, const char *name, uns
         return marked < 0 ? failed(c, marked, err) : 0;
     }
     bool folder = S_ISDIR(st.st_mode);
-    bool whiteout = S_ISCHR(st.st_mode) && st.st_rdev == makedev(0, 0);
+    bool whiteout = jb_is_whiteout(&st);
     bool plain = S_ISREG(st.st_mode) || S_ISLNK(st.st_mode) || S_ISFIFO(st.st_mode);
     if ((!folder && !whiteout && !plain) || st.st_dev != c->dev) {
         c->sum->left_out++;

@@ -29,7 +29,7 @@ struct jb_box_layer {
     char *target;   /* where it is shown, in the box */
     int *lowers;    /* what it lies over, the top one first; none for a fresh directory */
     size_t n_lowers;
-    bool fuse;     /* fuse-overlayfs writes there, which has marks of its own (base/fusemarks.h) ... */
+    bool fuse;     /* fuse-overlayfs writes there, which has marks of its own (base/overlaymarks.h) ... */
     bool squashed; /* ... and whose owners are not those of what it lies over */
 };
 

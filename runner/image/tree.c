@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -21,24 +20,10 @@
 
 #include "base/cleanup.h"
 #include "base/fd.h"
+#include "base/overlaymarks.h"
 #include "base/str.h"
 
 #define XATTRS_MOST 65536
-
-bool jb_tree_is_whiteout(const struct stat *st)
-{
-    return S_ISCHR(st->st_mode) && st->st_rdev == makedev(0, 0);
-}
-
-bool jb_tree_is_opaque(int fd)
-{
-    static const char *const names[] = {"trusted.overlay.opaque", "user.overlay.opaque"};
-    char value[4];
-    for (size_t i = 0; i < JB_ARRAY_LEN(names); i++)
-        if (fgetxattr(fd, names[i], value, sizeof(value)) == 1 && value[0] == 'y')
-            return true;
-    return false;
-}
 
 char *jb_tree_show(const char *name, char *buf, size_t len)
 {
@@ -67,10 +52,10 @@ static int look_in(int layer, const char *path, struct stat *ret)
             return -ENAMETOOLONG;
         (void)snprintf(part, sizeof(part), "%.*s", (int)len, p);
         p += len;
-        opaque |= jb_tree_is_opaque(at);
+        opaque |= jb_is_opaque(at);
         if (fstatat(at, part, ret, AT_SYMLINK_NOFOLLOW) < 0)
             return errno != ENOENT ? -errno : opaque ? -ENOENT : 0;
-        if (jb_tree_is_whiteout(ret))
+        if (jb_is_whiteout(ret))
             return -ENOENT;
         if (!p[strspn(p, "/")])
             return 1;
@@ -258,7 +243,7 @@ static int enter(struct walk *w, const int *fds, const struct name *same, size_t
             break;
         }
         into[n++] = fd;
-        if (!w->raw && jb_tree_is_opaque(fd))
+        if (!w->raw && jb_is_opaque(fd))
             break;
     }
     if (r == 0 && n > 0)
@@ -271,10 +256,10 @@ static int enter(struct walk *w, const int *fds, const struct name *same, size_t
 static int tell(struct walk *w, int dirfd, const char *name, const struct stat *st, struct jb_error *err)
 {
     struct jb_tree_entry entry = {.path = w->path.data, .dirfd = dirfd, .name = name, .st = *st};
-    entry.whiteout = jb_tree_is_whiteout(st);
+    entry.whiteout = jb_is_whiteout(st);
     if (S_ISDIR(st->st_mode) && w->raw) {
         jb_autoclose int fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        entry.opaque = fd >= 0 && jb_tree_is_opaque(fd);
+        entry.opaque = fd >= 0 && jb_is_opaque(fd);
     }
     if (!entry.whiteout && remember(&w->seen, st, w->path.data, &entry.hardlink) < 0)
         return jb_fail_errno(err, ENOMEM, "walking a layer");
@@ -288,7 +273,7 @@ static int walk_one(struct walk *w, const int *fds, const struct name *same, siz
     int dirfd = fds[same->layer];
     if (fstatat(dirfd, same->text, &st, AT_SYMLINK_NOFOLLOW) < 0)
         return jb_fail_errno(err, errno, "%s", w->path.data);
-    if (!w->raw && jb_tree_is_whiteout(&st))
+    if (!w->raw && jb_is_whiteout(&st))
         return 0;
     int r = tell(w, dirfd, same->text, &st, err);
     return r == 0 && S_ISDIR(st.st_mode) ? enter(w, fds, same, n_same, depth, err) : r;
@@ -331,7 +316,7 @@ int jb_tree_walk(const int *layers, size_t n, bool raw,
         return jb_fail_errno(err, errno, "walking a layer");
     w.dev = st.st_dev;
     int r = tell(&w, layers[0], ".", &st, err);
-    while (shown < n && (shown == 0 || raw || !jb_tree_is_opaque(layers[shown - 1])))
+    while (shown < n && (shown == 0 || raw || !jb_is_opaque(layers[shown - 1])))
         shown++;
     if (r == 0)
         r = walk_dir(&w, layers, shown, 0, err);

@@ -19,10 +19,6 @@
 
 #define JB_TREE_DEPTH 256 /* folders in folders */
 
-bool jb_tree_is_whiteout(const struct stat *st);
-/* `fd`: the directory, opened for reading. */
-bool jb_tree_is_opaque(int fd);
-
 /*
  * What `path` (relative, no symlink on the way is followed) is in the layers taken together, the top one first.
  * Returns the number of the layer that has it, or -ENOENT.

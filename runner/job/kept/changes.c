@@ -6,7 +6,7 @@
  * An overlay writes to its upper: a whiteout (a character device 0:0) for what was deleted; the whole of what was
  * changed; a directory with the attribute `opaque` where one was made in the place of a deleted one; a directory with
  * `redirect` where one was renamed; a file with `metacopy` whose content is still that of below. fuse-overlayfs has marks
- * beside these (base/fusemarks.h).
+ * beside these (base/overlaymarks.h).
  */
 #include "job/kept/changes.h"
 
@@ -18,13 +18,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
-#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/fusemarks.h"
 #include "base/json.h"
+#include "base/overlaymarks.h"
 
 #define LOWERS_MAX 512 /* layers below one directory */
 #define CHUNK      65536
@@ -98,31 +96,9 @@ static const char *type_name(mode_t mode)
     }
 }
 
-static bool is_whiteout(const struct stat *st)
-{
-    return S_ISCHR(st->st_mode) && st->st_rdev == makedev(0, 0);
-}
-
-/* An attribute of the overlay: root's, or an ordinary user's. Length, or negative: it has none. */
-static ssize_t overlay_attribute(int fd, const char *name, char *buf, size_t len)
-{
-    static const char *const spaces[] = {"trusted", "user"};
-    for (size_t i = 0; i < JB_ARRAY_LEN(spaces); i++) {
-        char full[64];
-        (void)snprintf(full, sizeof(full), "%s.overlay.%s", spaces[i], name);
-        ssize_t n = fgetxattr(fd, full, buf, len);
-        if (n >= 0)
-            return n;
-    }
-    return -1;
-}
-
 static bool is_opaque(int fd, bool fuse)
 {
-    char value[4];
-    if (fuse && faccessat(fd, JB_FUSE_OPAQUE, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
-        return true;
-    return overlay_attribute(fd, "opaque", value, sizeof(value)) == 1 && value[0] == 'y';
+    return (fuse && faccessat(fd, JB_FUSE_OPAQUE, F_OK, AT_SYMLINK_NOFOLLOW) == 0) || jb_is_opaque(fd);
 }
 
 /* --- entries --- */
@@ -281,7 +257,7 @@ static int look_below(const struct below *b, const char *name, struct stat *ret,
                 return -errno;
             continue;
         }
-        if (is_whiteout(&st) || (found && !S_ISDIR(st.st_mode)))
+        if (jb_is_whiteout(&st) || (found && !S_ISDIR(st.st_mode)))
             break;
         if (!found) {
             *ret = st;
@@ -351,7 +327,7 @@ static int differ(int a_dir, int b_dir, const char *name)
     jb_autoclose int a = open_file(a_dir, name);
     if (a < 0)
         return a;
-    if (overlay_attribute(a, "metacopy", value, 0) >= 0) /* its content is the one below */
+    if (jb_overlay_attribute(a, "metacopy", value, 0) >= 0) /* its content is the one below */
         return 0;
     jb_autoclose int b = open_file(b_dir, name);
     jb_autofree char *buf = malloc(2 * CHUNK);
@@ -422,7 +398,7 @@ static int visit_folder(struct walk *w, int upper, const char *name, const struc
     jb_autoclose int fd = openat(upper, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
         return cannot(w, -errno);
-    ssize_t n = overlay_attribute(fd, "redirect", redirect, sizeof(redirect) - 1);
+    ssize_t n = jb_overlay_attribute(fd, "redirect", redirect, sizeof(redirect) - 1);
     bool opaque = is_opaque(fd, w->layer->fuse);
     int r = 0;
     if (ours && opaque) { /* it was empty when the job came: what is below was never seen */
@@ -466,7 +442,7 @@ static int visit(struct walk *w, int upper, const char *name, const struct below
     int known = look_below(below, name, &was, &at, &sub);
     if (known < 0)
         return cannot(w, known);
-    if (is_whiteout(&st) || deleted)
+    if (jb_is_whiteout(&st) || deleted)
         return known ? add(w, JB_CHANGE_DELETED, NULL, &was, NULL) : 0;
     if (S_ISDIR(st.st_mode))
         return visit_folder(w, upper, name, below, &sub, &st, known ? &was : NULL, depth);
