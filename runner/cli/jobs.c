@@ -176,6 +176,20 @@ int jb_cmd_wait(int argc, char **argv)
     return code;
 }
 
+/* What had ended and was submitted anew has another number. */
+static void print_submitted(const json_t *submitted)
+{
+    size_t i;
+    const json_t *one;
+    json_array_foreach(submitted, i, one)
+    {
+        (void)printf("Submitted job %lld (%s), as %s was\n",
+                     (long long)json_integer_value(json_object_get(one, "job")),
+                     json_string_value(json_object_get(one, "name")),
+                     json_string_value(json_object_get(one, "was")));
+    }
+}
+
 /* hold, release, requeue: jobs by number, name, user, or all of one's own. */
 static int on_jobs(int argc, char **argv, const char *help)
 {
@@ -192,6 +206,8 @@ static int on_jobs(int argc, char **argv, const char *help)
             (void)json_object_set(request, "users", o.users);
         code = ask(&o, argv[0], request, &reply);
     }
+    if (!o.json)
+        print_submitted(json_object_get(reply, "submitted"));
     json_decref(reply);
     common_free(&o);
     return code;
@@ -230,9 +246,12 @@ int jb_cmd_requeue(int argc, char **argv)
     static const char help[] =
         "Usage: jobbox requeue [OPTION]... JOB...\n"
         "Ends jobs that run and puts them back into the queue; one that has ended is submitted\n"
-        "once more, under a new number.\n\n"
+        "once more, under a new number, which is printed; of an array the task that is named.\n\n"
         "  -c, --config FILE  site config instead of /etc/jobbox/jobbox.conf.yaml\n"
         "      --own          your own queue, not the system's\n"
+        "      --name NAME    your jobs of this name that run\n"
+        "      --user USER    those of this user that run (operators)\n"
+        "      --all          all of your jobs that run\n"
         "      --json         print the answer\n"
         "  -h, --help         this text\n";
     return on_jobs(argc, argv, help);
@@ -282,8 +301,12 @@ int jb_cmd_drain(int argc, char **argv)
     int code = parse(argc, argv, "Or", help, &o);
     if (code >= 0)
         return code;
+    if (optind + 1 < argc)
+        return jb_cli_usage("drain", "one reason; put quotes around its words");
     if (optind < argc)
         o.reason = argv[optind];
+    if (o.off && o.reason)
+        return jb_cli_usage("drain", "--off takes no reason");
     code = ask(&o, "drain", json_pack("{s:b, s:o}", "off", o.off, "reason", jb_json_text(o.reason)), &reply);
     if (code == 0 && !o.json && !o.off)
         (void)printf("Drained; %lld running\n",

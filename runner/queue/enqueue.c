@@ -260,6 +260,8 @@ static int describe(struct jb_queue *q, const struct jb_submission *s, const str
     job->array_limit = JB_UNSET;
     if (spec->array)
         job->n_tasks = (size_t)jb_array_count(spec->array, &job->array_limit);
+    if (spec->array && s->one_index)
+        job->n_tasks = 1;
     job->retry_max = spec->retry_max;
     job->retry_backoff_us = spec->retry_backoff_ns / JB_NS_PER_US;
     job->retry_memory_micro = spec->retry_memory_micro;
@@ -281,7 +283,8 @@ static int describe(struct jb_queue *q, const struct jb_submission *s, const str
     return r;
 }
 
-static int make_tasks(struct jb_qjob *job, const struct jb_spec *spec, bool hold, struct jb_error *err)
+static int make_tasks(struct jb_qjob *job, const struct jb_spec *spec, const struct jb_submission *s,
+                      struct jb_error *err)
 {
     struct jb_array_walk walk;
     jb_array_begin(spec->array ? spec->array : "", &walk);
@@ -290,8 +293,10 @@ static int make_tasks(struct jb_qjob *job, const struct jb_spec *spec, bool hold
         struct jb_qtask *t = calloc(1, sizeof(*t));
         if (!t)
             return jb_fail_errno(err, ENOMEM, "the queue");
-        *t = (struct jb_qtask){.index = JB_UNSET, .job = job, .at = i, .held = hold, .memory = JB_UNSET};
-        if (spec->array)
+        *t = (struct jb_qtask){.index = JB_UNSET, .job = job, .at = i, .held = s->hold, .memory = JB_UNSET};
+        if (spec->array && s->one_index)
+            t->index = s->index;
+        else if (spec->array)
             (void)jb_array_next(&walk, &t->index);
         job->tasks[i] = t;
         job->n_left++;
@@ -334,7 +339,7 @@ int jb_queue_submit(struct jb_queue *q, const struct jb_submission *s, uint64_t 
         return jb_fail_errno(err, ENOMEM, "the queue");
     r = describe(q, s, spec, now_us, job, &x, err);
     if (r == 0)
-        r = make_tasks(job, spec, s->hold, err);
+        r = make_tasks(job, spec, s, err);
     if (r < 0) {
         jb_qstore_extra_free(&x);
         jb_qjob_free(job);

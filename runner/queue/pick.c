@@ -50,9 +50,6 @@ json_t *jb_reply_ok(void)
 
 static int pick(struct jb_picked *p, struct jb_qtask *t)
 {
-    for (size_t i = 0; i < p->n && p->n < 64; i++)
-        if (p->tasks[i] == t)
-            return 0;
     if (p->n == p->cap) {
         size_t cap = p->cap ? p->cap * 2 : 16;
         struct jb_qtask **grown = realloc(p->tasks, cap * sizeof(struct jb_qtask *));
@@ -165,48 +162,140 @@ int jb_pick_id(struct jb_server *s, const struct jb_conn *c, const char *id, str
     return r;
 }
 
-/* By `ids`, `names`, `users`, `all`: what is left of them in the queue, and only what the peer may act on. */
-int jb_pick_all(struct jb_server *s, const struct jb_conn *c, const json_t *request, struct jb_picked *p,
-                struct jb_error *err)
+void jb_picks_free(struct jb_picks *picks)
 {
-    const json_t *ids = json_object_get(request, "ids");
-    const json_t *names = json_object_get(request, "names");
-    const json_t *users = json_object_get(request, "users");
+    free(picks->all.tasks);
+    free(picks->from);
+    free(picks->ended);
+    *picks = (struct jb_picks){0};
+}
+
+/* A failure of one id or name; the first one is told. */
+static void note_failure(struct jb_picks *p, const struct jb_error *why)
+{
+    if (!p->failed.errnum)
+        p->failed = *why;
+}
+
+/* Each task once, whatever names it. */
+static int add(struct jb_picks *p, struct jb_map *seen, struct jb_qtask *t, uint32_t from)
+{
+    size_t cap = p->all.cap;
+    if (jb_map_get(seen, t->id))
+        return 0;
+    if (jb_map_put(seen, t->id, t) < 0 || pick(&p->all, t) < 0)
+        return -ENOMEM;
+    if (p->all.cap != cap) {
+        uint32_t *grown = realloc(p->from, p->all.cap * sizeof(*grown));
+        if (!grown)
+            return -ENOMEM;
+        p->from = grown;
+    }
+    p->from[p->all.n - 1] = from;
+    return 0;
+}
+
+static int add_ended(struct jb_picks *p, const char *id, const struct jb_picked *one)
+{
+    struct jb_ended_pick *grown = realloc(p->ended, (p->n_ended + 1) * sizeof(*grown));
+    if (!grown)
+        return -ENOMEM;
+    p->ended = grown;
+    p->ended[p->n_ended++] = (struct jb_ended_pick){.id = id, .num = one->num, .task = one->task};
+    return 0;
+}
+
+static int pick_ids(struct jb_server *s, const struct jb_conn *c, const json_t *ids, struct jb_picks *p,
+                    struct jb_map *seen)
+{
     size_t i;
     const json_t *item;
-    struct jb_qjob *job;
-    p->num = p->task = JB_UNSET;
     json_array_foreach(ids, i, item)
     {
-        const char *id = json_string_value(item);
-        size_t before = p->n;
-        int r = jb_pick_id(s, c, id ? id : "", p, err);
+        const char *id = json_string_value(item) ? json_string_value(item) : "";
+        struct jb_picked one = {.num = JB_UNSET, .task = JB_UNSET};
+        struct jb_error why = {0};
+        int r = jb_pick_id(s, c, id, &one, &why);
+        if (r == 0 && one.n > 0 && !jb_conn_may_act(s, c, one.tasks[0]->job->uid))
+            r = jb_fail(&why, EPERM, "%s: it is the job of %s, and you are no operator of this queue", id,
+                        one.tasks[0]->job->user);
+        else if (r == 0 && one.n == 0 && !p->want_ended)
+            r = jb_fail(&why, ESRCH, "%s: it has ended already", id);
         if (r < 0)
-            return r;
-        if (p->n > before && !jb_conn_may_act(s, c, p->tasks[before]->job->uid))
-            return jb_fail(err, EPERM, "%s: it is the job of %s, and you are no operator of this queue", id,
-                           p->tasks[before]->job->user);
-        if (p->n == before)
-            return jb_fail(err, ESRCH, "%s: it has ended already", id);
-    }
-    if (!json_array_size(names) && !json_array_size(users) && !jb_request_flag(request, "all"))
-        return 0;
-    if (json_array_size(users) && !jb_conn_is_operator(s, c))
-        return jb_fail(err, EPERM, "only operators act on the jobs of other users");
-    for (size_t at = 0; (job = jb_map_next(&s->q->jobs, &at));) {
-        bool mine = json_array_size(users) ? false : job->uid == c->uid;
-        bool wanted = !json_array_size(names);
-        json_array_foreach(users, i, item)
-        {
-            mine = mine || (json_string_value(item) && jb_streq(json_string_value(item), job->user));
-        }
-        json_array_foreach(names, i, item)
-        {
-            wanted = wanted || (json_string_value(item) && jb_streq(json_string_value(item), job->name));
-        }
-        for (size_t k = 0; mine && wanted && k < job->n_left; k++)
-            if (pick(p, job->tasks[k]) < 0)
-                return jb_fail_errno(err, ENOMEM, "the queue");
+            note_failure(p, &why);
+        int full = r == 0 && one.n == 0 ? add_ended(p, id, &one) : 0;
+        for (size_t k = 0; r == 0 && full == 0 && k < one.n; k++)
+            full = add(p, seen, one.tasks[k], (uint32_t)i);
+        free(one.tasks);
+        if (full < 0)
+            return full;
     }
     return 0;
+}
+
+static bool among(const json_t *list, const char *text)
+{
+    size_t i;
+    const json_t *item;
+    json_array_foreach(list, i, item)
+    {
+        if (json_string_value(item) && jb_streq(json_string_value(item), text))
+            return true;
+    }
+    return false;
+}
+
+static bool only_oneself(const struct jb_conn *c, const json_t *users)
+{
+    size_t i;
+    const json_t *item;
+    json_array_foreach(users, i, item)
+    {
+        if (!json_string_value(item) || !jb_streq(json_string_value(item), c->user))
+            return false;
+    }
+    return true;
+}
+
+/* All of one's own, or of some users, perhaps of some names only. */
+static int pick_groups(struct jb_server *s, const struct jb_conn *c, const json_t *request,
+                       struct jb_picks *p, struct jb_map *seen)
+{
+    const json_t *names = json_object_get(request, "names");
+    const json_t *users = json_object_get(request, "users");
+    struct jb_qjob *job;
+    size_t before = p->all.n;
+    for (size_t at = 0; (job = jb_map_next(&s->q->jobs, &at));) {
+        bool whose = json_array_size(users) ? among(users, job->user) : job->uid == c->uid;
+        if (!whose || !jb_conn_may_act(s, c, job->uid) ||
+            (json_array_size(names) && !among(names, job->name)))
+            continue;
+        for (size_t k = 0; k < job->n_left; k++)
+            if (add(p, seen, job->tasks[k], JB_PICK_GROUP) < 0)
+                return -ENOMEM;
+    }
+    struct jb_error none = {0};
+    const char *name = json_string_value(json_array_get(names, 0));
+    if (p->all.n == before && name) {
+        (void)jb_fail(&none, ESRCH, "no job in the queue is named \"%.64s\"%s", name,
+                      json_array_size(names) > 1 ? " or as the others" : "");
+        note_failure(p, &none);
+    }
+    return 0;
+}
+
+int jb_pick_all(struct jb_server *s, const struct jb_conn *c, const json_t *request, struct jb_picks *ret,
+                struct jb_error *err)
+{
+    const json_t *users = json_object_get(request, "users");
+    struct jb_map seen = {0};
+    ret->all.num = ret->all.task = JB_UNSET;
+    if (json_array_size(users) && !jb_conn_is_operator(s, c) && !only_oneself(c, users))
+        return jb_fail(err, EPERM, "only operators act on the jobs of other users");
+    int r = pick_ids(s, c, json_object_get(request, "ids"), ret, &seen);
+    if (r == 0 && (json_array_size(json_object_get(request, "names")) || json_array_size(users) ||
+                   jb_request_flag(request, "all")))
+        r = pick_groups(s, c, request, ret, &seen);
+    jb_map_free(&seen);
+    return r < 0 ? jb_fail_errno(err, r, "the queue") : 0;
 }

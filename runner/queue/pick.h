@@ -16,13 +16,34 @@ struct jb_picked {
     uint64_t num, task; /* what one text named, JB_UNSET: not one job, not one task */
 };
 
+/* What was asked for by an id that has ended. */
+struct jb_ended_pick {
+    const char *id; /* of the request */
+    uint64_t num, task;
+};
+
+/* What a request with ids, names, users names. Zeroed before; freed by jb_picks_free. */
+struct jb_picks {
+    struct jb_picked all; /* each task once */
+    uint32_t *from; /* for each of them which id of the request it is by; JB_PICK_GROUP: by name, user, all */
+    struct jb_ended_pick *ended; /* only when wanted: else they are failures */
+    size_t n_ended;
+    bool want_ended;
+    struct jb_error failed; /* the first id, or name, that means nothing or that the peer may not act on */
+};
+#define JB_PICK_GROUP UINT32_MAX
+
 /* One id, which the peer may know of; one that it may not is the same as none. */
 int jb_pick_id(struct jb_server *s, const struct jb_conn *c, const char *id, struct jb_picked *p,
                struct jb_error *err);
 
-/* By `ids`, `names`, `users`, `all`: what is left of them in the queue, and only what the peer may act on. */
-int jb_pick_all(struct jb_server *s, const struct jb_conn *c, const json_t *request, struct jb_picked *p,
+/*
+ * By `ids`, `names`, `users`, `all`: what is left of them in the queue, and only what the peer may act on. One id that
+ * means nothing keeps nobody from acting on the others: it is noted in ret->failed.
+ */
+int jb_pick_all(struct jb_server *s, const struct jb_conn *c, const json_t *request, struct jb_picks *ret,
                 struct jb_error *err);
+void jb_picks_free(struct jb_picks *picks);
 
 /* A member of a request; NULL or false when it is not there, or is something else. */
 const char *jb_request_text(const json_t *request, const char *key);

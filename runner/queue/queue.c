@@ -271,6 +271,7 @@ static int refused(struct jb_queue *q, struct jb_qtask *t, const char *why, uint
         r = jb_qstore_attempt_undone(q->store, &t->attempt, err);
     t->tries--;
     t->attempt.text[0] = '\0';
+    t->requeue = false; /* it is back already */
     set_why(t, why);
     t->refused = true;
     if (r == 0)
@@ -345,7 +346,7 @@ static int end_by(struct jb_queue *q, struct jb_qtask *t, const char *what, uint
                          .cpu_s = -1,
                          .memory_peak = JB_UNSET,
                          .ended_us = now_us};
-    end.error = jb_asprintf("%s before it started", what);
+    end.error = jb_asprintf("%s before it started%s", what, t->tries > 0 ? " again" : "");
     int r = jb_queue_finish(q, t, &end, now_us, err);
     jb_end_free(&end);
     return r;
@@ -387,7 +388,11 @@ int jb_queue_hold(struct jb_queue *q, struct jb_qtask *t, bool hold, const char 
                   struct jb_error *err)
 {
     if (t->state != JB_TASK_PENDING)
-        return jb_fail(err, EINVAL, "it runs; only what waits can be held (jobbox pause freezes what runs)");
+        return jb_fail(err, EINVAL,
+                       hold ? "it runs; only what waits can be held (jobbox pause freezes what runs)"
+                            : "it is not held: it runs");
+    if (t->held == hold)
+        return hold ? 0 : jb_fail(err, EINVAL, "it is not held; jobbox explain --job says what it waits for");
     int r = jb_queue_begin_change(q, err);
     t->held = hold;
     t->eligible_us = 0;
@@ -420,6 +425,8 @@ int jb_queue_requeue(struct jb_queue *q, struct jb_qtask *t, const char *who, ui
 {
     if (t->state != JB_TASK_RUNNING)
         return jb_fail(err, EINVAL, "it has not started yet");
+    if (t->asked_to_end)
+        return jb_fail(err, EINVAL, "it has been cancelled and is being ended; requeue it when it has ended");
     int r = jb_queue_begin_change(q, err);
     if (r == 0)
         r = jb_queue_event(q, t, now_us, "requeue", who, err);

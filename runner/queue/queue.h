@@ -92,6 +92,8 @@ struct jb_submission {
     bool hold;
     bool has_priority;
     int64_t priority; /* instead of the spec's; who may raise it decides the caller */
+    bool one_index;   /* of an array only the task with ... */
+    uint64_t index;
 };
 /*
  * -EINVAL: the spec; its complaints, a line each, are *ret_diags (caller frees). -EPERM: the site's policy or limits.

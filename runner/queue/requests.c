@@ -13,6 +13,9 @@
 #include "job/control.h"
 #include "queue/pick.h"
 
+#define PRIORITY_MAX    1000000
+#define PRIORITY_WANTED "a priority is a whole number from -1000000 to 1000000"
+
 static int do_hello(struct jb_server *s, struct jb_conn *c, const json_t *request, struct jb_error *err)
 {
     json_t *reply = jb_reply_ok();
@@ -26,17 +29,19 @@ static int do_hello(struct jb_server *s, struct jb_conn *c, const json_t *reques
     return 0;
 }
 
-static int do_submit(struct jb_server *s, struct jb_conn *c, const json_t *request, struct jb_error *err)
+/* A submission of this peer, checked as far as a request's members go. */
+static int submission_of(const struct jb_conn *c, const json_t *request, struct jb_submission *ret,
+                         struct jb_error *err)
 {
     const json_t *spec = json_object_get(request, "spec");
     const char *file = jb_request_text(request, "file");
     const char *cwd = jb_request_text(request, "cwd");
     const json_t *priority = json_object_get(request, "priority");
-    jb_autofree char *diags = NULL;
-    struct jb_qjob *job = NULL;
     if (!json_is_string(spec) || !cwd || cwd[0] != '/' || strlen(cwd) > 4096)
         return jb_fail(err, EINVAL, "a submission needs \"spec\" and an absolute \"cwd\"");
-    struct jb_submission sub = {
+    if (priority && (!json_is_integer(priority) || llabs(json_integer_value(priority)) > PRIORITY_MAX))
+        return jb_fail(err, EINVAL, PRIORITY_WANTED);
+    *ret = (struct jb_submission){
         .spec = json_string_value(spec),
         .spec_len = json_string_length(spec),
         .file = file && *file && strlen(file) < 4096 ? file : "job",
@@ -49,10 +54,30 @@ static int do_submit(struct jb_server *s, struct jb_conn *c, const json_t *reque
         .cwd = cwd,
         .env = json_object_get(request, "env"),
         .hold = jb_request_flag(request, "hold"),
-        .has_priority = json_is_integer(priority),
+        .has_priority = priority != NULL,
         .priority = json_integer_value(priority),
     };
-    int r = jb_queue_submit(s->q, &sub, s->now_us, &job, &diags, err);
+    return 0;
+}
+
+static int submit(struct jb_server *s, const struct jb_conn *c, const struct jb_submission *sub,
+                  struct jb_qjob **ret, char **ret_diags, struct jb_error *err)
+{
+    int r = jb_queue_submit(s->q, sub, s->now_us, ret, ret_diags, err);
+    /* above 0 is the operators' to give: a user may only step back */
+    if (r == 0 && (*ret)->priority > 0 && !jb_conn_is_operator(s, c))
+        r = jb_queue_priority(s->q, *ret, 0, "the site's rules", s->now_us, err);
+    return r;
+}
+
+static int do_submit(struct jb_server *s, struct jb_conn *c, const json_t *request, struct jb_error *err)
+{
+    jb_autofree char *diags = NULL;
+    struct jb_submission sub;
+    struct jb_qjob *job = NULL;
+    int r = submission_of(c, request, &sub, err);
+    if (r == 0)
+        r = submit(s, c, &sub, &job, &diags, err);
     if (r < 0 && diags) {
         jb_conn_send(c, json_pack("{s:i, s:b, s:{s:i, s:s, s:s}}", "v", JB_PROTOCOL, "ok", false, "error",
                                   "errno", EINVAL, "text", err->text, "diagnostics", diags));
@@ -60,9 +85,6 @@ static int do_submit(struct jb_server *s, struct jb_conn *c, const json_t *reque
     }
     if (r < 0)
         return r;
-    /* above 0 is the operators' to give: a user may only step back */
-    if (job->priority > 0 && !jb_conn_is_operator(s, c))
-        r = jb_queue_priority(s->q, job, 0, "the site's rules", s->now_us, err);
     json_t *reply = jb_reply_ok();
     (void)json_object_update_new(reply, json_pack("{s:I, s:I, s:s}", "job", (json_int_t)job->num, "tasks",
                                                   (json_int_t)job->n_tasks, "name", job->name));
@@ -71,71 +93,138 @@ static int do_submit(struct jb_server *s, struct jb_conn *c, const json_t *reque
     if (budget && budget->verdict != JB_BUDGET_OK)
         (void)json_object_set_new(reply, "warning", jb_json_text(budget->text));
     jb_conn_send(c, reply);
-    return r;
+    return 0;
 }
 
-/* What is done to each of the tasks picked; how many it was done to is the answer. */
-static int for_each(struct jb_server *s, struct jb_conn *c, const json_t *request,
-                    int (*act)(struct jb_server *s, const struct jb_conn *c, struct jb_qtask *t,
-                               struct jb_error *err),
+/* --- what is done to each of the tasks picked --- */
+
+typedef int act_fn(struct jb_server *s, const struct jb_conn *c, const json_t *request, struct jb_qtask *t,
+                   struct jb_error *err);
+
+/* How it went: those that it was done to, and the first failure. */
+struct outcome {
+    json_t *done;
+    struct jb_error failed;
+};
+
+static void note(struct outcome *o, const struct jb_error *why)
+{
+    if (!o->failed.errnum)
+        o->failed = *why;
+}
+
+/*
+ * Does it to each, by its number: one may go because of another. What cannot be done to some tasks of an array, or of a
+ * group, is no failure when it was done to others; what could be done to nothing that an id names, is.
+ */
+static int act_on(struct jb_server *s, const struct jb_conn *c, const json_t *request,
+                  const struct jb_picks *p, act_fn *act, struct outcome *o)
+{
+    jb_autofree uint64_t *ids = calloc(p->all.n + 1, sizeof(*ids));
+    char name[JB_TASK_NAME];
+    struct jb_error unfit = {0};
+    size_t done = 0;
+    for (size_t i = 0; ids && i < p->all.n; i++)
+        ids[i] = p->all.tasks[i]->id;
+    for (size_t i = 0; ids && i < p->all.n; i++) {
+        struct jb_error one = {0};
+        struct jb_error named = {0};
+        struct jb_qtask *t = jb_map_get(&s->q->tasks, ids[i]);
+        if (i > 0 && p->from[i] != p->from[i - 1]) {
+            unfit = (struct jb_error){0};
+            done = 0;
+        }
+        if (t) {
+            (void)jb_task_name(t, name, sizeof(name));
+            if (act(s, c, request, t, &one) == 0) {
+                (void)json_array_append_new(o->done, json_string(name));
+                done++;
+            } else {
+                (void)jb_fail(&named, one.errnum, "%s: %s", name, one.text);
+            }
+        }
+        if (s->q->broken)
+            return -EIO;
+        if (named.errnum && one.errnum != EINVAL)
+            note(o, &named);
+        else if (named.errnum && !unfit.errnum)
+            unfit = named;
+        bool last = i + 1 == p->all.n || p->from[i + 1] != p->from[i];
+        if (last && done == 0 && unfit.errnum && p->from[i] != JB_PICK_GROUP)
+            note(o, &unfit);
+    }
+    return ids ? 0 : -ENOMEM;
+}
+
+/* The answer: an error when nothing at all was done and something failed. */
+static int tell_outcome(struct jb_conn *c, struct outcome *o, json_t *more, int r, struct jb_error *err)
+{
+    bool nothing = json_array_size(o->done) + json_array_size(more) == 0;
+    if (r < 0)
+        r = jb_fail_errno(err, r, "the queue");
+    else if (nothing && o->failed.errnum)
+        r = jb_fail(err, o->failed.errnum, "%s", o->failed.text);
+    if (r < 0) {
+        json_decref(o->done);
+        json_decref(more);
+        return r;
+    }
+    json_t *reply = jb_reply_ok();
+    (void)json_object_set_new(reply, "jobs", o->done);
+    if (more)
+        (void)json_object_set_new(reply, "submitted", more);
+    if (o->failed.errnum)
+        (void)json_object_set_new(reply, "failed", json_string(o->failed.text));
+    jb_conn_send(c, reply);
+    return 0;
+}
+
+static int for_each(struct jb_server *s, struct jb_conn *c, const json_t *request, act_fn *act,
                     struct jb_error *err)
 {
-    struct jb_picked p = {0};
-    json_t *reply = jb_reply_ok();
-    json_t *done = json_array();
-    struct jb_error first = {0};
-    char name[JB_TASK_NAME];
+    struct jb_picks p = {0};
     int r = jb_pick_all(s, c, request, &p, err);
-    jb_autofree uint64_t *ids = calloc(p.n + 1, sizeof(*ids));
-    for (size_t i = 0; ids && i < p.n; i++)
-        ids[i] = p.tasks[i]->id; /* one may go because of another */
-    for (size_t i = 0; r == 0 && ids && i < p.n; i++) {
-        struct jb_error one = {0};
-        struct jb_qtask *t = jb_map_get(&s->q->tasks, ids[i]);
-        if (!t)
-            continue;
-        json_t *shown = json_string(jb_task_name(t, name, sizeof(name)));
-        if (act(s, c, t, &one) < 0) {
-            if (s->q->broken)
-                r = -EIO;
-            if (!first.errnum)
-                (void)jb_fail(&first, one.errnum, "%s: %s", json_string_value(shown), one.text);
-            json_decref(shown);
-        } else {
-            (void)json_array_append_new(done, shown);
-        }
+    if (r == 0) {
+        struct outcome o = {.done = json_array(), .failed = p.failed};
+        r = tell_outcome(c, &o, NULL, act_on(s, c, request, &p, act, &o), err);
     }
-    if (r == 0 && first.errnum && json_array_size(done) == 0)
-        r = jb_fail(err, first.errnum, "%s", first.text);
-    (void)json_object_set_new(reply, "jobs", done);
-    if (first.errnum)
-        (void)json_object_set_new(reply, "failed", json_string(first.text));
-    if (r == 0)
-        jb_conn_send(c, reply);
-    else
-        json_decref(reply);
-    free(p.tasks);
+    jb_picks_free(&p);
     return r;
 }
 
-static int cancel_one(struct jb_server *s, const struct jb_conn *c, struct jb_qtask *t, struct jb_error *err)
+static int cancel_one(struct jb_server *s, const struct jb_conn *c, const json_t *request, struct jb_qtask *t,
+                      struct jb_error *err)
 {
+    (void)request;
     return jb_queue_cancel(s->q, t, c->user, s->now_us, err);
 }
 
-static int hold_one(struct jb_server *s, const struct jb_conn *c, struct jb_qtask *t, struct jb_error *err)
+static int hold_one(struct jb_server *s, const struct jb_conn *c, const json_t *request, struct jb_qtask *t,
+                    struct jb_error *err)
 {
+    (void)request;
     return jb_queue_hold(s->q, t, true, c->user, s->now_us, err);
 }
 
-static int release_one(struct jb_server *s, const struct jb_conn *c, struct jb_qtask *t, struct jb_error *err)
+static int release_one(struct jb_server *s, const struct jb_conn *c, const json_t *request,
+                       struct jb_qtask *t, struct jb_error *err)
 {
+    (void)request;
     return jb_queue_hold(s->q, t, false, c->user, s->now_us, err);
 }
 
-static int requeue_one(struct jb_server *s, const struct jb_conn *c, struct jb_qtask *t, struct jb_error *err)
+static int requeue_one(struct jb_server *s, const struct jb_conn *c, const json_t *request,
+                       struct jb_qtask *t, struct jb_error *err)
 {
+    (void)request;
     return jb_queue_requeue(s->q, t, c->user, s->now_us, err);
+}
+
+static int priority_one(struct jb_server *s, const struct jb_conn *c, const json_t *request,
+                        struct jb_qtask *t, struct jb_error *err)
+{
+    json_int_t value = json_integer_value(json_object_get(request, "priority"));
+    return t->job->priority == value ? 0 : jb_queue_priority(s->q, t->job, value, c->user, s->now_us, err);
 }
 
 static int do_cancel(struct jb_server *s, struct jb_conn *c, const json_t *request, struct jb_error *err)
@@ -153,53 +242,79 @@ static int do_release(struct jb_server *s, struct jb_conn *c, const json_t *requ
     return for_each(s, c, request, release_one, err);
 }
 
-/* What runs is ended and put back; what has ended is submitted once more, under a new number. */
-static int do_requeue(struct jb_server *s, struct jb_conn *c, const json_t *request, struct jb_error *err)
+static int do_priority(struct jb_server *s, struct jb_conn *c, const json_t *request, struct jb_error *err)
 {
-    const json_t *ids = json_object_get(request, "ids");
-    struct jb_picked p = {.num = JB_UNSET, .task = JB_UNSET};
-    const char *id = json_string_value(json_array_get(ids, 0));
-    int r = jb_pick_id(s, c, id ? id : "", &p, err);
-    size_t left = p.n;
-    free(p.tasks);
-    if (r < 0)
-        return r;
-    if (left > 0)
-        return for_each(s, c, request, requeue_one, err);
+    const json_t *value = json_object_get(request, "priority");
+    if (!json_is_integer(value) || llabs(json_integer_value(value)) > PRIORITY_MAX)
+        return jb_fail(err, EINVAL, PRIORITY_WANTED);
+    if (json_integer_value(value) > 0 && !jb_conn_is_operator(s, c))
+        return jb_fail(err, EPERM, "only operators of this queue give priorities above 0");
+    return for_each(s, c, request, priority_one, err);
+}
+
+/* The spec of what has ended is submitted once more: of an array the one task, when one was named. */
+static int submit_again(struct jb_server *s, const struct jb_conn *c, const struct jb_ended_pick *old,
+                        json_t *submitted, struct jb_error *err)
+{
+    const struct jb_picked picked = {.num = old->num, .task = old->task};
     struct jb_qstore_extra x = {0};
+    jb_autofree char *diags = NULL;
+    struct jb_qjob *job = NULL;
     json_t *list = NULL;
-    r = jb_look_rows(s, &p, &list, err);
-    uid_t uid = (uid_t)json_integer_value(json_object_get(json_array_get(list, 0), "uid"));
-    json_decref(list);
-    if (r == 0 && uid != c->uid)
-        r = jb_fail(err, EPERM, "%s: only its owner can submit it once more", id);
+    int r = jb_look_rows(s, &picked, &list, err);
+    const json_t *row = json_array_get(list, 0);
+    const json_t *index = old->task == JB_UNSET ? NULL : json_object_get(row, "index");
+    if (r == 0 && (uid_t)json_integer_value(json_object_get(row, "uid")) != c->uid)
+        r = jb_fail(err, EPERM, "%s: only its owner can submit it once more", old->id);
     if (r == 0)
-        r = jb_qstore_get_extra(s->q->store, p.num, &x, err);
-    if (r < 0)
-        return r;
-    json_t *again = json_pack("{s:s, s:s, s:s, s:o}", "spec", x.spec, "file", x.file, "cwd", x.cwd, "env",
-                              x.env ? json_loads(x.env, 0, NULL) : json_array());
-    r = again ? do_submit(s, c, again, err) : jb_fail_errno(err, ENOMEM, "the queue");
-    json_decref(again);
+        r = jb_qstore_get_extra(s->q->store, old->num, &x, err);
+    json_t *env = x.env ? json_loads(x.env, 0, NULL) : NULL;
+    if (r == 0) {
+        const struct jb_submission sub = {.spec = x.spec,
+                                          .spec_len = strlen(x.spec),
+                                          .file = x.file,
+                                          .uid = c->uid,
+                                          .gid = c->gid,
+                                          .groups = c->groups,
+                                          .n_groups = c->n_groups,
+                                          .user = c->user,
+                                          .home = c->home,
+                                          .cwd = x.cwd,
+                                          .env = env,
+                                          .one_index = json_is_integer(index),
+                                          .index = (uint64_t)json_integer_value(index)};
+        r = submit(s, c, &sub, &job, &diags, err);
+        if (r < 0)
+            r = jb_fail(err, -r, "%s: %.400s", old->id, diags ? diags : err->text);
+    }
+    if (r == 0)
+        (void)json_array_append_new(submitted, json_pack("{s:s, s:I, s:I, s:s}", "was", old->id, "job",
+                                                         (json_int_t)job->num, "tasks",
+                                                         (json_int_t)job->n_tasks, "name", job->name));
+    json_decref(env);
+    json_decref(list);
     jb_qstore_extra_free(&x);
     return r;
 }
 
-static int do_priority(struct jb_server *s, struct jb_conn *c, const json_t *request, struct jb_error *err)
+/* What runs is ended and put back; what has ended is submitted once more, under a new number. */
+static int do_requeue(struct jb_server *s, struct jb_conn *c, const json_t *request, struct jb_error *err)
 {
-    const json_t *value = json_object_get(request, "priority");
-    struct jb_picked p = {0};
-    if (!json_is_integer(value) || llabs(json_integer_value(value)) > 1000000)
-        return jb_fail(err, EINVAL, "a priority is a whole number from -1000000 to 1000000");
-    if (json_integer_value(value) > 0 && !jb_conn_is_operator(s, c))
-        return jb_fail(err, EPERM, "only operators of this queue give priorities above 0");
+    struct jb_picks p = {.want_ended = true};
     int r = jb_pick_all(s, c, request, &p, err);
-    for (size_t i = 0; r == 0 && i < p.n; i++)
-        if (p.tasks[i]->job->priority != json_integer_value(value))
-            r = jb_queue_priority(s->q, p.tasks[i]->job, json_integer_value(value), c->user, s->now_us, err);
-    free(p.tasks);
-    if (r == 0)
-        jb_conn_send(c, jb_reply_ok());
+    if (r == 0) {
+        struct outcome o = {.done = json_array(), .failed = p.failed};
+        json_t *submitted = json_array();
+        r = act_on(s, c, request, &p, requeue_one, &o);
+        for (size_t i = 0; r == 0 && i < p.n_ended; i++) {
+            struct jb_error one = {0};
+            if (submit_again(s, c, &p.ended[i], submitted, &one) < 0)
+                note(&o, &one);
+            r = s->q->broken ? -EIO : 0;
+        }
+        r = tell_outcome(c, &o, submitted, r, err);
+    }
+    jb_picks_free(&p);
     return r;
 }
 
@@ -230,10 +345,14 @@ static int pick_running(struct jb_server *s, const struct jb_conn *c, const json
 {
     struct jb_picked p = {.num = JB_UNSET, .task = JB_UNSET};
     const char *id = jb_request_text(request, "id");
+    char name[JB_TASK_NAME];
     int r = jb_pick_id(s, c, id ? id : "", &p, err);
     if (r == 0 && p.n > 0 && !jb_conn_may_act(s, c, p.tasks[0]->job->uid))
         r = jb_fail(err, EPERM, "%s: it is the job of %s, and you are no operator of this queue", id,
                     p.tasks[0]->job->user);
+    if (r == 0 && p.n > 1)
+        r = jb_fail(err, EINVAL, "%s: an array has a box for each task; name one, such as %s", id,
+                    jb_task_name(p.tasks[0], name, sizeof(name)));
     if (r == 0 && (p.n != 1 || p.tasks[0]->state != JB_TASK_RUNNING))
         r = jb_fail(err, ESRCH, "%s: it does not run", id);
     if (r == 0)

@@ -5,6 +5,7 @@
 #ifndef JB_TESTS_QUEUE_FIXTURE_H
 #define JB_TESTS_QUEUE_FIXTURE_H
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

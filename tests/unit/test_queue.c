@@ -7,7 +7,7 @@
 #include <sqlite3.h>
 
 #include "queue/array.h"
-#include "queue_fixture.h"
+#include "queue_world.h"
 
 /* --- arrays --- */
 
@@ -90,34 +90,6 @@ static void a_map_is_what_an_array_is(void **state)
 
 /* --- the queue --- */
 
-struct world {
-    char *dir;
-    struct queue_fixture f;
-    struct jb_conn peer;
-};
-
-static int setup(void **state)
-{
-    struct world *w = calloc(1, sizeof(*w));
-    assert_non_null(w);
-    w->dir = test_tmpdir();
-    if (!queue_fixture_begin(&w->f, w->dir, ""))
-        fail_msg("%s", w->f.err.text);
-    w->peer = queue_fixture_peer(0, "root");
-    *state = w;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct world *w = *state;
-    queue_fixture_peer_free(&w->peer);
-    queue_fixture_end(&w->f);
-    test_tmpdir_remove(w->dir);
-    free(w);
-    return 0;
-}
-
 /* The daemon is stopped, and another one begins. */
 static void restart(struct world *w)
 {
@@ -126,21 +98,6 @@ static void restart(struct world *w)
     queue_fixture_end(&w->f);
     if (!queue_fixture_begin(&w->f, w->dir, ""))
         fail_msg("%s", w->f.err.text);
-}
-
-/* Submits a spec with these lines more; its job. */
-static struct jb_qjob *submit(struct world *w, const char *lines)
-{
-    struct jb_error err = {0};
-    jb_autofree char *diags = NULL;
-    jb_autofree char *spec = jb_asprintf("version: 1\nname: one\nimage: /\ncommand: [/bin/true]\n%s", lines);
-    struct jb_qjob *job = NULL;
-    const struct jb_submission s = {
-        .spec = spec, .spec_len = strlen(spec), .file = "one.yaml", .user = "root", .home = "/", .cwd = "/"};
-    int r = jb_queue_submit(&w->f.q, &s, w->f.server.now_us, &job, &diags, &err);
-    if (r < 0)
-        fail_msg("%s: %s %s", lines, err.text, diags ? diags : "");
-    return job;
 }
 
 /* A submission that has to be refused; its error. */
@@ -169,11 +126,6 @@ static void finish(struct world *w, uint64_t num, const char *reason)
         .exit_code = 0, .wall_s = -1, .cpu_s = -1, .memory_peak = JB_UNSET, .ended_us = w->f.server.now_us};
     (void)snprintf(end.reason, sizeof(end.reason), "%s", reason);
     assert_ok(jb_queue_finish(&w->f.q, job->tasks[0], &end, w->f.server.now_us, &err), &err);
-}
-
-static struct jb_qjob *job_of(struct world *w, uint64_t num)
-{
-    return jb_map_get(&w->f.q.jobs, num);
 }
 
 /* How it is stored: "completed", "cancelled", or "" while it has not ended. */
@@ -358,29 +310,6 @@ static void what_is_left_open_is_not_there(void **state)
 
 /* --- requests --- */
 
-/* The first line that the peer is sent; the caller's. */
-static json_t *ask(struct world *w, struct jb_conn *c, const char *line)
-{
-    c->out.len = c->sent = 0;
-    jb_request(&w->f.server, c, line, strlen(line));
-    const char *newline = memchr(c->out.data, '\n', c->out.len);
-    assert_non_null(newline);
-    json_t *answer = json_loadb(c->out.data, (size_t)(newline - c->out.data), 0, NULL);
-    assert_non_null(answer);
-    return answer;
-}
-
-static void expect_refusal(struct world *w, struct jb_conn *c, const char *line, const char *part)
-{
-    json_t *answer = ask(w, c, line);
-    const char *text = json_string_value(json_object_get(json_object_get(answer, "error"), "text"));
-    assert_true(json_is_false(json_object_get(answer, "ok")));
-    assert_non_null(text);
-    if (!strstr(text, part))
-        fail_msg("%s: \"%s\" has no \"%s\"", line, text, part);
-    json_decref(answer);
-}
-
 static void requests_that_are_none_are_refused_with_a_reason(void **state)
 {
     static const char *const cases[][2] = {
@@ -469,7 +398,6 @@ static void who_may_do_what(void **state)
 
 int main(void)
 {
-#define WITH_QUEUE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(indices_are_walked_in_order),
         cmocka_unit_test(a_map_is_what_an_array_is),

@@ -1,0 +1,166 @@
+/*
+ * test_queue_acts.c - what is done to jobs of the queue: which ones a request means, and what the answer says.
+ */
+#include "queue_world.h"
+
+/* An answer that is no error; its member `key`, as a line of JSON. */
+static char *said(struct world *w, struct jb_conn *c, const char *line, const char *key)
+{
+    json_t *answer = ask(w, c, line);
+    if (!json_is_true(json_object_get(answer, "ok"))) {
+        jb_autofree char *all = json_dumps(answer, JSON_COMPACT);
+        fail_msg("%s: %s", line, all);
+    }
+    const json_t *value = json_object_get(answer, key);
+    char *text = value ? json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY) : strdup("null");
+    json_decref(answer);
+    assert_non_null(text);
+    return text;
+}
+
+#define SAID(w, c, line, key, expected)                                        \
+    do {                                                                       \
+        jb_autofree char *text_ = said((w), (c), "{\"v\":1," line "}", (key)); \
+        assert_string_equal(text_, (expected));                                \
+    } while (0)
+
+/* As if its box were made: what a start leaves in memory and in the store. */
+static struct jb_qtask *pretend_to_run(struct world *w, uint64_t num)
+{
+    struct jb_error err = {0};
+    struct jb_qtask *t = job_of(w, num)->tasks[0];
+    assert_int_equal(jb_id_new(w->f.server.now_us, &t->attempt), 0);
+    jb_qlist_remove(&w->f.q.pending, t);
+    t->state = JB_TASK_RUNNING;
+    t->tries++;
+    t->started_us = w->f.server.now_us;
+    t->job->n_running++;
+    assert_int_equal(jb_qlist_add(&w->f.q.running, t), 0);
+    assert_ok(jb_queue_begin_change(&w->f.q, &err), &err);
+    assert_ok(jb_qstore_attempt(w->f.q.store, t, t->started_us, &(struct jb_journal_mark){0}, &err), &err);
+    assert_ok(jb_qstore_save_task(w->f.q.store, t, &err), &err);
+    return t;
+}
+
+static void one_id_that_means_nothing_keeps_nobody_from_the_others(void **state)
+{
+    struct world *w = *state;
+    for (int i = 0; i < 4; i++)
+        (void)submit(w, "");
+    SAID(w, &w->peer, "\"op\":\"cancel\",\"ids\":[\"1\"]", "jobs", "[\"1\"]");
+    SAID(w, &w->peer, "\"op\":\"hold\",\"ids\":[\"99\",\"2\",\"1\",\"3\",\"3\"]", "jobs", "[\"2\",\"3\"]");
+    SAID(w, &w->peer, "\"op\":\"priority\",\"priority\":-3,\"ids\":[\"1\",\"2\"]", "failed",
+         "\"1: it has ended already\"");
+    assert_int_equal(job_of(w, 2)->priority, -3);
+    SAID(w, &w->peer, "\"op\":\"cancel\",\"ids\":[\"1\",\"4\",\"x\"]", "jobs", "[\"4\"]");
+    expect_refusal(w, &w->peer, "{\"v\":1,\"op\":\"cancel\",\"ids\":[\"99\",\"98\"]}",
+                   "99: there is no such job");
+    SAID(w, &w->peer, "\"op\":\"cancel\",\"all\":true", "jobs", "[\"3\",\"2\"]");
+}
+
+static void what_does_not_fit_some_of_an_array_is_no_failure(void **state)
+{
+    struct world *w = *state;
+    (void)submit(w, "array: 1-3\n");
+    (void)submit(w, "");
+    expect_refusal(w, &w->peer, "{\"v\":1,\"op\":\"release\",\"ids\":[\"1\"]}", "1_1: it is not held");
+    SAID(w, &w->peer, "\"op\":\"hold\",\"ids\":[\"1_2\"]", "failed", "null");
+    SAID(w, &w->peer, "\"op\":\"hold\",\"ids\":[\"1_2\"]", "failed", "null"); /* it is what was wanted */
+    SAID(w, &w->peer, "\"op\":\"release\",\"ids\":[\"1\"]", "jobs", "[\"1_2\"]");
+    SAID(w, &w->peer, "\"op\":\"hold\",\"ids\":[\"1_2\"]", "jobs", "[\"1_2\"]");
+    SAID(w, &w->peer, "\"op\":\"release\",\"ids\":[\"1\",\"2\"]", "failed",
+         "\"2: it is not held; jobbox explain --job says what it waits for\"");
+    SAID(w, &w->peer, "\"op\":\"release\",\"all\":true", "failed", "null");
+}
+
+static void a_user_may_name_himself_and_names_that_nobody_has_are_told(void **state)
+{
+    struct world *w = *state;
+    struct jb_conn bob = queue_fixture_peer(1002, "bob");
+    struct jb_qjob *job = submit(w, "");
+    expect_refusal(w, &bob, "{\"v\":1,\"op\":\"cancel\",\"users\":[\"root\"]}", "only operators");
+    expect_refusal(w, &bob, "{\"v\":1,\"op\":\"cancel\",\"users\":[\"bob\",\"root\"]}", "only operators");
+    SAID(w, &bob, "\"op\":\"cancel\",\"users\":[\"bob\"]", "jobs", "[]");
+    job->uid = 1002;
+    free(job->user);
+    job->user = strdup("bob");
+    expect_refusal(w, &bob, "{\"v\":1,\"op\":\"cancel\",\"names\":[\"two\"]}",
+                   "no job in the queue is named \"two\"");
+    SAID(w, &bob, "\"op\":\"cancel\",\"users\":[\"bob\"],\"names\":[\"one\"]", "jobs", "[\"1\"]");
+    queue_fixture_peer_free(&bob);
+}
+
+static void requeue_puts_back_what_runs_and_submits_anew_what_has_ended(void **state)
+{
+    struct world *w = *state;
+    (void)submit(w, "array: 3-5\npriority: 7\n");
+    (void)submit(w, "");
+    (void)submit(w, "");
+    (void)pretend_to_run(w, 3);
+    SAID(w, &w->peer, "\"op\":\"cancel\",\"ids\":[\"1\",\"2\"]", "failed", "null");
+    SAID(w, &w->peer, "\"op\":\"requeue\",\"ids\":[\"2\",\"1_4\",\"3\",\"77\"]", "submitted",
+         "[{\"was\":\"2\",\"job\":4,\"tasks\":1,\"name\":\"one\"},"
+         "{\"was\":\"1_4\",\"job\":5,\"tasks\":1,\"name\":\"one\"}]");
+    assert_true(job_of(w, 3)->tasks[0]->requeue);
+    assert_int_equal(job_of(w, 5)->tasks[0]->index, 4);
+    assert_int_equal(job_of(w, 5)->priority, 7);
+    SAID(w, &w->peer, "\"op\":\"requeue\",\"ids\":[\"1\"]", "submitted",
+         "[{\"was\":\"1\",\"job\":6,\"tasks\":3,\"name\":\"one\"}]");
+    expect_refusal(w, &w->peer, "{\"v\":1,\"op\":\"requeue\",\"ids\":[\"6\"]}",
+                   "6_3: it has not started yet");
+    struct jb_conn op = queue_fixture_peer(1003, "op");
+    assert_int_equal(jb_strv_add(&w->f.site->queue.operators, "op"), 0);
+    expect_refusal(w, &op, "{\"v\":1,\"op\":\"requeue\",\"ids\":[\"2\"]}", "2: only its owner");
+    queue_fixture_peer_free(&op);
+}
+
+static void who_is_being_ended_is_not_put_back(void **state)
+{
+    struct world *w = *state;
+    (void)submit(w, "");
+    const struct jb_qtask *t = pretend_to_run(w, 1);
+    SAID(w, &w->peer, "\"op\":\"cancel\",\"ids\":[\"1\"]", "failed", "null");
+    expect_refusal(w, &w->peer, "{\"v\":1,\"op\":\"requeue\",\"ids\":[\"1\"]}", "has been cancelled");
+    assert_false(t->requeue);
+}
+
+/* A start that was refused is a return to the queue: the next attempt is not ended for it once more. */
+static void a_requeue_is_done_once(void **state)
+{
+    struct world *w = *state;
+    struct jb_error err = {0};
+    (void)submit(w, "");
+    struct jb_qtask *t = pretend_to_run(w, 1);
+    SAID(w, &w->peer, "\"op\":\"requeue\",\"ids\":[\"1\"]", "jobs", "[\"1\"]");
+    json_t *busy = json_pack("{s:I, s:s, s:s, s:i, s:s}", "task", (json_int_t)t->id, "id", t->attempt.text,
+                             "failure", "busy", "errnum", 16, "error", "taken");
+    assert_ok(jb_queue_heard(&w->f.q, busy, w->f.server.now_us, &err), &err);
+    json_decref(busy);
+    assert_int_equal(t->state, JB_TASK_PENDING);
+    assert_false(t->requeue);
+}
+
+static void priorities_of_submissions_have_bounds(void **state)
+{
+    struct world *w = *state;
+    expect_refusal(w, &w->peer,
+                   "{\"v\":1,\"op\":\"submit\",\"spec\":\"version: 1\",\"cwd\":\"/\",\"priority\":1000001}",
+                   "from -1000000");
+    expect_refusal(w, &w->peer,
+                   "{\"v\":1,\"op\":\"submit\",\"spec\":\"version: 1\",\"cwd\":\"/\",\"priority\":\"high\"}",
+                   "whole number");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        WITH_QUEUE(one_id_that_means_nothing_keeps_nobody_from_the_others),
+        WITH_QUEUE(what_does_not_fit_some_of_an_array_is_no_failure),
+        WITH_QUEUE(a_user_may_name_himself_and_names_that_nobody_has_are_told),
+        WITH_QUEUE(requeue_puts_back_what_runs_and_submits_anew_what_has_ended),
+        WITH_QUEUE(who_is_being_ended_is_not_put_back),
+        WITH_QUEUE(a_requeue_is_done_once),
+        WITH_QUEUE(priorities_of_submissions_have_bounds),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
