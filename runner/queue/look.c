@@ -10,6 +10,7 @@
 #include "base/json.h"
 #include "base/str.h"
 #include "queue/pick.h"
+#include "record/record.h"
 
 #define LIST_MAX 10000
 
@@ -219,22 +220,12 @@ int jb_look_logs(struct jb_server *s, struct jb_conn *c, const json_t *request, 
 }
 
 /* The exit code of a job that has ended, from its row. */
-static int64_t row_code(const json_t *one)
+static int row_code(const json_t *one)
 {
-    const char *reason = jb_request_text(one, "reason");
     const json_t *code = json_object_get(one, "exit_code");
-    const json_t *sig = json_object_get(one, "signal");
-    if (!reason || jb_streq(reason, "completed"))
-        return 0;
-    if (jb_streq(reason, "timeout"))
-        return 120;
-    if (jb_streq(reason, "oom"))
-        return 121;
-    if (jb_streq(reason, "cancelled"))
-        return 123;
-    if (json_is_integer(sig))
-        return 128 + json_integer_value(sig);
-    return json_is_integer(code) ? json_integer_value(code) : 124;
+    return jb_end_code(jb_request_text(one, "reason"),
+                       json_is_integer(code) ? (int)json_integer_value(code) : -1,
+                       (int)json_integer_value(json_object_get(one, "signal")));
 }
 
 int jb_look_wait(struct jb_server *s, struct jb_conn *c, const json_t *request, struct jb_error *err)

@@ -20,6 +20,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/crashpoint.h"
+#include "record/record.h"
 
 #define EVENTS    256
 #define READ_SIZE 65536
@@ -262,17 +263,8 @@ static void task_ended(void *ctx, const struct jb_qtask *t, const struct jb_end 
         if (c->waits.len == 0 || !jb_map_get(&c->waits, t->id))
             continue;
         jb_map_remove(&c->waits, t->id);
-        int64_t code = end->exit_code >= 0                     ? end->exit_code
-                       : strcmp(end->reason, "cancelled") == 0 ? 123
-                                                               : 124;
-        if (end->signal)
-            code = 128 + end->signal;
-        if (strcmp(end->reason, "timeout") == 0)
-            code = 120;
-        if (strcmp(end->reason, "oom") == 0)
-            code = 121;
         if (c->exit_code == 0)
-            c->exit_code = code;
+            c->exit_code = jb_end_code(end->reason, end->exit_code, end->signal);
         jb_conn_send(c, json_pack("{s:s, s:s, s:o}", "event", "ended", "job",
                                   jb_task_name(t, name, sizeof(name)), "end", jb_end_to_json(end)));
         if (c->waits.len == 0)

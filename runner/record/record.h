@@ -95,7 +95,9 @@ int jb_record_warn(json_t *record, struct jb_error *err, const char *fmt, ...) J
 /* Sets the time of destruction on a finished record. */
 int jb_record_destroyed(json_t *record, uint64_t destroyed_us, uint64_t teardown_ns);
 
-/* The exit code of `jobbox run` for a finished record. */
+/* What a client exits with for such an end. exit_code < 0, signal 0: there is none. */
+int jb_end_code(const char *reason, int exit_code, int signal);
+/* The same for a finished record. */
 int jb_record_exit_code(const json_t *record);
 
 /* A few lines for a person. Caller frees. */

@@ -23,17 +23,23 @@ static const struct {
     {JB_END_HOST_RESTARTED, 124},
 };
 
-int jb_record_exit_code(const json_t *record)
+int jb_end_code(const char *reason, int exit_code, int signal)
 {
-    const char *reason = json_string_value(jb_record_get(record, "end", "reason"));
     for (size_t i = 0; reason && i < JB_ARRAY_LEN(exit_codes); i++)
         if (jb_streq(reason, jb_end_reason_name(exit_codes[i].reason)))
             return exit_codes[i].exit_code;
+    if (signal > 0)
+        return 128 + signal;
+    return exit_code >= 0 ? exit_code : 124;
+}
+
+int jb_record_exit_code(const json_t *record)
+{
     const json_t *signal = jb_record_get(record, "end", "signal");
-    if (signal)
-        return 128 + (int)json_integer_value(signal);
     const json_t *code = jb_record_get(record, "end", "exit_code");
-    return code ? (int)json_integer_value(code) : 124;
+    return jb_end_code(json_string_value(jb_record_get(record, "end", "reason")),
+                       code ? (int)json_integer_value(code) : -1,
+                       signal ? (int)json_integer_value(signal) : 0);
 }
 
 static double number(const json_t *record, const char *section, const char *key)

@@ -72,7 +72,8 @@ field()
 
 says_started() { [ -d "run/boxes/$(field "$1" id)" ]; }
 attempts_are() { [ "$(field "$1" attempts)" = "$2" ]; }
-log_has() { q logs 1 | grep -q "$1"; } # that of job 1
+log_has() { log_has_of 1 "$1"; }
+log_has_of() { q logs "$1" | grep -q "$2"; }
 state_is() { [ "$(field "$1" state)" = "$2" ]; }
 
 # as NAME COMMAND...: as one of three users that no account has.

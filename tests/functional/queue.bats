@@ -46,6 +46,29 @@ done"
     out_is 4
 }
 
+@test "wait has the exit code that run has, of what ends meanwhile and of what ended before" {
+    job much 'while :; do echo 0123456789012345678901234567890123456789; done' "limits: { output: 4KiB }"
+    code=0
+    q submit --wait -q much.yaml >/dev/null 2>err || code=$?
+    exits 122
+    code=0
+    q wait -q 1 || code=$?
+    exits 122
+    job polite 'trap "exit 0" TERM; echo up; while :; do sleep 0.05; done'
+    q submit -q polite.yaml >/dev/null
+    until_true 20 log_has_of 2 up
+    q wait -q 2 &
+    local waiter=$!
+    sleep 0.5
+    q cancel 2
+    code=0
+    wait "$waiter" || code=$?
+    exits 123
+    code=0
+    q wait -q 2 || code=$?
+    exits 123
+}
+
 @test "a command line, and a script with #JOBBOX lines" {
     q submit --watch --threads 1 --mem 64M --env A=b --name inline --image "$IMAGE" -- sh -c 'echo $A $JOBBOX_NAME' >out
     out_has '^b inline$'
