@@ -68,6 +68,8 @@ int jb_again_note(struct jb_again *again, const char *config, const char *export
         again->config = again->argv.items[again->argv.len - 1];
     if (r == 0)
         r = add_file(&again->argv, "--exporter", exporter);
+    if (r == 0 && exporter)
+        again->exporter = again->argv.items[again->argv.len - 1];
     if (r == 0 && own)
         r = jb_strv_add(&again->argv, "--own");
     if (r == 0 && daemon)

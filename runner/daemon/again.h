@@ -17,7 +17,7 @@
 struct jb_again {
     char *program;
     struct jb_strv argv;
-    const char *config; /* of argv; NULL: none was named */
+    const char *config, *exporter; /* of argv; NULL: none was named */
 };
 
 /*

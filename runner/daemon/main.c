@@ -278,18 +278,18 @@ static enum verdict heard(const struct options *o, int signal_fd)
 static enum verdict serve(const struct options *o, struct jb_server *s, int signal_fd, struct jb_error *err)
 {
     uint64_t idle_since = jb_mono_ns(NULL);
-    uint64_t metrics_at = 0;
+    uint64_t metrics_at = 0; /* by the monotonic clock, as idle_since */
     for (;;) {
         enum verdict verdict = heard(o, signal_fd);
         if (verdict != GO_ON)
             return verdict;
         if (jb_server_turn(s, jb_server_patience(s), err) < 0) /* begins anew from the disk */
             return AGAIN;
-        if (s->q->site->queue.metrics && s->now_us >= metrics_at) {
+        if (s->q->site->queue.metrics && s->mono_us >= metrics_at) {
             struct jb_error ignored = {0};
             if (jb_metrics_write(s, &ignored) < 0)
                 (void)complain(&ignored);
-            metrics_at = s->now_us + METRICS_US;
+            metrics_at = s->mono_us + METRICS_US;
         }
         if (!jb_queue_idle(s->q) || s->n > 0)
             idle_since = jb_mono_ns(NULL);
@@ -365,7 +365,7 @@ int main(int argc, char **argv)
         o.own = true;
     if (o.exporter) {
         free(site->queue.metrics);
-        site->queue.metrics = strdup(o.exporter);
+        site->queue.metrics = strdup(anew.exporter);
     }
     if (o.daemon && !again)
         ready = go_background(&err);

@@ -53,6 +53,12 @@ const struct jb_budget_state *jb_budgets_of(struct jb_budgets *budgets, const st
     return &memo->state;
 }
 
+void jb_budgets_again(struct jb_budgets *budgets)
+{
+    for (size_t i = 0; i < budgets->n; i++)
+        budgets->items[i].until_us = 0;
+}
+
 void jb_budgets_free(struct jb_budgets *budgets)
 {
     for (size_t i = 0; i < budgets->n; i++)

@@ -33,6 +33,8 @@ struct jb_budgets {
  */
 const struct jb_budget_state *jb_budgets_of(struct jb_budgets *budgets, const struct jb_site *site,
                                             const char *state_dir, const char *account, uint64_t now_us);
+/* What was answered so far is not good any more. */
+void jb_budgets_again(struct jb_budgets *budgets);
 void jb_budgets_free(struct jb_budgets *budgets);
 
 #endif

@@ -208,12 +208,15 @@ int jb_look_logs(struct jb_server *s, struct jb_conn *c, const json_t *request, 
     else if (r == 0 && json_is_true(json_object_get(one, "own_stdout")))
         r = jb_fail(err, EINVAL, "%s: its spec sends its output to a file of its own (stdout:); look there",
                     id);
+    json_int_t had = json_integer_value(json_object_get(one, "attempts"));
+    json_int_t wanted = json_is_integer(attempt) ? json_integer_value(attempt) : had;
+    if (r == 0 && json_is_integer(attempt) && (wanted < 1 || wanted > had))
+        r = jb_fail(err, ENOENT, "%s: there is no attempt %lld of it; it has had %lld", id, (long long)wanted,
+                    (long long)had);
     if (r == 0)
-        r = jb_logs_begin(
-            s, c, (uint64_t)json_integer_value(json_object_get(one, "task")),
-            json_is_integer(attempt) ? (uint32_t)json_integer_value(attempt)
-                                     : (uint32_t)json_integer_value(json_object_get(one, "attempts")),
-            json_is_integer(tail) ? json_integer_value(tail) : -1, jb_request_flag(request, "follow"), err);
+        r = jb_logs_begin(s, c, (uint64_t)json_integer_value(json_object_get(one, "task")), (uint32_t)wanted,
+                          json_is_integer(tail) ? json_integer_value(tail) : -1,
+                          jb_request_flag(request, "follow"), err);
     json_decref(list);
     free(p.tasks);
     return r;

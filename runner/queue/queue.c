@@ -18,6 +18,7 @@
 #include "record/record.h"
 
 #define BACKOFF_MAX_US UINT64_C(86400000000)
+#define ASK_AGAIN_US   UINT64_C(10000000) /* longer than a box may take to answer */
 
 char *jb_task_name_of(uint64_t num, uint64_t index, char *buf, size_t len)
 {
@@ -352,17 +353,28 @@ static int end_by(struct jb_queue *q, struct jb_qtask *t, const char *what, uint
     return r;
 }
 
-/* TERM to a supervisor is a cancellation; one that is not our child is asked at its box. */
-static void ask_to_end(struct jb_queue *q, const struct jb_qtask *t)
+/*
+ * TERM to a supervisor is a cancellation; one that is not our child is asked at its box, and whether it has heard is told
+ * by its answer (jb_queue_asked): a second question would take the job's grace from it.
+ */
+static void ask_to_end(struct jb_queue *q, struct jb_qtask *t, uint64_t now_us)
 {
-    struct jb_error ignored = {0};
-    json_t *request = t->adopted ? json_pack("{s:s, s:i, s:s, s:{s:s}}", "do", "control", "token", -1, "id",
-                                             t->attempt.text, "request", "verb", "cancel")
-                                 : json_pack("{s:s, s:I, s:i}", "do", "signal", "task", (json_int_t)t->id,
-                                             "signal", SIGTERM);
+    json_t *request =
+        t->adopted
+            ? json_pack("{s:s, s:I, s:s, s:{s:s}}", "do", "control", "token", -(json_int_t)t->id, "id",
+                        t->attempt.text, "request", "verb", "cancel")
+            : json_pack("{s:s, s:I, s:i}", "do", "signal", "task", (json_int_t)t->id, "signal", SIGTERM);
+    t->asked_us = now_us;
+    t->asked = !t->adopted;
     if (request)
         (void)json_array_append_new(q->launches, request);
-    (void)ignored;
+}
+
+void jb_queue_asked(struct jb_queue *q, uint64_t task, bool heard)
+{
+    struct jb_qtask *t = jb_map_get(&q->tasks, task);
+    if (t)
+        t->asked = heard;
 }
 
 int jb_queue_cancel(struct jb_queue *q, struct jb_qtask *t, const char *who, uint64_t now_us,
@@ -380,7 +392,7 @@ int jb_queue_cancel(struct jb_queue *q, struct jb_qtask *t, const char *who, uin
     t->asked_to_end = true;
     t->requeue = false;
     r = jb_qstore_save_task(q->store, t, err);
-    ask_to_end(q, t);
+    ask_to_end(q, t, now_us);
     return kept(q, r);
 }
 
@@ -433,7 +445,7 @@ int jb_queue_requeue(struct jb_queue *q, struct jb_qtask *t, const char *who, ui
     t->requeue = true;
     if (r == 0)
         r = jb_qstore_save_task(q->store, t, err);
-    ask_to_end(q, t);
+    ask_to_end(q, t, now_us);
     q->durable = true;
     return kept(q, r);
 }
@@ -479,6 +491,25 @@ bool jb_queue_idle(const struct jb_queue *q)
 
 /* --- time --- */
 
+void jb_queue_clock_back(struct jb_queue *q, uint64_t by_us)
+{
+    q->next_sort_us = q->next_mark_us = q->next_tick_us = q->next_usage_us = q->next_purge_us = 0;
+    q->full_until_us = 0;
+    q->dirty = true;
+    for (size_t i = 0; i < q->pending.len; i++) {
+        struct jb_qtask *t = q->pending.items[i];
+        if (!t)
+            continue;
+        bool waits_on = !t->refused && t->not_before_us > by_us;
+        t->not_before_us = waits_on ? t->not_before_us - by_us : 0;
+        t->refused = false;
+    }
+    for (size_t i = 0; i < q->running.len; i++)
+        if (q->running.items[i])
+            q->running.items[i]->asked_us = 0;
+    jb_budgets_again(&q->budgets);
+}
+
 /* A second has gone by: deadlines, and those whose end nobody tells us. */
 int jb_queue_tick(struct jb_queue *q, uint64_t now_us, struct jb_error *err)
 {
@@ -495,10 +526,9 @@ int jb_queue_tick(struct jb_queue *q, uint64_t now_us, struct jb_error *err)
             r = jb_queue_cancel(q, t, "its deadline", now_us, err);
         else if (t->adopted && !t->lost && jb_supervisor_lives(q->state->runtime_fd, t->id) == 0)
             t->lost = q->lost = true;
-        else if (t->adopted && (t->asked_to_end || t->requeue) && now_us > t->asked_us + 2000000) {
-            t->asked_us = now_us;
-            ask_to_end(q, t);
-        }
+        else if (t->adopted && (t->asked_to_end || t->requeue) && !t->asked &&
+                 now_us > t->asked_us + ASK_AGAIN_US)
+            ask_to_end(q, t, now_us);
     }
     for (size_t i = 0; r == 0 && i < q->pending.len; i++) {
         struct jb_qtask *t = q->pending.items[i];

@@ -113,6 +113,8 @@ int jb_queue_requeue(struct jb_queue *q, struct jb_qtask *task, const char *who,
                      struct jb_error *err);
 int jb_queue_drain(struct jb_queue *q, const char *why, struct jb_error *err); /* NULL: no more */
 
+/* Whether the box of an adopted task has heard that it is to end. */
+void jb_queue_asked(struct jb_queue *q, uint64_t task, bool heard);
 /* An answer of the nursery. */
 int jb_queue_heard(struct jb_queue *q, const json_t *answer, uint64_t now_us, struct jb_error *err);
 
@@ -123,6 +125,8 @@ int jb_queue_purge(struct jb_queue *q, uint64_t now_us, struct jb_error *err);
 int jb_queue_pass(struct jb_queue *q, uint64_t now_us, struct jb_error *err);
 /* Nothing to do and nothing to wait for. */
 bool jb_queue_idle(const struct jb_queue *q);
+/* The wall clock was set back by so much: looks and attempts that were put off by it do not wait for that time again. */
+void jb_queue_clock_back(struct jb_queue *q, uint64_t by_us);
 
 /* Commits; then tells the nursery. */
 int jb_queue_commit(struct jb_queue *q, struct jb_error *err);

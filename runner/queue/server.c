@@ -25,6 +25,7 @@
 #define EVENTS    256
 #define READ_SIZE 65536
 #define US_PER_S  UINT64_C(1000000)
+#define BACK_US   UINT64_C(100000) /* a clock that is only slowed down does not go back */
 
 void jb_conn_send(struct jb_conn *c, json_t *line)
 {
@@ -139,7 +140,7 @@ static void accept_one(struct jb_server *s, int fd)
         (void)close(fd);
         return;
     }
-    *c = (struct jb_conn){.fd = fd, .active_us = s->now_us, .logs = {.fd = {-1, -1}}, .events = EPOLLIN};
+    *c = (struct jb_conn){.fd = fd, .active_us = s->mono_us, .logs = {.fd = {-1, -1}}, .events = EPOLLIN};
     int r = identify(s, c);
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
     if (r < 0 || too_many(s, c->uid) || epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0) {
@@ -186,7 +187,7 @@ static void take_lines(struct jb_server *s, struct jb_conn *c)
         c->began_us = 0;
     }
     if (c->in.len > 0 && c->began_us == 0)
-        c->began_us = s->now_us;
+        c->began_us = s->mono_us;
     if (c->in.len >= JB_REQUEST_MAX) {
         jb_conn_fail(c, EMSGSIZE, "a request is at most %u bytes long", JB_REQUEST_MAX);
         c->closing = true;
@@ -204,7 +205,7 @@ static void read_some(struct jb_server *s, struct jb_conn *c)
         c->out.len = c->sent = 0; /* nobody is there to read it */
         return;
     }
-    c->active_us = s->now_us;
+    c->active_us = s->mono_us;
     if (jb_buf_add(&c->in, data, (size_t)n) < 0)
         c->closing = true;
     else
@@ -225,7 +226,7 @@ static void flush(struct jb_server *s, struct jb_conn *c)
             break;
         }
         c->sent += (size_t)n;
-        c->active_us = s->now_us;
+        c->active_us = s->mono_us;
     }
     bool left = c->sent < c->out.len;
     JB_CRASH_POINT(peer_told);
@@ -242,9 +243,9 @@ static void flush(struct jb_server *s, struct jb_conn *c)
 /* Why a peer has to go, or false. */
 static bool outstayed(const struct jb_server *s, const struct jb_conn *c)
 {
-    uint64_t idle = s->now_us > c->active_us ? s->now_us - c->active_us : 0;
+    uint64_t idle = s->mono_us > c->active_us ? s->mono_us - c->active_us : 0;
     bool waits = c->waits.len > 0 || c->logs.on || c->token;
-    if (c->began_us && s->now_us - c->began_us > JB_PARTIAL_S * US_PER_S)
+    if (c->began_us && s->mono_us - c->began_us > JB_PARTIAL_S * US_PER_S)
         return true;
     if (c->sent < c->out.len)
         return idle > JB_STUCK_S * US_PER_S;
@@ -258,8 +259,10 @@ static void task_ended(void *ctx, const struct jb_qtask *t, const struct jb_end 
     char name[JB_TASK_NAME];
     for (size_t i = 0; i < s->n; i++) {
         struct jb_conn *c = s->conns[i];
-        if (c->logs.on && c->logs.task == t->id)
+        if (c->logs.on && c->logs.task == t->id) {
             c->logs.ended = true;
+            c->logs.last = t->tries;
+        }
         if (c->waits.len == 0 || !jb_map_get(&c->waits, t->id))
             continue;
         jb_map_remove(&c->waits, t->id);
@@ -273,10 +276,21 @@ static void task_ended(void *ctx, const struct jb_qtask *t, const struct jb_end 
     }
 }
 
+/* The wall clock may have been set back: what is noted as to come by it would come late. */
+static void take_time(struct jb_server *s)
+{
+    uint64_t now = jb_wall_us(NULL);
+    if (now + BACK_US < s->now_us)
+        jb_queue_clock_back(s->q, s->now_us - now);
+    s->now_us = now;
+    s->mono_us = jb_mono_ns(NULL) / JB_NS_PER_US;
+}
+
 int jb_server_begin(struct jb_server *s, struct jb_queue *q, int listen_fd, int wake_fd, bool own,
                     struct jb_error *err)
 {
-    *s = (struct jb_server){.q = q, .listen_fd = listen_fd, .own = own, .now_us = jb_wall_us(NULL)};
+    *s = (struct jb_server){.q = q, .listen_fd = listen_fd, .own = own};
+    take_time(s);
     s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     struct epoll_event listen = {.events = EPOLLIN, .data.ptr = &s->listen_fd};
     struct epoll_event wake = {.events = EPOLLIN, .data.ptr = NULL};
@@ -307,6 +321,8 @@ void jb_server_end(struct jb_server *s)
 static void pass_on(struct jb_server *s, const json_t *answer)
 {
     json_int_t token = json_integer_value(json_object_get(answer, "control"));
+    if (token < 0) /* a question of our own */
+        jb_queue_asked(s->q, (uint64_t)-token, json_object_get(answer, "answer") != NULL);
     for (size_t i = 0; token > 0 && i < s->n; i++) {
         struct jb_conn *c = s->conns[i];
         if (c->token != token)
@@ -385,7 +401,7 @@ int jb_server_turn(struct jb_server *s, int timeout_ms, struct jb_error *err)
     int n = epoll_wait(s->epoll_fd, events, EVENTS, timeout_ms);
     if (n < 0 && errno != EINTR)
         return jb_fail_errno(err, errno, "epoll");
-    s->now_us = jb_wall_us(NULL);
+    take_time(s);
     int r = 0;
     bool newcomers = false;
     for (int i = 0; r == 0 && i < n; i++) {

@@ -33,8 +33,8 @@ struct jb_conn {
     const char *home;
     struct jb_buf in, out;
     size_t sent;        /* of out */
-    uint64_t active_us; /* when something went in or out last */
-    uint64_t began_us;  /* of a request that is not whole yet; 0: none */
+    uint64_t active_us; /* when something went in or out last; by the monotonic clock, as ... */
+    uint64_t began_us;  /* ... the beginning of a request that is not whole yet; 0: none */
     bool writable_wanted, closing;
     bool json; /* it has sent a line that is not HTTP: from then on every line is a request in JSON */
     uint32_t events;
@@ -43,7 +43,7 @@ struct jb_conn {
     struct {             /* logs that are being sent */
         bool on, follow;
         uint64_t task;
-        uint32_t attempt;
+        uint32_t attempt, last; /* the one that is sent; the last one there is */
         int fd[2];
         off_t offset[2];
         bool ended;
@@ -67,7 +67,8 @@ struct jb_server {
     size_t n_names;
     int64_t tokens;
     uint64_t refused, requests;
-    uint64_t now_us;
+    uint64_t now_us;  /* of this turn, by the wall clock */
+    uint64_t mono_us; /* by the one that nobody sets: patience with peers */
 };
 
 /* `wake_fd`: ends a turn when it is readable; the caller reads it. */

@@ -85,6 +85,7 @@ int jb_logs_begin(struct jb_server *s, struct jb_conn *c, uint64_t task, uint32_
     c->logs.follow = follow;
     c->logs.task = task;
     c->logs.attempt = attempt;
+    c->logs.last = t ? t->tries : attempt;
     c->logs.ended = !t;
     c->logs.offset[0] = c->logs.offset[1] = 0;
     static const char *const ends[] = {"out", "err"};
@@ -96,29 +97,20 @@ int jb_logs_begin(struct jb_server *s, struct jb_conn *c, uint64_t task, uint32_
     return 0;
 }
 
-/* A task that waits has written nothing yet; a retry writes new files. */
-static void keep_up(struct jb_server *s, struct jb_conn *c)
+/* What is missing is looked for again: a log is made for its first byte. */
+static void open_missing(const struct jb_server *s, struct jb_conn *c)
 {
     static const char *const ends[] = {"out", "err"};
-    const struct jb_qtask *t = jb_map_get(&s->q->tasks, c->logs.task);
-    if (t && c->logs.follow && t->tries > c->logs.attempt && t->tries > 0) {
-        jb_close(&c->logs.fd[0]);
-        jb_close(&c->logs.fd[1]);
-        c->logs.attempt = t->tries;
-        c->logs.offset[0] = c->logs.offset[1] = 0;
-    }
     for (int i = 0; i < 2; i++)
         if (c->logs.fd[i] < 0 && c->logs.attempt > 0)
             c->logs.fd[i] = open_log(s, c->logs.task, c->logs.attempt, ends[i]);
 }
 
-void jb_logs_more(struct jb_server *s, struct jb_conn *c)
+/* Sends what is there. True: there is more, but what was sent has to be read first. */
+static bool pump(struct jb_conn *c)
 {
     unsigned char data[PIECE];
-    bool ended = c->logs.ended; /* before the look: what it wrote last is there by now */
     bool more = true;
-    if (c->logs.attempt == 0 || c->logs.fd[0] < 0 || c->logs.follow)
-        keep_up(s, c);
     while (more && c->out.len - c->sent < JB_STREAM_PAUSE && !c->closing) {
         more = false;
         for (int i = 0; i < 2; i++) {
@@ -132,6 +124,32 @@ void jb_logs_more(struct jb_server *s, struct jb_conn *c)
                                       "base64", text ? text : ""));
         }
     }
+    return more;
+}
+
+/* The attempt after the one that has been sent as a whole: a retry writes new files. */
+static bool next_attempt(struct jb_conn *c)
+{
+    if (!c->logs.follow || c->logs.attempt >= c->logs.last)
+        return false;
+    jb_close(&c->logs.fd[0]);
+    jb_close(&c->logs.fd[1]);
+    c->logs.attempt++;
+    c->logs.offset[0] = c->logs.offset[1] = 0;
+    return true;
+}
+
+void jb_logs_more(struct jb_server *s, struct jb_conn *c)
+{
+    const struct jb_qtask *t = jb_map_get(&s->q->tasks, c->logs.task);
+    bool ended = c->logs.ended; /* before the look: what it wrote last is there by now */
+    bool more;
+    if (t)
+        c->logs.last = t->tries;
+    do {
+        open_missing(s, c);
+        more = pump(c);
+    } while (!more && next_attempt(c));
     if (more || (c->logs.follow && !ended))
         return;
     jb_logs_end(c);

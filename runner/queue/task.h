@@ -78,7 +78,8 @@ struct jb_qtask {
                            */
     bool in_ledger;    /* ... its box was there at the last look */
     bool requeue;      /* when its attempt ends it goes back to the queue */
-    uint64_t asked_us; /* when an adopted one was last asked to end */
+    uint64_t asked_us; /* when it was last asked to end */
+    bool asked;        /* ... and has heard it, as far as it is known */
     struct {
         unsigned month;
         uint64_t offset;

@@ -74,6 +74,21 @@ check_once()
     [ "$(records)" = 2 ]
 }
 
+@test "a job that a later daemon took over has its grace when it is cancelled" {
+    start_daemon
+    job polite 'trap "sleep 2; echo bye; exit 0" TERM; echo up; while :; do sleep 0.05; done'
+    q submit -q polite.yaml >/dev/null
+    until_true 20 log_has up
+    kill_daemon
+    start_daemon
+    until_true 20 log_has up # and it can be asked
+    q cancel 1
+    code=0
+    q wait -q 1 || code=$?
+    exits 123
+    log_has bye || fail "killed at once"
+}
+
 @test "the power goes at 50 moments: after the boot every acknowledged job is there and runs, none ends twice" {
     needs_root "is about another boot id, which root can show"
     ldd "$JOBBOX_BUILD/jobboxd" >/dev/null 2>&1 || skip "needs a jobboxd that is linked dynamically"

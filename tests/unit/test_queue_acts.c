@@ -140,6 +140,82 @@ static void a_requeue_is_done_once(void **state)
     assert_false(t->requeue);
 }
 
+static void clock_that_is_set_back_holds_up_nothing(void **state)
+{
+    const uint64_t hour = UINT64_C(3600000000);
+    struct world *w = *state;
+    struct jb_error err = {0};
+    uint64_t now = w->f.server.now_us;
+    struct jb_qtask *retry = submit(w, "")->tasks[0];
+    struct jb_qtask *refused = submit(w, "")->tasks[0];
+    retry->not_before_us = now + 5000000;
+    refused->not_before_us = now + 1000000;
+    refused->refused = true;
+    w->f.q.dirty = true;
+    assert_ok(jb_queue_pass(&w->f.q, now, &err), &err);
+    assert_ok(jb_queue_tick(&w->f.q, now, &err), &err);
+    assert_true(w->f.q.full_until_us > now);
+    uint64_t passes = w->f.q.counts.passes;
+    jb_queue_clock_back(&w->f.q, hour);
+    assert_ok(jb_queue_pass(&w->f.q, now - hour, &err), &err);
+    assert_int_equal(w->f.q.counts.passes, passes + 1);
+    assert_ok(jb_queue_tick(&w->f.q, now - hour, &err), &err);
+    assert_true(w->f.q.next_tick_us < now);
+    assert_int_equal(retry->not_before_us, now + 5000000 - hour);
+    assert_int_equal(refused->not_before_us, 0);
+}
+
+/* What a peer was sent of logs, up to now. */
+static char *sent(struct jb_conn *c)
+{
+    struct jb_buf all = {0};
+    assert_int_equal(jb_buf_puts(&all, ""), 0);
+    for (const char *p = c->out.data; p && p < c->out.data + c->out.len;) {
+        const char *newline = memchr(p, '\n', c->out.len - (size_t)(p - c->out.data));
+        json_t *line = json_loadb(p, (size_t)(newline - p), 0, NULL);
+        const char *text = json_string_value(json_object_get(line, "base64"));
+        assert_int_equal(jb_buf_printf(&all, "%s%s", text ? text : "", text ? " " : "."), 0);
+        json_decref(line);
+        p = newline + 1;
+    }
+    c->out.len = c->sent = 0;
+    return all.data;
+}
+
+#define SENT(c, expected)                      \
+    do {                                       \
+        jb_autofree char *all_ = sent(c);      \
+        assert_string_equal(all_, (expected)); \
+    } while (0)
+
+/* Whoever follows is sent all of an attempt before any of the next one, and the last one too when it has ended by then. */
+static void who_follows_misses_no_attempt(void **state)
+{
+    struct world *w = *state;
+    struct jb_error err = {0};
+    (void)submit(w, "");
+    struct jb_qtask *t = pretend_to_run(w, 1);
+    test_write(w->dir, "state/logs/1/1.out", "one");
+    expect_refusal(w, &w->peer, "{\"v\":1,\"op\":\"logs\",\"id\":\"1\",\"attempt\":2}", "no attempt 2");
+    expect_refusal(w, &w->peer, "{\"v\":1,\"op\":\"logs\",\"id\":\"1\",\"attempt\":0}", "it has had 1");
+    w->peer.out.len = 0;
+    assert_ok(jb_logs_begin(&w->f.server, &w->peer, t->id, 1, -1, true, &err), &err);
+    jb_logs_more(&w->f.server, &w->peer);
+    SENT(&w->peer, "b25l ");
+    test_write(w->dir, "state/logs/1/1.out", "one more");
+    test_write(w->dir, "state/logs/1/2.out", "two");
+    t->tries = 2;
+    jb_logs_more(&w->f.server, &w->peer);
+    SENT(&w->peer, "IG1vcmU= dHdv ");
+    test_write(w->dir, "state/logs/1/4.err", "four");
+    w->peer.logs.last = 4; /* as the end of the task tells */
+    w->peer.logs.ended = true;
+    t->tries = 4;
+    jb_logs_more(&w->f.server, &w->peer);
+    SENT(&w->peer, "Zm91cg== .");
+    assert_false(w->peer.logs.on);
+}
+
 static void priorities_of_submissions_have_bounds(void **state)
 {
     struct world *w = *state;
@@ -160,6 +236,8 @@ int main(void)
         WITH_QUEUE(requeue_puts_back_what_runs_and_submits_anew_what_has_ended),
         WITH_QUEUE(who_is_being_ended_is_not_put_back),
         WITH_QUEUE(a_requeue_is_done_once),
+        WITH_QUEUE(clock_that_is_set_back_holds_up_nothing),
+        WITH_QUEUE(who_follows_misses_no_attempt),
         WITH_QUEUE(priorities_of_submissions_have_bounds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
