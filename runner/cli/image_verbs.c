@@ -244,13 +244,14 @@ static int print_gc(const struct jb_cli_image *image, const struct jb_istore_gc 
 static bool is_kept_over(void *ctx, const char *hex)
 {
     const struct jb_cli_image *image = ctx;
+    const struct jb_kept_wish all = {.uid = JB_KEPT_ALL};
     json_t *list = NULL;
     size_t i;
     const json_t *one;
     bool over = false;
     jb_autoclose int state =
         open(image->job.state.state_dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (state < 0 || jb_kept_list(state, JB_KEPT_ALL, &list, NULL) < 0)
+    if (state < 0 || jb_kept_list(state, &all, &list, NULL, NULL) < 0)
         return state >= 0; /* what cannot be known is not removed */
     json_array_foreach(list, i, one)
     {

@@ -455,6 +455,7 @@ int jb_cli_list_kept(const char *config, bool json)
 {
     jb_autojob struct jb_cli_job job = JB_CLI_JOB_INIT;
     struct jb_error err = {0};
+    const struct jb_kept_wish all = {.uid = JB_KEPT_ALL};
     json_t *list = NULL;
     size_t i;
     const json_t *one;
@@ -464,7 +465,7 @@ int jb_cli_list_kept(const char *config, bool json)
     jb_autoclose int state = open_state(&job, &err);
     if (state == -ENOENT)
         list = json_array();
-    else if (state < 0 || jb_kept_list(state, JB_KEPT_ALL, &list, &err) < 0)
+    else if (state < 0 || jb_kept_list(state, &all, &list, NULL, &err) < 0)
         return jb_cli_fail(JB_EXIT_NO_BOX, &err);
     jb_cli_kept_queue_list(&job, list);
     if (json)

@@ -41,7 +41,7 @@ static int find(struct jb_client *client, const char *text, struct jb_id *ret, s
     size_t found = 0;
     size_t i;
     const json_t *one;
-    int r = jb_client_call(client, "kept", NULL, &reply, err);
+    int r = jb_client_call(client, "kept", json_pack("{s:s}", "id", text), &reply, err);
     if (r < 0)
         return r;
     json_array_foreach(json_object_get(reply, "kept"), i, one)
@@ -99,6 +99,8 @@ void jb_cli_kept_queue_list(const struct jb_cli_job *job, json_t *list)
         if (!taken)
             (void)json_array_append(list, one);
     }
+    if (json_is_true(json_object_get(reply, "more")))
+        (void)fprintf(stderr, "jobbox: the queue has kept more boxes; the oldest are not listed\n");
     json_decref(reply);
 }
 

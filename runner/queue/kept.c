@@ -14,6 +14,8 @@
 #include "queue/launch.h"
 #include "queue/pick.h"
 
+#define LIST_MAX 10000 /* what a peer can be sent at once */
+
 /* --- requests --- */
 
 int jb_kept_requested_list(struct jb_server *s, struct jb_conn *c, const json_t *request,
@@ -24,11 +26,17 @@ int jb_kept_requested_list(struct jb_server *s, struct jb_conn *c, const json_t 
         return jb_fail(err, EBUSY, "one list of kept boxes at a time on a connection");
     c->listed_us = s->now_us;
     bool all = jb_request_flag(request, "all") && jb_conn_is_operator(s, c);
-    int r = jb_kept_list(s->q->state->state_fd, all ? JB_KEPT_ALL : c->uid, &list, err);
+    bool more = false;
+    json_int_t limit = json_integer_value(json_object_get(request, "limit"));
+    const struct jb_kept_wish wish = {.uid = all ? JB_KEPT_ALL : c->uid,
+                                      .begins = jb_request_text(request, "id"),
+                                      .limit = limit > 0 && limit < LIST_MAX ? (size_t)limit : LIST_MAX};
+    int r = jb_kept_list(s->q->state->state_fd, &wish, &list, &more, err);
     if (r < 0)
         return r;
     json_t *reply = jb_reply_ok();
     (void)json_object_set_new(reply, "kept", list);
+    (void)json_object_set_new(reply, "more", json_boolean(more));
     jb_conn_send(c, reply);
     return 0;
 }

@@ -448,6 +448,96 @@ PY
     [ -z "$(ls state/kept)" ]
 }
 
+@test "of all that the queue kept a user is told what is his, the newest first where he asks for so many" {
+    start_daemon
+    job keeper 'exit 3' "keep: on_failure"
+    as 1 "$JOBBOX" submit --config "$CONF" -q keeper.yaml
+    q wait -q 1 || true
+    cat >list.py <<'PY'
+import json, os, socket, sys
+user = int(sys.argv[1])
+def ask(uid, **more):
+    s = socket.socket(socket.AF_UNIX)
+    s.settimeout(60)
+    os.seteuid(uid)
+    s.connect("run/jobboxd.sock")
+    os.seteuid(0)
+    s.sendall(json.dumps({"v": 1, "op": "kept", **more}).encode() + b"\n")
+    answer = json.loads(s.makefile().readline())
+    return [one["name"] for one in answer["kept"]], answer["more"]
+(real,) = [n for n in os.listdir("state/kept") if n[0] != "."]
+about = "state/kept/%s/about.json"
+assert os.stat(about % real).st_uid == user and os.stat("state/kept/" + real).st_mode & 0o777 == 0o700
+def add(i, name, uid, owner):
+    id = "0" * 24 + "%02d" % i
+    os.mkdir("state/kept/" + id, 0o700)
+    json.dump({**json.load(open(about % real)), "id": id, "name": name, "uid": uid}, open(about % id, "w"))
+    os.chown(about % id, owner, -1)
+add(1, "unmarked", user, 0)
+add(2, "marked", user, user)
+add(3, "not his, says the text", user + 1, user)
+add(4, "not read", user, user + 1) # it bears the mark of another one
+add(5, "not his", user + 1, 0)
+assert ask(user) == (["unmarked", "marked", "keeper"], False), ask(user)
+assert ask(user, limit=2) == (["marked", "keeper"], True), ask(user, limit=2)
+assert ask(user, limit=3) == (["unmarked", "marked", "keeper"], False)
+assert ask(user, id=real[:20].lower()) == (["keeper"], False)
+assert ask(user, id="0" * 24) == (["unmarked", "marked"], False)
+assert ask(user + 2) == ([], False)
+assert len(ask(0, all=True)[0]) == 6 and len(ask(user, all=True)[0]) == 3
+PY
+    /usr/bin/python3 list.py "$((ORDINARY + 1))" 2>&1 || fail "not so"
+}
+
+@test "boxes that do not answer: one user has only so many questions to them, all have, and root asks on" {
+    start_daemon
+    job deaf 'sleep 1000'
+    job other 'sleep 1000'
+    as 1 "$JOBBOX" submit --config "$CONF" -q deaf.yaml
+    as 2 "$JOBBOX" submit --config "$CONF" -q other.yaml
+    until_true 20 says_started 1
+    until_true 20 says_started 2
+    cat >many.py <<'PY'
+import json, os, socket, sys
+user = int(sys.argv[1])
+def ask(uid, id, **request):
+    s = socket.socket(socket.AF_UNIX)
+    s.settimeout(60)
+    os.seteuid(uid)
+    s.connect("run/jobboxd.sock")
+    os.seteuid(0)
+    request = request or {"op": "control", "request": {"verb": "status"}}
+    s.sendall(json.dumps({"v": 1, "id": id, **request}).encode() + b"\n")
+    return s
+def said(s):
+    return json.loads(s.makefile().readline())
+def answer(s):
+    what = said(s)
+    return what.get("error", {}).get("text") or ("answered" if "answer" in what else what)
+assert answer(ask(user, "1")) == "answered"
+# in the place of a supervisor that listens and says nothing
+place = "run/boxes/%s/control" % said(ask(0, "1", op="box"))["id"]
+os.rename(place, place + ".real")
+deaf = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+deaf.bind(place)
+deaf.listen(1000)
+his = [ask(user, "1") for _ in range(32)]
+text = answer(ask(user, "1"))
+assert "32 questions of yours" in text, text
+assert answer(ask(user + 1, "2")) == "answered"
+roots = [ask(0, "1") for _ in range(224 - 32)]
+text = answer(ask(user + 1, "2"))
+assert "too many boxes" in text, text
+assert answer(ask(0, "2")) == "answered"
+deaf.close()
+os.rename(place + ".real", place)
+assert not [text for text in map(answer, his + roots) if "just now" in text]
+assert answer(ask(user, "1")) == "answered"
+PY
+    /usr/bin/python3 many.py "$((ORDINARY + 1))" 2>&1 || fail "no such limits"
+    q cancel 1 2
+}
+
 @test "a job writes only what its submitter may: no output, artifact or list of changes goes over another's file" {
     start_daemon
     install -m 755 "$JOBBOX" jobbox

@@ -171,6 +171,8 @@ static int fill(const struct jb_keeping *what, int dir, struct jb_copied *sum, s
     r = jb_kept_write(dir, "spec.yaml", what->spec->text, what->spec->text_len, err);
     if (r == 0)
         r = jb_kept_write(dir, "about.json", text, strlen(text), err);
+    if (r == 0)
+        jb_kept_mark(dir, what->plan->submitter_uid);
     if (r == 0 && syncfs(dir) < 0)
         r = jb_fail_errno(err, errno, "writing it to the disk");
     return r;

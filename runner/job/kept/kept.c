@@ -130,6 +130,24 @@ int jb_kept_remove(int kept_fd, const char *name)
 
 /* --- looking --- */
 
+void jb_kept_mark(int dir, uid_t uid)
+{
+    if (geteuid() == 0 && uid != 0)
+        (void)!fchownat(dir, "about.json", uid, (gid_t)-1, AT_SYMLINK_NOFOLLOW); /* without it, it is read */
+}
+
+/* What about.json says counts; this spares reading those of others. One that is not marked may be anybody's. */
+static bool may_be_of(int kept_fd, const char *id, uid_t uid)
+{
+    char path[JB_ID_LEN + 16];
+    struct stat st;
+    if (uid == JB_KEPT_ALL)
+        return true;
+    (void)snprintf(path, sizeof(path), "%.26s/about.json", id);
+    return fstatat(kept_fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+           (st.st_uid == uid || st.st_uid == geteuid());
+}
+
 static json_t *read_about(int kept_fd, const char *id)
 {
     jb_autofree char *text = NULL;
@@ -167,26 +185,51 @@ static int names_of(int kept_fd, struct jb_strv *ret, struct jb_error *err)
     return 0;
 }
 
-int jb_kept_list(int state_fd, uid_t uid, json_t **ret, struct jb_error *err)
+/* about.json of a box that is asked for; NULL: it is another one. */
+static json_t *read_wished(int kept_fd, const char *name, const struct jb_kept_wish *wish)
+{
+    if (!jb_id_valid(name) || (wish->begins && strncasecmp(name, wish->begins, strlen(wish->begins)) != 0) ||
+        !may_be_of(kept_fd, name, wish->uid))
+        return NULL;
+    json_t *about = read_about(kept_fd, name);
+    if (about && (wish->uid == JB_KEPT_ALL ||
+                  json_integer_value(json_object_get(about, "uid")) == (json_int_t)wish->uid))
+        return about;
+    json_decref(about);
+    return NULL;
+}
+
+int jb_kept_list(int state_fd, const struct jb_kept_wish *wish, json_t **ret, bool *ret_more,
+                 struct jb_error *err)
 {
     jb_autostrv struct jb_strv names = {0};
     jb_autoclose int kept = jb_kept_open(state_fd, false, err);
     if (kept < 0 && kept != -ENOENT)
         return kept;
+    bool more = false;
+    json_t *newest = json_array();
     json_t *list = json_array();
-    int r = !list ? jb_fail_errno(err, ENOMEM, JB_KEPT_DIR) : kept < 0 ? 0 : names_of(kept, &names, err);
-    for (size_t i = 0; r == 0 && i < names.len; i++) {
-        json_t *about = jb_id_valid(names.items[i]) ? read_about(kept, names.items[i]) : NULL;
-        if (about &&
-            (uid == JB_KEPT_ALL || json_integer_value(json_object_get(about, "uid")) == (json_int_t)uid))
-            (void)json_array_append(list, about);
+    int r = !list || !newest ? jb_fail_errno(err, ENOMEM, JB_KEPT_DIR)
+            : kept < 0       ? 0
+                             : names_of(kept, &names, err);
+    for (size_t i = names.len; r == 0 && !more && i-- > 0;) {
+        json_t *about = read_wished(kept, names.items[i], wish);
+        more = about && wish->limit && json_array_size(newest) == wish->limit;
+        if (about && !more)
+            (void)json_array_append(newest, about);
         json_decref(about);
     }
-    if (r < 0)
+    for (size_t i = json_array_size(newest); r == 0 && i-- > 0;)
+        (void)json_array_append(list, json_array_get(newest, i));
+    json_decref(newest);
+    if (r < 0) {
         json_decref(list);
-    else
-        *ret = list;
-    return r;
+        return r;
+    }
+    *ret = list;
+    if (ret_more)
+        *ret_more = more;
+    return 0;
 }
 
 json_t *jb_kept_summary(int state_fd, const char *state_dir, const struct jb_id *id)
@@ -233,9 +276,8 @@ static int no_such(const char *text, size_t found, struct jb_error *err)
 /* A box of another one's is passed over as if it were not there. */
 static bool is_of(int kept_fd, const char *id, uid_t uid)
 {
-    json_t *about = uid == JB_KEPT_ALL ? NULL : read_about(kept_fd, id);
-    bool is =
-        uid == JB_KEPT_ALL || (about && json_integer_value(json_object_get(about, "uid")) == (json_int_t)uid);
+    json_t *about = uid == JB_KEPT_ALL ? NULL : read_wished(kept_fd, id, &(struct jb_kept_wish){.uid = uid});
+    bool is = uid == JB_KEPT_ALL || about;
     json_decref(about);
     return is;
 }
@@ -403,8 +445,8 @@ int jb_kept_make_room(int kept_fd, const struct jb_site *site, uid_t uid, const 
     json_t *abouts = json_array();
     int r = abouts ? names_of(kept_fd, &names, err) : jb_fail_errno(err, ENOMEM, JB_KEPT_DIR);
     for (size_t i = 0; r == 0 && i < names.len; i++) {
-        json_t *about = jb_id_valid(names.items[i]) ? read_about(kept_fd, names.items[i]) : NULL;
-        if (about && number(about, "uid") == uid) {
+        json_t *about = read_wished(kept_fd, names.items[i], &(struct jb_kept_wish){.uid = uid});
+        if (about) {
             h.boxes++;
             h.bytes += number(about, "bytes");
             h.files += number(about, "files");

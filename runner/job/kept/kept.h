@@ -6,7 +6,8 @@
  *
  *   kept/ID/fs           what the box wrote, as one layer: where it is in the box, with whiteouts
  *   kept/ID/spec.yaml    the spec, as it was written
- *   kept/ID/about.json   whose it is, what it lay over, how it ended, how much it is
+ *   kept/ID/about.json   whose it is, what it lay over, how it ended, how much it is. In root's store the file belongs to
+ *                        whose box it was, who cannot reach it there: so among thousands his are found without reading all
  *   kept/ID/lock         locked (shared) by those who use it
  *   kept/.new-ID         one that is being made, its lock held by who makes it
  *   kept/.gone-ID        one that is being removed
@@ -58,8 +59,15 @@ int jb_kept_find(int state_fd, const char *text, struct jb_kept *ret, struct jb_
 /* The same of one user's: another one's is not there for him. JB_KEPT_ALL: whoever's. */
 #define JB_KEPT_ALL ((uid_t)-1)
 int jb_kept_find_of(int state_fd, const char *text, uid_t uid, struct jb_kept *ret, struct jb_error *err);
-/* Array of about.json of those of one user, or JB_KEPT_ALL, by id; the caller's. */
-int jb_kept_list(int state_fd, uid_t uid, json_t **ret, struct jb_error *err);
+/* Which ones are asked for. */
+struct jb_kept_wish {
+    uid_t uid;          /* whose; JB_KEPT_ALL */
+    const char *begins; /* what their ids begin with, in either case of letters; NULL: anything */
+    size_t limit;       /* the newest ones, not more than so many; 0: all */
+};
+/* Array of their about.json, by id; the caller's. *ret_more, if not NULL: there are older ones that the limit leaves out. */
+int jb_kept_list(int state_fd, const struct jb_kept_wish *wish, json_t **ret, bool *ret_more,
+                 struct jb_error *err);
 
 /*
  * Out of root's store into one of whose box it was, which `who` names by a folder (see jb_kept_begin) that he alone can
@@ -106,6 +114,8 @@ int jb_kept_finish(int kept_fd, const struct jb_site *site, uid_t uid, const str
                    const struct jb_copied *sum, struct jb_error *err);
 /* spec.yaml or about.json of one that is being made. */
 int jb_kept_write(int dir, const char *name, const void *data, size_t len, struct jb_error *err);
+/* about.json, complete, is marked as that of `uid`. */
+void jb_kept_mark(int dir, uid_t uid);
 /* A tree of the store, whoever its files belong to. */
 int jb_kept_remove(int kept_fd, const char *name);
 
