@@ -50,7 +50,7 @@ void jb_nursery_end(struct jb_nursery *nursery);
  *   {"do": "start", "task", "id", "job", "attempt", "index", "spec", "file", "uid", "gid", "groups", "user", "home",
  *    "cwd", "env", "submitted_us", "eligible_us", "memory", "queue"}
  *   {"do": "signal", "task", "signal"}         to the supervisor, if it is one of ours and lives
- *   {"do": "control", "token", "id", "request"} asks a box for something
+ *   {"do": "control", "token", "uid", "id", "request"} asks a box for something; "uid": for whom, absent: itself
  *   {"do": "kept", "token", "id", "dir", "uid", "gid", "groups", "user", "home", "any"}  see kept.c
  *   {"do": "sweep"}                            finishes boxes whose supervisors died
  *   {"do": "notify", "argv", "input", "uid", "gid", "groups", "user", "home"}

@@ -31,13 +31,18 @@
 #define KEPT_S \
     3600 /* for one: a folder that does not answer must not be waited for until the host is rebooted */
 
-enum child_kind { CHILD_SUPERVISOR, CHILD_SWEEP, CHILD_KEPT, CHILD_OTHER };
+/* questions to boxes at once: each is a process, for CONTROL_MS where the box does not answer */
+#define CONTROL_UID  32  /* for one user; root may ask more */
+#define CONTROL_ALL  224 /* for all of them */
+#define CONTROL_ROOT 256 /* root can still ask when users have taken theirs */
+
+enum child_kind { CHILD_SUPERVISOR, CHILD_SWEEP, CHILD_KEPT, CHILD_CONTROL, CHILD_OTHER };
 
 struct child {
     pid_t pid;
     enum child_kind kind;
     uint64_t task;
-    uid_t uid; /* CHILD_KEPT: who asked */
+    uid_t uid; /* CHILD_KEPT, CHILD_CONTROL: who asked */
     struct jb_id id;
 };
 
@@ -259,21 +264,52 @@ static void limited_kept(const struct jb_nursery_ctx *ctx, const json_t *request
     jb_nursery_kept(ctx, request);
 }
 
+static size_t count(const struct nursery *n, enum child_kind kind, const uid_t *uid)
+{
+    size_t busy = 0;
+    for (size_t i = 0; i < n->n; i++)
+        busy += n->children[i].kind == kind && (!uid || n->children[i].uid == *uid);
+    return busy;
+}
+
+/* To who waits for the answer of a child that could not be started. */
+static void refuse(const struct nursery *n, const json_t *request, int r, const char *busy)
+{
+    jb_nursery_answer(n->ctx, json_pack("{s:O, s:i, s:s}", "control", json_object_get(request, "token"),
+                                        "errnum", -r, "error", r == -EBUSY ? busy : strerror(-r)));
+}
+
 static void begin_kept(struct nursery *n, const json_t *request)
 {
     const struct child child = {.kind = CHILD_KEPT,
                                 .uid = (uid_t)json_integer_value(json_object_get(request, "uid"))};
-    size_t busy = 0;
-    for (size_t i = 0; i < n->n; i++)
-        busy += n->children[i].kind == CHILD_KEPT && n->children[i].uid == child.uid;
-    int r = busy < KEPT_UID ? spawn(n, &child, limited_kept, request) : -EBUSY;
+    int r = count(n, CHILD_KEPT, &child.uid) < KEPT_UID ? spawn(n, &child, limited_kept, request) : -EBUSY;
     if (r < 0)
-        jb_nursery_answer(
-            n->ctx,
-            json_pack("{s:O, s:i, s:s}", "control", json_object_get(request, "token"), "errnum", -r, "error",
-                      r == -EBUSY ? "the queue copies or removes 4 kept boxes of yours just now; "
-                                    "try again when it is done"
-                                  : strerror(-r)));
+        refuse(n, request, r,
+               "the queue copies or removes 4 kept boxes of yours just now; try again when it is done");
+}
+
+/* What the daemon asks itself has no uid: it is one question for each box, and must not be lost. */
+static void begin_control(struct nursery *n, const json_t *request)
+{
+    const json_t *uid = json_object_get(request, "uid");
+    const struct child other = {.kind = CHILD_OTHER};
+    const struct child child = {.kind = CHILD_CONTROL, .uid = (uid_t)json_integer_value(uid)};
+    if (!uid) {
+        (void)spawn(n, &other, jb_nursery_control, request);
+        return;
+    }
+    if (child.uid != 0 && count(n, CHILD_CONTROL, &child.uid) >= CONTROL_UID)
+        refuse(n, request, -EBUSY,
+               "32 questions of yours wait for boxes just now; try again when they are answered");
+    else if (count(n, CHILD_CONTROL, NULL) >= (child.uid == 0 ? CONTROL_ROOT : CONTROL_ALL))
+        refuse(n, request, -EBUSY,
+               "the queue waits for the answers of too many boxes just now; try again in some seconds");
+    else {
+        int r = spawn(n, &child, jb_nursery_control, request);
+        if (r < 0)
+            refuse(n, request, r, NULL);
+    }
 }
 
 static void carry_out(struct nursery *n, const json_t *request)
@@ -289,7 +325,7 @@ static void carry_out(struct nursery *n, const json_t *request)
     else if (strcmp(what, "sweep") == 0)
         sweep(n);
     else if (strcmp(what, "control") == 0)
-        (void)spawn(n, &other, jb_nursery_control, request);
+        begin_control(n, request);
     else if (strcmp(what, "kept") == 0)
         begin_kept(n, request);
     else if (strcmp(what, "notify") == 0)

@@ -390,9 +390,10 @@ static int do_control(struct jb_server *s, struct jb_conn *c, const json_t *requ
         r = jb_fail(err, EBUSY, "one question to a box at a time on a connection");
     if (r == 0) {
         c->token = ++s->tokens;
-        (void)json_array_append_new(s->q->launches, json_pack("{s:s, s:I, s:s, s:O}", "do", "control",
-                                                              "token", (json_int_t)c->token, "id",
-                                                              task->attempt.text, "request", what));
+        (void)json_array_append_new(s->q->launches,
+                                    json_pack("{s:s, s:I, s:I, s:s, s:O}", "do", "control", "token",
+                                              (json_int_t)c->token, "uid", (json_int_t)c->uid, "id",
+                                              task->attempt.text, "request", what));
     }
     return r;
 }
