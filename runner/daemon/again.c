@@ -6,17 +6,26 @@
 #include "daemon/again.h"
 
 #include <errno.h>
+#include <jansson.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/auxv.h>
+#include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/json.h"
+#include "queue/server.h"
 
 #define SELF     "/proc/self/exe"
 #define DELETED  " (deleted)"
 #define VARIABLE "JOBBOXD_AGAIN"
+#define WAIT_NS  (5 * JB_NS_PER_S)
 
 static char *absolute(const char *path)
 {
@@ -105,4 +114,38 @@ bool jb_again_is(void)
     bool again = getenv(VARIABLE) != NULL;
     (void)unsetenv(VARIABLE);
     return again;
+}
+
+/* What it asked is taken first, so that the answer is not lost with it. */
+static void refuse_one(int fd, const char *line)
+{
+    char data[4096];
+    const struct timeval patience = {.tv_usec = 200000};
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+    while (recv(fd, data, sizeof(data), 0) == (ssize_t)sizeof(data)) {
+    }
+    (void)send(fd, line, strlen(line), MSG_DONTWAIT | MSG_NOSIGNAL);
+    (void)shutdown(fd, SHUT_WR);
+}
+
+void jb_again_wait(int listen_fd, const struct jb_error *why)
+{
+    const uint64_t end = jb_mono_ns(NULL) + WAIT_NS;
+    jb_autofree char *text =
+        jb_asprintf("jobboxd cannot go on: %s; what runs goes on, and it tries again every "
+                    "few seconds",
+                    why->text);
+    json_t *reply = json_pack("{s:i, s:b, s:{s:i, s:o}}", "v", JB_PROTOCOL, "ok", 0, "error", "errno",
+                              why->errnum ? why->errnum : EIO, "text", jb_json_text(text));
+    jb_autofree char *json = reply ? json_dumps(reply, JSON_COMPACT) : NULL;
+    jb_autofree char *line = json ? jb_asprintf("%s\n", json) : NULL;
+    json_decref(reply);
+    for (uint64_t now; (now = jb_mono_ns(NULL)) < end;) {
+        struct pollfd listening = {.fd = listen_fd, .events = POLLIN};
+        if (poll(&listening, 1, (int)((end - now) / 1000000) + 1) <= 0)
+            continue;
+        jb_autoclose int fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC);
+        if (fd >= 0 && line)
+            refuse_one(fd, line);
+    }
 }

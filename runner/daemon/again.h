@@ -34,6 +34,12 @@ void jb_again_free(struct jb_again *again);
  */
 int jb_again_begin(const struct jb_again *again, int listen_fd, struct jb_error *err);
 
+/*
+ * A later self that cannot begin, on a full disk perhaps: for a while whoever connects is told why, and then it is time to
+ * try again.
+ */
+void jb_again_wait(int listen_fd, const struct jb_error *why);
+
 /* Whether this process is a later self; forgets it. */
 bool jb_again_is(void);
 

@@ -283,8 +283,11 @@ static enum verdict serve(const struct options *o, struct jb_server *s, int sign
         enum verdict verdict = heard(o, signal_fd);
         if (verdict != GO_ON)
             return verdict;
-        if (jb_server_turn(s, jb_server_patience(s), err) < 0) /* begins anew from the disk */
+        if (jb_server_turn(s, jb_server_patience(s), err) < 0) { /* begins anew from the disk */
+            if (!err->errnum)
+                (void)jb_fail(err, EIO, "the queue's store cannot be changed");
             return AGAIN;
+        }
         if (s->q->site->queue.metrics && s->mono_us >= metrics_at) {
             struct jb_error ignored = {0};
             if (jb_metrics_write(s, &ignored) < 0)
@@ -314,8 +317,10 @@ static int run(const struct options *o, struct jb_site *site, struct jb_submitte
         jb_queue_take_place(site, self);
     if (r == 0)
         r = jb_queue_begin(&q, site, state, self, err);
-    if (r < 0)
+    if (r < 0) {
+        jb_queue_end(&q);
         return r;
+    }
     (void)jb_files_raise(
         FILES_MAX); /* thousands of connections; after the nursery was forked, so jobs keep what they had */
     r = jb_server_begin(&server, &q, *ret_listen, signal_fd, o->own, err);
@@ -326,6 +331,7 @@ static int run(const struct options *o, struct jb_site *site, struct jb_submitte
             to_log(state);
         *ret_verdict = serve(o, &server, signal_fd, err);
         if (err->errnum) {
+            jb_server_give_up(&server, err);
             (void)complain(err);
             jb_error_clear(err);
         }
@@ -383,6 +389,13 @@ int main(int argc, char **argv)
         return complain(&err);
     }
     r = run(&o, site, &self, &state, &ready, &listen_fd, &verdict, &err);
+    if (r < 0 && again && listen_fd >= 0) { /* jobs run, and clients wait: it is tried until it can be */
+        (void)complain(&err);
+        jb_again_wait(listen_fd, &err);
+        jb_error_clear(&err);
+        r = 0;
+        verdict = AGAIN;
+    }
     if (r == 0 && verdict == AGAIN) {
         jb_close(&lock);
         r = jb_again_begin(&anew, listen_fd, &err);

@@ -232,6 +232,7 @@ static void flush(struct jb_server *s, struct jb_conn *c)
     JB_CRASH_POINT(peer_told);
     if (!left)
         c->out.len = c->sent = 0;
+    c->settled = c->out.len;
     uint32_t events = EPOLLIN | (left ? EPOLLOUT : 0U);
     if (events != c->events) {
         struct epoll_event event = {.events = events, .data.ptr = c};
@@ -315,6 +316,19 @@ void jb_server_end(struct jb_server *s)
     }
     free(s->names);
     jb_close(&s->epoll_fd);
+}
+
+void jb_server_give_up(struct jb_server *s, const struct jb_error *why)
+{
+    for (size_t i = 0; i < s->n; i++) {
+        struct jb_conn *c = s->conns[i];
+        if (c->out.len <= c->settled || c->sent > c->settled)
+            continue;
+        c->out.len = c->settled;
+        jb_conn_fail(c, why->errnum ? why->errnum : EIO, "jobboxd cannot go on, and nothing was done: %s",
+                     why->text);
+        flush(s, c);
+    }
 }
 
 /* An answer of a box to whoever asked. */

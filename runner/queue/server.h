@@ -33,6 +33,7 @@ struct jb_conn {
     const char *home;
     struct jb_buf in, out;
     size_t sent;        /* of out */
+    size_t settled;     /* of out: what was committed before it was written */
     uint64_t active_us; /* when something went in or out last; by the monotonic clock, as ... */
     uint64_t began_us;  /* ... the beginning of a request that is not whole yet; 0: none */
     bool writable_wanted, closing;
@@ -75,6 +76,8 @@ struct jb_server {
 int jb_server_begin(struct jb_server *s, struct jb_queue *q, int listen_fd, int wake_fd, bool own,
                     struct jb_error *err);
 void jb_server_end(struct jb_server *s);
+/* The daemon cannot go on: whoever asked for something in this turn is told why, for nothing of it was done. */
+void jb_server_give_up(struct jb_server *s, const struct jb_error *why);
 
 /* One turn: waits at most `timeout_ms`, and carries out what there is. -errno only when the daemon cannot go on. */
 int jb_server_turn(struct jb_server *s, int timeout_ms, struct jb_error *err);

@@ -96,6 +96,37 @@ shown_to_others() { [ -n "$(as 1 ./jobbox ps --all --config "$CONF")" ]; }
     [ "$(records)" = 1 ]
 }
 
+full() { cat /dev/zero >state/fill 2>/dev/null || true; }
+goes_on() { q submit -q --wait fine.yaml >out 2>err; }
+
+@test "a full disk: whoever asks is told, the daemon stays, and goes on when there is room" {
+    needs_root "mounts a small file system"
+    mkdir -m 700 state
+    mount -t tmpfs -o size=4m,mode=700 small state
+    start_daemon
+    local pid
+    pid=$(daemon_pid)
+    job fine true
+    begin_long
+    full
+    code=0
+    q submit fine.yaml >out 2>err || code=$?
+    exits 124
+    err_has 'nothing was done: .*full'
+    code=0
+    q submit fine.yaml >out 2>err || code=$?
+    exits 124
+    err_has '(cannot go on|nothing was done): .*full'
+    rm state/fill
+    until_true 30 goes_on
+    [ "$(daemon_pid)" = "$pid" ] || fail "another process"
+    state_is 1 running
+    drop_gate
+    q wait -q 1
+    stop_daemon
+    umount state
+}
+
 @test "a limit of open files is raised for the daemon, never lowered, and jobs keep what they had" {
     (ulimit -Hn 100000) 2>/dev/null || skip "needs a hard limit of 100000 open files"
     local soft
