@@ -19,6 +19,7 @@
 
 #define LINE_MAX_BYTES (64U << 20)
 #define START_TRIES    500 /* of 10 ms */
+#define AGAIN_TRIES    300 /* of 100 ms */
 
 static int connect_to(const char *dir, int *ret)
 {
@@ -73,8 +74,8 @@ int jb_client_open(const struct jb_client_wish *wish, struct jb_client *ret, str
     int r = -ENOENT;
     if (wish->who->uid != 0 && !wish->own && (!wish->site->file || jb_starts_with(wish->site->file, "/etc/")))
         r = connect_to(system_dir(wish), &client.fd);
+    client.own = r < 0;
     if (r < 0) {
-        client.own = true;
         r = connect_to(own, &client.fd);
     }
     if ((r == -ENOENT || r == -ECONNREFUSED) && !wish->start)
@@ -90,14 +91,39 @@ int jb_client_open(const struct jb_client_wish *wish, struct jb_client *ret, str
     }
     if (r < 0)
         return jb_fail_errno(err, r, "%s/" JB_SOCKET_NAME, own);
+    client.dir = strdup(client.own ? own : system_dir(wish));
+    if (!client.dir) {
+        jb_client_close(&client);
+        return jb_fail_errno(err, ENOMEM, "asking jobboxd");
+    }
     *ret = client;
     return 0;
+}
+
+int jb_client_again(struct jb_client *client, struct jb_error *err)
+{
+    const struct timespec pause = {.tv_nsec = 100000000};
+    int r = -ECONNREFUSED;
+    jb_close(&client->fd);
+    jb_buf_free(&client->in);
+    client->in = (struct jb_buf){0};
+    client->used = 0;
+    for (int i = 0; i < AGAIN_TRIES && (r == -ENOENT || r == -ECONNREFUSED); i++) {
+        (void)nanosleep(&pause, NULL);
+        r = connect_to(client->dir, &client->fd);
+    }
+    return r < 0 ? jb_fail(err, -r,
+                           "jobboxd has gone, and no other one listens at %s/" JB_SOCKET_NAME
+                           "; what runs goes on",
+                           client->dir)
+                 : 0;
 }
 
 void jb_client_close(struct jb_client *client)
 {
     jb_close(&client->fd);
     jb_buf_free(&client->in);
+    free(client->dir);
     *client = JB_CLIENT_INIT;
 }
 

@@ -74,6 +74,25 @@ check_once()
     [ "$(records)" = 2 ]
 }
 
+@test "who waits goes on to wait when the daemon is replaced by another one" {
+    start_daemon
+    mkdir -m 777 gate
+    job long 'echo begun; while [ ! -e /work/stop ]; do sleep 0.1; done; exit 9' \
+        "mounts: [{ source: $T/gate, target: /work, mode: rw }]"
+    q submit -q long.yaml >/dev/null
+    until_true 20 log_has begun
+    q wait -q 1 2>wait.err &
+    local waiter=$!
+    sleep 0.5
+    kill_daemon
+    sleep 0.5
+    start_daemon
+    touch gate/stop
+    code=0
+    wait "$waiter" || code=$?
+    [ "$code" = 9 ] || fail "$code: $(cat wait.err)"
+}
+
 @test "a job that a later daemon took over has its grace when it is cancelled" {
     start_daemon
     job polite 'trap "sleep 2; echo bye; exit 0" TERM; echo up; while :; do sleep 0.05; done'
