@@ -113,7 +113,8 @@ class Slurm:
             if answer.returncode == 0 and not answer.stdout.strip():
                 return
             if time.monotonic() > end:
-                raise RuntimeError(f"its queue is not done after {seconds} s: {self.last_words()}")
+                left = len(answer.stdout.split())
+                raise RuntimeError(f"its queue is not done after {seconds} s, {left} are left: {self.last_words()}")
             time.sleep(0.05)
 
     def stop(self):
