@@ -73,8 +73,10 @@ static void print_why(const json_t *one)
     (void)printf("job %s\n", json_string_value(json_object_get(one, "job")));
     for (size_t k = 0; k < JB_ARRAY_LEN(lines); k++) {
         const char *text = json_string_value(json_object_get(one, lines[k][1]));
+        bool guess = json_is_true(json_object_get(one, "guess")) && strcmp(lines[k][1], "start") == 0;
         if (text)
-            (void)printf("  %-21s %s\n", lines[k][0], text);
+            (void)printf("  %-21s %s%s\n", guess ? "starts" : lines[k][0], text,
+                         guess ? ", at a guess: something runs that has no wall_time" : "");
     }
     const json_t *ahead = json_object_get(one, "ahead");
     if (json_is_integer(ahead))
@@ -94,13 +96,13 @@ int jb_cmd_explain_job(int argc, char **argv)
         "Says why a queued job waits, since when, for what, and when it starts at the latest as\n"
         "far as wall times tell.\n\n"
         "  -c, --config FILE  site config instead of /etc/jobbox/jobbox.conf.yaml\n"
+        "      --own          of your own queue, not the system's\n"
         "      --json         the answer as JSON\n"
         "  -h, --help         this text\n";
-    static const struct option options[] = {{"config", required_argument, NULL, 'c'},
-                                            {"job", required_argument, NULL, 'J'},
-                                            {"json", no_argument, NULL, 'j'},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {0}};
+    static const struct option options[] = {
+        {"config", required_argument, NULL, 'c'}, {"job", required_argument, NULL, 'J'},
+        {"json", no_argument, NULL, 'j'},         {"own", no_argument, NULL, 'o'},
+        {"help", no_argument, NULL, 'h'},         {0}};
     jb_autojob struct jb_cli_job job = JB_CLI_JOB_INIT;
     jb_autoclient struct jb_client client = JB_CLIENT_INIT;
     struct jb_error err = {0};
@@ -108,6 +110,7 @@ int jb_cmd_explain_job(int argc, char **argv)
     const char *id = NULL;
     json_t *reply = NULL;
     bool json = false;
+    bool own = false;
     size_t i;
     const json_t *one;
     int c;
@@ -115,6 +118,8 @@ int jb_cmd_explain_job(int argc, char **argv)
     while ((c = getopt_long(argc, argv, ":c:h", options, NULL)) != -1) {
         if (c == 'c')
             config = optarg;
+        else if (c == 'o')
+            own = true;
         else if (c == 'J')
             id = optarg;
         else if (c == 'j')
@@ -126,7 +131,7 @@ int jb_cmd_explain_job(int argc, char **argv)
     }
     if (!id || optind != argc)
         return jb_cli_usage("explain", "--job takes the number of a queued job, and no file goes with it");
-    int code = jb_cli_connect(config, false, false, &job, &client);
+    int code = jb_cli_connect(config, own, false, &job, &client);
     if (code)
         return code;
     if (jb_client_call(&client, "explain", json_pack("{s:s}", "id", id), &reply, &err) < 0)

@@ -113,8 +113,12 @@ static int after(json_t *list, const char *text, struct jb_error *err)
         when = words[i].when;
     }
     char *save = NULL;
+    size_t before = json_array_size(list);
     for (char *id = ids ? strtok_r(ids, ",:", &save) : NULL; id; id = strtok_r(NULL, ",:", &save))
         (void)json_array_append_new(list, json_pack("{s:o, s:s}", "job", number(id), "when", when));
+    if (json_array_size(list) ==
+        before) /* a variable of a script that is empty, say: not the same as no --after */
+        return jb_fail(err, EINVAL, "--after: \"%s\" names no job", text);
     return 0;
 }
 
@@ -132,9 +136,19 @@ static int bind(json_t *list, const char *text, const char *mode_otherwise)
                                                  second ? second + 1 : mode_otherwise));
 }
 
+/* A spec is UTF-8, and what is not is not changed behind anybody's back. */
+static int check_text(const char *what, const char *text, struct jb_error *err)
+{
+    json_t *valid = json_string(text);
+    json_decref(valid);
+    return valid ? 0 : jb_fail(err, EILSEQ, "%s: it is not UTF-8, which a job's spec is", what);
+}
+
 int jb_cli_inline_take(struct jb_cli_inline *in, int c, const char *value, struct jb_error *err)
 {
     size_t i = 0;
+    if (value && check_text(value, value, err) < 0)
+        return -EILSEQ;
     while (i < JB_ARRAY_LEN(options) && options[i].c != c)
         i++;
     if (i == JB_ARRAY_LEN(options))
@@ -192,6 +206,8 @@ static int finish(struct jb_cli_inline *in, const char *file, const char *cwd, s
     const char *image = json_string_value(json_object_get(in->spec, "image"));
     if (!json_object_get(in->spec, "workdir") && (in->here || !image || strcmp(image, "host") == 0))
         (void)json_object_set_new(in->spec, "workdir", jb_json_text(cwd));
+    if (check_text("the working directory", cwd, err) < 0)
+        return -EILSEQ;
     struct jb_cli_spec spec = {.text = json_dumps(in->spec, JSON_INDENT(1)), .file = strdup(file)};
     if (!spec.text || !spec.file) {
         jb_cli_spec_free(&spec);
@@ -211,9 +227,12 @@ int jb_cli_inline_command(struct jb_cli_inline *in, char **argv, const char *cwd
     char name[65];
     if (!in->spec)
         in->spec = json_object();
-    for (char **a = argv; *a; a++)
-        (void)json_array_append_new(command, jb_json_text(*a));
     (void)json_object_set_new(in->spec, "command", command);
+    for (char **a = argv; *a; a++) {
+        if (check_text("the command", *a, err) < 0)
+            return -EILSEQ;
+        (void)json_array_append_new(command, json_string(*a));
+    }
     (void)snprintf(name, sizeof(name), "%s", base);
     for (char *c = name; *c; c++)
         if (!strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-", *c))
@@ -249,6 +268,8 @@ static int take_line(struct jb_cli_inline *in, char *line, struct jb_error *err)
             p++;
         *out++ = '\0';
     }
+    if (argc > WORDS_MAX)
+        return jb_fail(err, E2BIG, "more than %d words in a line; write another one", WORDS_MAX - 1);
     argv[argc] = NULL;
     optind = 0;
     opterr = 0;
@@ -284,7 +305,7 @@ int jb_cli_inline_script(struct jb_cli_inline *in, const char *file, const char 
 {
     struct jb_cli_inline weak = {0};
     unsigned number_of_line = 0;
-    int r = 0;
+    int r = check_text(file, text, err);
     for (const char *line = text; r == 0 && *line;) {
         size_t len = strcspn(line, "\n");
         number_of_line++;

@@ -153,7 +153,7 @@ static int parse(int argc, char **argv, struct ps_options *o)
 }
 
 /* What a daemon says of the queue; an empty list where there is none. */
-static int ask_queue(const struct ps_options *o, json_t **ret, char **ret_drained)
+static int ask_queue(const struct ps_options *o, json_t **ret, json_int_t *ret_more, char **ret_drained)
 {
     jb_autojob struct jb_cli_job job = JB_CLI_JOB_INIT;
     jb_autoclient struct jb_client client = JB_CLIENT_INIT;
@@ -180,6 +180,7 @@ static int ask_queue(const struct ps_options *o, json_t **ret, char **ret_draine
     if (r < 0)
         return jb_cli_fail(JB_EXIT_NO_BOX, &err);
     (void)json_array_extend(*ret, json_object_get(reply, "jobs"));
+    *ret_more = json_integer_value(json_object_get(reply, "more"));
     const char *drained = json_string_value(json_object_get(reply, "drained"));
     *ret_drained = drained ? strdup(drained) : NULL;
     json_decref(reply);
@@ -210,6 +211,18 @@ static json_t *others(const json_t *boxes, json_t *jobs)
     return rest;
 }
 
+/* What runs is neither waiting nor done, and somebody's. */
+static bool box_wanted(const struct ps_options *o, const struct jb_holding *h)
+{
+    static const char *const not_live[] = {"pending", "held", "done"};
+    char user[64];
+    for (size_t i = 0; o->state && i < JB_ARRAY_LEN(not_live); i++)
+        if (jb_streq(o->state, not_live[i]))
+            return false;
+    jb_cli_user_name(h->uid, user, sizeof(user));
+    return !o->user || jb_streq(o->user, user);
+}
+
 static int show_once(const struct ps_options *o)
 {
     if (o->kept)
@@ -217,10 +230,11 @@ static int show_once(const struct ps_options *o)
     jb_autojob struct jb_cli_job job = JB_CLI_JOB_INIT;
     struct jb_ledger ledger = {0};
     json_t *jobs = NULL;
+    json_int_t more = 0;
     jb_autofree char *drained = NULL;
     int code = jb_cli_live(o->config, &job, &ledger);
     if (code == 0)
-        code = ask_queue(o, &jobs, &drained);
+        code = ask_queue(o, &jobs, &more, &drained);
     if (code) {
         jb_ledger_free(&ledger);
         json_decref(jobs);
@@ -230,7 +244,8 @@ static int show_once(const struct ps_options *o)
     for (size_t i = 0; i < ledger.len; i++) {
         struct jb_holding h;
         jb_ledger_get(&ledger, i, &h);
-        (void)json_array_append_new(boxes, describe(&job, &h));
+        if (box_wanted(o, &h))
+            (void)json_array_append_new(boxes, describe(&job, &h));
     }
     json_t *rest = others(boxes, jobs);
     if (o->json) {
@@ -241,6 +256,8 @@ static int show_once(const struct ps_options *o)
         if (json_array_size(rest) > 0 && json_array_size(jobs) > 0)
             (void)putchar('\n');
         jb_cli_print_jobs(jobs);
+        if (more > 0)
+            (void)printf("... and %lld more\n", (long long)more);
         if (drained)
             (void)printf("The host is drained: %s\n", drained);
     }

@@ -58,6 +58,7 @@ static void show_note(const json_t *job, char *buf, size_t len)
 {
     const char *reason = json_string_value(json_object_get(job, "reason"));
     const char *why = json_string_value(json_object_get(job, "why"));
+    const char *waits = json_string_value(json_object_get(job, "waits_for"));
     const json_t *code = json_object_get(job, "exit_code");
     if (reason && json_is_integer(code) && json_integer_value(code) > 0)
         (void)snprintf(buf, len, "%s (%lld)", reason, (long long)json_integer_value(code));
@@ -66,7 +67,7 @@ static void show_note(const json_t *job, char *buf, size_t len)
     else if (strcmp(text_of(job, "state"), "running") == 0)
         (void)snprintf(buf, len, "%s", json_is_true(json_object_get(job, "ending")) ? "is being ended" : "");
     else
-        (void)snprintf(buf, len, "%.60s", why ? why : "");
+        (void)snprintf(buf, len, "%.60s", waits ? waits : why ? why : "");
 }
 
 void jb_cli_print_jobs(const json_t *jobs)
@@ -104,9 +105,18 @@ int jb_cli_wait_for(struct jb_client *client, const json_t *ids, bool quiet)
     struct jb_error err = {0};
     int code = -1;
     int r = jb_client_send(client, "wait", json_pack("{s:O}", "ids", ids), &err);
-    while (r == 0 && code < 0) {
+    while (code < 0) {
         json_t *line = NULL;
-        r = jb_client_receive(client, &line, NULL, &err);
+        if (r == 0)
+            r = jb_client_receive(client, &line, NULL, &err);
+        if (r == -ECONNRESET ||
+            r == -EPIPE) { /* replaced, or killed: the jobs go on, and the next one knows them */
+            r = jb_client_again(client, &err);
+            if (r == 0)
+                r = jb_client_send(client, "wait", json_pack("{s:O}", "ids", ids), &err);
+            if (r == 0 || r == -ECONNRESET || r == -EPIPE)
+                continue;
+        }
         if (r < 0)
             break;
         const json_t *end = json_object_get(line, "end");

@@ -41,6 +41,7 @@ static const char usage[] =
 struct submit_options {
     const char *config;
     bool own, hold, wait, watch, json, quiet, has_priority;
+    bool unwatched; /* it has several logs, or none: there is nothing to show */
     int64_t priority;
     struct jb_cli_inline inline_;
     char **files; /* of argv, where they stood */
@@ -111,6 +112,8 @@ static int parse(int argc, char **argv, struct submit_options *o)
     }
     if (o->n_files > 0 && optind < argc)
         return jb_cli_usage("submit", "files or, after --, a command; not both");
+    if (o->watch && o->n_files > 1)
+        return jb_cli_usage("submit", "--watch shows one job; use --wait for several");
     if (o->n_files == 0 && optind == argc)
         return jb_cli_usage("submit", "which job? Name a YAML file or a script, or write -- and a command");
     return -1;
@@ -146,7 +149,7 @@ static int load_file(struct submit_options *o, const char *path, const char *cwd
 }
 
 /* Of our environment what the spec asks for; nothing else leaves this process. */
-static json_t *environment(const struct jb_spec *spec, const struct jb_submitter *who)
+static json_t *environment(const struct jb_spec *spec, const struct jb_submitter *who, struct jb_error *err)
 {
     json_t *list = json_array();
     for (size_t i = 0; i < who->env.len; i++)
@@ -157,7 +160,15 @@ static json_t *environment(const struct jb_spec *spec, const struct jb_submitter
             bool prefix = n > 0 && pattern[n - 1] == '*';
             if (prefix ? strncmp(who->env.items[i], pattern, n - 1) == 0
                        : key == n && strncmp(who->env.items[i], pattern, n) == 0) {
-                (void)json_array_append_new(list, jb_json_text(who->env.items[i]));
+                json_t *item = json_string(who->env.items[i]);
+                if (!item) { /* rather none of it than another value */
+                    (void)jb_fail(err, EILSEQ,
+                                  "the variable %.*s: its value is not UTF-8, so the queue cannot pass it on",
+                                  (int)key, who->env.items[i]);
+                    json_decref(list);
+                    return NULL;
+                }
+                (void)json_array_append_new(list, item);
                 break;
             }
         }
@@ -173,7 +184,7 @@ static int complain(const char *diags, const struct jb_error *err, int r)
     return r == -EINVAL || r == -EPERM || r == -ENOTSUP ? JB_EXIT_USAGE : JB_EXIT_NO_BOX;
 }
 
-static int submit_one(const struct submit_options *o, const struct jb_cli_job *job, struct jb_client *client,
+static int submit_one(struct submit_options *o, const struct jb_cli_job *job, struct jb_client *client,
                       const struct jb_cli_spec *spec, json_t *replies)
 {
     jb_autospec struct jb_spec *parsed = NULL;
@@ -186,13 +197,22 @@ static int submit_one(const struct submit_options *o, const struct jb_cli_job *j
         jb_diags_free(&diags);
         return complain(said ? said : "jobbox: out of memory\n", &err, -EINVAL);
     }
+    json_t *env = environment(parsed, &job->submitter, &err);
+    if (!env)
+        return jb_cli_fail(JB_EXIT_USAGE, &err);
+    json_t *cwd = json_string(job->submitter.cwd);
+    if (!cwd) {
+        json_decref(env);
+        (void)jb_fail(&err, EILSEQ, "the working directory: its name is not UTF-8; submit from another one");
+        return jb_cli_fail(JB_EXIT_USAGE, &err);
+    }
     json_t *request = json_pack("{s:o, s:o, s:o, s:o, s:b}", "spec", json_stringn(spec->text, spec->len),
-                                "file", jb_json_text(spec->file), "cwd", jb_json_text(job->submitter.cwd),
-                                "env", environment(parsed, &job->submitter), "hold", o->hold);
+                                "file", jb_json_text(spec->file), "cwd", cwd, "env", env, "hold", o->hold);
     if (!request) {
         (void)jb_fail(&err, EINVAL, "%s: it is not UTF-8", spec->file);
         return jb_cli_fail(JB_EXIT_USAGE, &err);
     }
+    o->unwatched = parsed->array || parsed->stdout_path;
     if (o->has_priority)
         (void)json_object_set_new(request, "priority", json_integer(o->priority));
     int r = jb_client_send(client, "submit", request, &err);
@@ -229,10 +249,14 @@ static int see_through(const struct submit_options *o, struct jb_client *client,
         (void)json_array_append_new(
             ids, json_sprintf("%lld", (long long)json_integer_value(json_object_get(reply, "job"))));
     }
-    if (o->watch)
+    if (o->watch && o->unwatched)
+        (void)fputs(
+            "jobbox: an array, or what writes to files of its own, is not shown; waiting for its end\n",
+            stderr);
+    else if (o->watch)
         code = jb_cli_follow(client, json_string_value(json_array_get(ids, 0)), -1, -1, true);
     if (code == 0)
-        code = jb_cli_wait_for(client, ids, o->quiet || o->json || o->watch);
+        code = jb_cli_wait_for(client, ids, o->quiet || o->json || (o->watch && !o->unwatched));
     json_decref(ids);
     return code;
 }
@@ -258,8 +282,6 @@ static int run(struct submit_options *o, char **argv, int argc, bool command)
     }
     if (o->json)
         jb_cli_print_answers(replies);
-    if (code == 0 && o->watch && json_array_size(replies) != 1)
-        code = jb_cli_usage("submit", "--watch shows one job; use --wait for several");
     if (code == 0 && (o->wait || o->watch))
         code = see_through(o, &client, replies);
     json_decref(replies);

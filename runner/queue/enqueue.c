@@ -83,6 +83,9 @@ static int times_of(const struct jb_queue *q, const struct jb_spec *spec, uint64
     if (spec->deadline && jb_parse_when(spec->deadline, now_us, &job->deadline_us) < 0)
         return jb_fail(err, EINVAL, "%s: not a time",
                        jb_spec_where(spec, JB_KEY_DEADLINE, where, sizeof(where)));
+    if (job->deadline_us != JB_UNSET && job->begin_us >= job->deadline_us)
+        return jb_fail(err, EINVAL, "%s: it is not later than begin, so the job could never run",
+                       jb_spec_where(spec, JB_KEY_DEADLINE, where, sizeof(where)));
     if (job->deadline_us != JB_UNSET && job->deadline_us <= now_us)
         return jb_fail(err, EINVAL, "%s: it has passed already",
                        jb_spec_where(spec, JB_KEY_DEADLINE, where, sizeof(where)));

@@ -19,7 +19,19 @@ static json_t *moment(uint64_t us)
     return us ? jb_json_time(us) : json_null();
 }
 
-static json_t *task_json(const struct jb_qtask *t)
+/* What keeps it from being looked at at all, in a word; NULL: nothing but room, which jobbox explain tells. */
+static const char *waits_for(const struct jb_qtask *t, uint64_t now_us)
+{
+    if (t->state == JB_TASK_RUNNING || t->held)
+        return NULL;
+    if (t->job->unmet)
+        return "dependency";
+    if (t->job->begin_us > now_us)
+        return "begin";
+    return t->not_before_us > now_us && !t->refused ? "retry" : NULL;
+}
+
+static json_t *task_json(const struct jb_qtask *t, uint64_t now_us)
 {
     const struct jb_qjob *job = t->job;
     json_t *o = json_object();
@@ -55,6 +67,7 @@ static json_t *task_json(const struct jb_qtask *t)
         {"deadline", moment(job->deadline_us == JB_UNSET ? 0 : job->deadline_us)},
         {"own_stdout", json_boolean(job->own_stdout)},
         {"not_before", moment(t->not_before_us)},
+        {"waits_for", jb_json_text(waits_for(t, now_us))},
         {"ending", json_boolean(t->asked_to_end)},
     };
     for (size_t i = 0; i < JB_ARRAY_LEN(items); i++)
@@ -89,7 +102,7 @@ int jb_look_list(struct jb_server *s, struct jb_conn *c, const json_t *request, 
                 !jb_conn_may_see(s, c, t->job->uid) || !wanted_state(state, t))
                 continue;
             if (json_array_size(list) < limit)
-                (void)json_array_append_new(list, task_json(t));
+                (void)json_array_append_new(list, task_json(t, s->now_us));
             else
                 more++;
         }
@@ -101,16 +114,19 @@ int jb_look_list(struct jb_server *s, struct jb_conn *c, const json_t *request, 
                                         .task = JB_UNSET,
                                         .state = JB_TASK_DONE,
                                         .before = JB_UNSET,
-                                        .limit = limit};
+                                        .user = user,
+                                        .limit =
+                                            limit + 1}; /* whether there are more; how many is not counted */
         json_t *done = NULL;
         r = jb_qstore_list(s->q->store, &query, &done, err);
         size_t i;
         json_t *one;
         json_array_foreach(done, i, one)
         {
-            const char *of = jb_request_text(one, "user");
-            if (!user || (of && jb_streq(of, user)))
+            if (json_array_size(list) < limit)
                 (void)json_array_append(list, one);
+            else
+                more++;
         }
         json_decref(done);
     }
@@ -138,7 +154,7 @@ int jb_look_rows(struct jb_server *s, const struct jb_picked *p, json_t **ret, s
         uint64_t id = (uint64_t)json_integer_value(json_object_get(json_array_get(list, i), "task"));
         const struct jb_qtask *t = jb_map_get(&s->q->tasks, id);
         if (t)
-            (void)json_array_set_new(list, i, task_json(t));
+            (void)json_array_set_new(list, i, task_json(t, s->now_us));
     }
     if (r == 0)
         *ret = list;

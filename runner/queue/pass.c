@@ -239,6 +239,15 @@ static int capacity(struct jb_queue *q, struct jb_need *ret, struct jb_error *er
     return 0;
 }
 
+/* Somebody runs of whom nobody knows for how long: when there is room is a guess. */
+static bool guesses(const struct jb_queue *q)
+{
+    for (size_t i = 0; i < q->running.len; i++)
+        if (q->running.items[i] && q->running.items[i]->job->wall_us == JB_UNSET)
+            return true;
+    return false;
+}
+
 static int prepare(struct pass *p, bool all, struct jb_error *err)
 {
     struct jb_queue *q = p->q;
@@ -521,6 +530,7 @@ int jb_queue_explain(struct jb_queue *q, const struct jb_qtask *task, uint64_t n
         bool known = own < p.in.n_jobs && v->start_us != JB_UNSET;
         *ret = json_pack("{s:s, s:s, s:I, s:o}", "why", jb_sched_why_name(code), "text", texts[code], "ahead",
                          (json_int_t)ahead, "start", known ? jb_json_time(v->start_us) : json_null());
+        (void)json_object_set_new(*ret, "guess", json_boolean(known && guesses(q)));
         if (code == JB_WHY_DRAINED)
             (void)json_object_set_new(*ret, "reason", jb_json_text(q->drained));
         r = 0;

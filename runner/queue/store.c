@@ -113,7 +113,8 @@ static const char *const sql[JB_SQL_MAX] = {
         " FROM jobs j JOIN tasks t ON t.job = j.num WHERE (?1 IS NULL OR j.uid = ?1) AND (?2 IS NULL OR "
         "j.num = ?2)"
         " AND (?3 IS NULL OR t.id = ?3) AND (?4 IS NULL OR j.name = ?4) AND (?5 < 0 OR t.state = ?5)"
-        " AND (?6 IS NULL OR j.num < ?6) ORDER BY j.num DESC, t.id DESC LIMIT ?7",
+        " AND (?6 IS NULL OR j.num < ?6) AND (?8 IS NULL OR j.user = ?8) ORDER BY j.num DESC, t.id DESC "
+        "LIMIT ?7",
     [JB_SQL_LIST_TASK] =
         "SELECT j.num, t.idx, t.id, j.uid, j.user, j.name, j.account, j.priority, j.pus, j.memory, j.wall_us,"
         " j.submitted_us, t.state, t.held, t.tries, t.eligible_us, t.started_us, t.ended_us, t.reason, "

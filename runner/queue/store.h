@@ -134,6 +134,7 @@ struct jb_qstore_query {
     uint64_t num;     /* JB_UNSET: any */
     uint64_t task;    /* JB_UNSET: any */
     const char *name; /* NULL: any */
+    const char *user; /* NULL: any */
     int state;        /* enum jb_task_state, -1: any */
     uint64_t before;  /* JB_UNSET: from the newest on */
     uint64_t limit;

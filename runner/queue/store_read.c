@@ -338,8 +338,8 @@ int jb_qstore_list(struct jb_qstore *store, const struct jb_qstore_query *q, jso
     else if (q->num != JB_UNSET)
         s = jb_sql_bind(store, JB_SQL_LIST_JOB, "u", q->num);
     else
-        s = jb_sql_bind(store, JB_SQL_LIST, "uuutduu", q->uid, q->num, q->task, q->name, q->state, q->before,
-                        q->limit);
+        s = jb_sql_bind(store, JB_SQL_LIST, "uuutduut", q->uid, q->num, q->task, q->name, q->state, q->before,
+                        q->limit, q->user);
     int r = each(store, s, list_row, list, err);
     if (r < 0)
         json_decref(list);

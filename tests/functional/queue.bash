@@ -74,6 +74,7 @@ says_started() { [ -d "run/boxes/$(field "$1" id)" ]; }
 attempts_are() { [ "$(field "$1" attempts)" = "$2" ]; }
 log_has() { log_has_of 1 "$1"; }
 log_has_of() { q logs "$1" | grep -q "$2"; }
+none_left() { [ -z "$(q ps)" ]; }
 state_is() { [ "$(field "$1" state)" = "$2" ]; }
 
 # as NAME COMMAND...: as one of three users that no account has.

@@ -93,6 +93,59 @@ END
     one_error 'job.sh:2: #JOBBOX: .*cpux'
 }
 
+@test "what was not meant is refused: no job behind --after, bytes that no spec can hold, an end before the begin" {
+    local words
+    for words in '--after=' '--after=success:' '--after=,'; do
+        code=0
+        q submit --threads 1 "$words" -- true >out 2>err || code=$?
+        exits 125
+        one_error 'names no job'
+    done
+    printf '#!/bin/sh\necho caf\351\n' >latin.sh
+    code=0
+    q submit --threads 1 latin.sh >out 2>err || code=$?
+    exits 125
+    one_error 'latin.sh: it is not UTF-8'
+    code=0
+    q submit --threads 1 -- echo $'caf\351' >out 2>err || code=$?
+    exits 125
+    one_error 'not UTF-8'
+    code=0
+    q submit --threads 1 --begin now+2h --deadline now+1h -- true >out 2>err || code=$?
+    exits 125
+    err_has 'deadline: it is not later than begin'
+    code=0
+    q submit --watch latin.sh latin.sh >out 2>err || code=$?
+    exits 125
+    one_error 'watch shows one job'
+    [ -z "$(q ps --state all)" ]
+}
+
+@test "--watch waits for what it cannot show; ps says what keeps jobs waiting, and shows no boxes among what is done" {
+    job three 'exit 3' "array: 1-2"
+    code=0
+    q submit --watch three.yaml >out 2>err || code=$?
+    exits 3
+    err_has 'waiting for its end'
+    job long 'echo up; sleep 600'
+    q submit -q long.yaml >/dev/null
+    until_true 20 log_has_of 2 up
+    job after true "depends_on: [{ job: 2 }]"
+    job later true "begin: now+1h"
+    q submit -q after.yaml later.yaml >/dev/null
+    q ps >out
+    out_has '^3 .* dependency$'
+    out_has '^4 .* begin$'
+    q ps --state done >out
+    ! grep -q PHASE out || fail "$(cat out)"
+    q ps --state done --user nobody-at-all >out
+    [ ! -s out ] || fail "$(cat out)"
+    q explain --job 3 --own >out
+    out_has 'dependency'
+    q cancel --all
+    until_true 20 none_left
+}
+
 @test "--here binds the working directory, and only then is it written" {
     mkdir here
     to_submitter here
@@ -307,7 +360,6 @@ told_has() { grep -qE "$2" told/"$1".* 2>/dev/null; }
 }
 
 logs_left() { find state/logs -type f | wc -l; }
-none_left() { [ -z "$(q ps)" ]; }
 is_forgotten() { ! q show "$1" >/dev/null 2>&1; }
 
 @test "jobs that ended longer ago than they are kept are forgotten, with what they wrote; their records stay" {
