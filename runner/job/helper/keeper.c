@@ -8,9 +8,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -68,6 +70,8 @@ static _Noreturn void enter(const struct jb_keeper *k, int pids)
         r = -errno;
     pid_t pid = r < 0 ? -1 : (pid_t)syscall(SYS_clone, (unsigned long)CLONE_PARENT, 0UL, 0UL, 0UL, 0UL);
     if (pid == 0) {
+        /* the supervisor's child: where it stands still with the box it cannot see the pipe closed */
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
         if (k->userns >= 0)
             (void)close(place_of(k->userns));
         (void)close(pids_at);
