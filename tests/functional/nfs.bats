@@ -17,7 +17,7 @@ teardown_file()
         umount "$FILE_DIR/mnt" || true
         exportfs -au
         rpc.nfsd 0
-        kill "$(cat "$FILE_DIR/exportd.pid")"
+        kill "$(cat "$FILE_DIR/mountd.pid")"
     fi
     file_teardown
 }
@@ -33,8 +33,8 @@ serve()
     echo 10 >/proc/fs/nfsd/nfsv4gracetime
     echo 10 >/proc/fs/nfsd/nfsv4leasetime
     rpc.nfsd --no-nfs-version 3 --host 127.0.0.1 2 || return 1
-    nfsv4.exportd --foreground 3>&- &
-    echo $! >"$FILE_DIR/exportd.pid"
+    rpc.mountd --foreground --no-nfs-version 3 3>&- &
+    echo $! >"$FILE_DIR/mountd.pid"
     exportfs -o rw,no_root_squash,no_subtree_check,insecure,fsid=0 "127.0.0.1:$FILE_DIR/exported" || return 1
     echo Y >/proc/fs/nfsd/v4_end_grace || true
     timeout 60 mount -t nfs4 -o vers=4.2 127.0.0.1:/ "$FILE_DIR/mnt"
