@@ -126,16 +126,12 @@ static int move_works(struct collection *c, const struct jb_strv *dead, struct j
 /* What was unpacked from an image file for boxes serves nobody when the file has changed, or is gone. */
 static bool outlived(const struct jb_istore *store, const char *name)
 {
-    struct jb_ref ref = {0};
-    struct jb_istore_image image = {.lock_fd = -1};
     char now[JB_REF_MAX];
     struct stat st;
-    if (!jb_starts_with(name, JB_IMAGE_UNPACKED "/") || jb_ref_parse(name, &ref, NULL) < 0 ||
-        jb_istore_find(store, &ref, &image, NULL) < 0)
+    if (!jb_starts_with(name, JB_IMAGE_UNPACKED "/"))
         return false;
-    bool same = stat(image.source, &st) == 0 && (jb_image_unpacked_name(&st, now), jb_streq(now, name));
-    jb_istore_image_free(&image);
-    return !same;
+    jb_autofree char *source = jb_istore_ref_source(store, name);
+    return !source || stat(source, &st) < 0 || (jb_image_unpacked_name(&st, now), !jb_streq(now, name));
 }
 
 static int read_refs(struct collection *c, struct jb_error *err)

@@ -146,7 +146,8 @@ static int put(struct import *im, const struct jb_istore_layer *layer, struct jb
     if (r == 0)
         r = jb_istore_put_image(&im->work, &image, err);
     if (r == 0 && im->job->name)
-        r = jb_istore_tag(store, im->job->name, &image.digest, err);
+        r = jb_istore_tag(store, im->job->name, &image.digest,
+                          jb_starts_with(im->job->name, JB_IMAGE_UNPACKED "/") ? im->source : NULL, err);
     if (r == 0)
         *ret = (struct jb_image_added){image.digest, image.n_layers, !have, already};
     return r;

@@ -224,7 +224,7 @@ static int carry_out(struct pull *p, const struct jb_pull_options *options, stru
     if (!already)
         r = bring(p, err);
     if (r == 0 && p->job->name)
-        r = jb_istore_tag(p->job->store, p->job->name, &p->image.digest, err);
+        r = jb_istore_tag(p->job->store, p->job->name, &p->image.digest, NULL, err);
     if (r == 0)
         *ret = (struct jb_image_added){p->image.digest, p->image.n_layers, p->made, already};
     return r;

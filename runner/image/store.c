@@ -19,7 +19,7 @@
 #include "base/json.h"
 
 #define IMAGE_MAX (12U << 20)
-#define REF_MAX   256
+#define REF_MAX   (16U << 10)
 
 static const char *const dirs[] = {"refs", "images", "layers", "blobs", "blobs/sha256", "tmp"};
 static const char *const files[] = {"lock", "fetches"};
@@ -185,18 +185,31 @@ static int open_image(const struct jb_istore *store, const char *hex, struct jb_
     return r;
 }
 
-int jb_istore_ref(const struct jb_istore *store, const char *name, struct jb_digest *ret)
+static int read_ref(const struct jb_istore *store, const char *name, char **ret)
 {
     char file[JB_REF_MAX];
-    jb_autofree char *text = NULL;
     jb_ref_to_file(name, file);
     jb_autofree char *path = jb_asprintf("refs/%s", file);
     jb_autoclose int fd = path ? jb_open_at(store->fd, path, O_RDONLY, 0, JB_WALK_STRICT) : -ENOMEM;
-    int r = fd < 0 ? fd : jb_read_fd(fd, REF_MAX, &text, NULL);
+    return fd < 0 ? fd : jb_read_fd(fd, REF_MAX, ret, NULL);
+}
+
+int jb_istore_ref(const struct jb_istore *store, const char *name, struct jb_digest *ret)
+{
+    jb_autofree char *text = NULL;
+    int r = read_ref(store, name, &text);
     if (r < 0)
         return r;
     text[strcspn(text, "\n")] = '\0';
     return jb_digest_set(ret, text) ? 0 : -EUCLEAN;
+}
+
+char *jb_istore_ref_source(const struct jb_istore *store, const char *name)
+{
+    jb_autofree char *text = NULL;
+    const char *line = read_ref(store, name, &text) < 0 ? NULL : strchr(text, '\n');
+    size_t len = line ? strlen(++line) : 0;
+    return len > 1 ? strndup(line, len - 1) : NULL; /* what follows is one line, whatever is in it */
 }
 
 int jb_istore_find(const struct jb_istore *store, const struct jb_ref *ref, struct jb_istore_image *ret,
@@ -446,12 +459,13 @@ int jb_istore_put_image(const struct jb_istore_work *work, const struct jb_istor
 }
 
 int jb_istore_tag(const struct jb_istore *store, const char *name, const struct jb_digest *digest,
-                  struct jb_error *err)
+                  const char *source, struct jb_error *err)
 {
     char file[JB_REF_MAX];
-    char text[JB_DIGEST_LEN + 2];
+    jb_autofree char *text = jb_asprintf("%s\n%s%s", digest->text, source ? source : "", source ? "\n" : "");
     jb_ref_to_file(name, file);
-    (void)snprintf(text, sizeof(text), "%s\n", digest->text);
+    if (!text)
+        return jb_fail_errno(err, ENOMEM, "image store");
     jb_autoclose int lock = jb_istore_lock(store, err);
     if (lock < 0)
         return lock;

@@ -6,7 +6,8 @@
  *
  *   lock             held while something is decided about what there is; never for long
  *   fetches          locked in one byte for each digest that somebody fetches or unpacks now
- *   refs/NAME        the digest of an image; NAME is name:tag with "%" for "/"
+ *   refs/NAME        the digest of an image; NAME is name:tag with "%" for "/". Of what was unpacked for boxes a second line
+ *                    has the file it is from, which may be another one than that of the image: several can be the same
  *   images/HEX       an image: its manifest and configuration, and its layers; locked (shared) by boxes that use it
  *   layers/HEX/fs    a layer as overlayfs wants it; HEX is of the layer and all below it (jb_oci_chain)
  *   layers/HEX/layer.json
@@ -124,9 +125,11 @@ int jb_istore_put_layer(const struct jb_istore_work *work, const char *name, con
 int jb_istore_sync(const struct jb_istore *store, struct jb_error *err);
 int jb_istore_put_image(const struct jb_istore_work *work, const struct jb_istore_image *image,
                         struct jb_error *err);
-/* name:tag now means this image, which must be there. */
+/* name:tag now means this image, which must be there. `source`: see refs/NAME; NULL: none. */
 int jb_istore_tag(const struct jb_istore *store, const char *name, const struct jb_digest *digest,
-                  struct jb_error *err);
+                  const char *source, struct jb_error *err);
+/* The source of a name. Caller frees. NULL: none. */
+char *jb_istore_ref_source(const struct jb_istore *store, const char *name);
 /* -ENOENT when there is no such name. */
 int jb_istore_untag(const struct jb_istore *store, const char *name, struct jb_error *err);
 

@@ -83,6 +83,19 @@ static enum jb_overlay_way none(const struct jb_overlay_facts *f, bool helps, ch
     return JB_OVERLAY_NONE;
 }
 
+/* Its folders one by one; through fuse-overlayfs every program of the host would be slow, so that is not done unasked. */
+static enum jb_overlay_way host(const struct jb_overlay_facts *f, bool helps, char *why, size_t len)
+{
+    char what[320];
+    if (!f->userns)
+        return JB_OVERLAY_KERNEL;
+    if (f->no_attributes)
+        (void)snprintf(why, len, "%s%s", shortcoming(f, what, sizeof(what)),
+                       helps ? "; with overlay: fuse in the site config fuse-overlayfs serves the host too"
+                             : "");
+    return JB_OVERLAY_COMPOSED;
+}
+
 enum jb_overlay_way jb_overlay_choose(const struct jb_overlay_facts *f, char *why, size_t len)
 {
     bool helps = f->userns && f->wish != JB_SITE_OVERLAY_KERNEL; /* fuse-overlayfs, were it there */
@@ -96,8 +109,8 @@ enum jb_overlay_way jb_overlay_choose(const struct jb_overlay_facts *f, char *wh
                        f->lacks);
         return JB_OVERLAY_NONE;
     }
-    if (f->host)
-        return f->userns ? JB_OVERLAY_COMPOSED : JB_OVERLAY_KERNEL;
+    if (f->host && !(f->userns && f->upper))
+        return host(f, helps, why, len);
     if (!f->userns)
         return refused ? none(f, false, why, len) : JB_OVERLAY_KERNEL;
     bool put_together = f->directory && f->result == -EINVAL && !f->upper;

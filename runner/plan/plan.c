@@ -456,7 +456,9 @@ static void why_root(struct jb_plan *plan, const struct jb_plan_input *in)
         plan->fuse.program = jb_arena_strdup(&plan->arena, in->host->fuse_program);
     plan->composed = !fuse && (in->image->kind == JB_IMAGE_HOST || (directory && in->host->root_from));
     if (in->image->kind == JB_IMAGE_HOST && !fuse)
-        plan->root_why = "in a user namespace the kernel takes no overlay over / as a whole";
+        plan->root_why = jb_arena_printf(
+            &plan->arena, "in a user namespace the kernel takes no overlay over / as a whole%s%s",
+            in->host->root_why[0] ? "; " : "", in->host->root_why);
     else if (in->host->root_why[0])
         plan->root_why = jb_arena_strdup(&plan->arena, in->host->root_why);
 }

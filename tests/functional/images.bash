@@ -43,3 +43,43 @@ echo one >/tmp/a; mkdir -p /opt/new; echo two >/opt/new/b
 rm -f /etc/group; cat /tmp/a /opt/new/b
 test ! -e /etc/group; test -d /proc/1; test -c /dev/null
 id -u; pwd; echo "$ASKED"; echo "$JOBBOX_CPUS"; exit 7'
+
+# What gives the same answer in everything that has a shell and awk, also where most files are not the submitter's to change.
+PLAIN_ANSWER='set -e
+umask; id -u; hostname; pwd; echo "$ASKED $JOBBOX_CPUS"
+mkdir -p /tmp/d/e; i=0; while [ $i -lt 100 ]; do i=$((i + 1)); echo $((i * i % 97)) >/tmp/d/e/$i; done
+cat /tmp/d/e/* | sort -n | uniq -c | awk "{ n += \$1 * \$2; m = \$2 } END { print n, m }"
+ln -s d/e/7 /tmp/link; cat /tmp/link; rm -r /tmp/d; test ! -e /tmp/link
+echo kept >/work/file; wc -c </work/file
+test -c /dev/null; test -d /proc/1; ls /sys/class/net; touch /usr/x 2>/dev/null && rm /usr/x || true
+sh -c "exit 3" || echo "code $?"; exit 7'
+
+plain_job()
+{
+    script "$PLAIN_ANSWER" "image: $1" "env: { ASKED: yes }" "name: same" \
+        "resources: { cpus: 1, cpu_unit: thread, exclusive: false }"
+}
+
+# plain_is UID: the one answer.
+plain_is()
+{
+    exits 7 && out_is "0022
+$1
+same
+/work
+yes 1
+4670 96
+49
+5
+lo
+code 3"
+}
+
+# The ordinary user of JBT_AS=user is given ranges of ids from here on.
+with_ranges()
+{
+    cp /etc/passwd passwd
+    echo "jbtranges:x:$ORDINARY:$ORDINARY::/:/bin/sh" >>passwd
+    echo "jbtranges:700000:65535" >subid
+    AS=(unshare -m sh -c 'mount --bind "$0/passwd" /etc/passwd && mount --bind "$0/subid" /etc/subuid && mount --bind "$0/subid" /etc/subgid && exec "$@"' "$T" "${AS[@]}")
+}

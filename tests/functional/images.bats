@@ -71,7 +71,18 @@ job_in()
     [ ! -s err ] || fail "unpacked a second time"
     [ "$(as_user ./jobbox image list | grep -c unpacked/)" = 1 ]
     as_user ./jobbox image verify
+    # another file of the same, which is one image with it: each goes when its own file does
+    cp bb.sqfs same.sqfs
+    sed -i 's/bb.sqfs/same.sqfs/' job.yaml
+    code=0
+    as_user ./jobbox run -q --config site.user job.yaml >out 2>err </dev/null || code=$?
+    answer_is_same $ORDINARY
+    as_user ./jobbox image gc
+    [ "$(as_user ./jobbox image list | grep -c unpacked/)" = 2 ] || fail "one is gone whose file is here"
     rm bb.sqfs
+    as_user ./jobbox image gc
+    [ "$(as_user ./jobbox image list | grep -c unpacked/)" = 1 ]
+    rm same.sqfs
     as_user ./jobbox image gc
     [ "$(as_user ./jobbox image list | grep -c unpacked/)" = 0 ]
 }

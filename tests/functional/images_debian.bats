@@ -60,37 +60,6 @@ debian_job()
     script "$SAME_ANSWER" "image: $1" "env: { ASKED: yes }" "resources: { cpus: 1, cpu_unit: thread, exclusive: false }"
 }
 
-# What gives the same answer in everything that has a shell and awk, also where most files are not the submitter's to change.
-PLAIN_ANSWER='set -e
-umask; id -u; hostname; pwd; echo "$ASKED $JOBBOX_CPUS"
-mkdir -p /tmp/d/e; i=0; while [ $i -lt 100 ]; do i=$((i + 1)); echo $((i * i % 97)) >/tmp/d/e/$i; done
-cat /tmp/d/e/* | sort -n | uniq -c | awk "{ n += \$1 * \$2; m = \$2 } END { print n, m }"
-ln -s d/e/7 /tmp/link; cat /tmp/link; rm -r /tmp/d; test ! -e /tmp/link
-echo kept >/work/file; wc -c </work/file
-test -c /dev/null; test -d /proc/1; ls /sys/class/net; touch /usr/x 2>/dev/null && rm /usr/x || true
-sh -c "exit 3" || echo "code $?"; exit 7'
-
-plain_job()
-{
-    script "$PLAIN_ANSWER" "image: $1" "env: { ASKED: yes }" "name: same" \
-        "resources: { cpus: 1, cpu_unit: thread, exclusive: false }"
-}
-
-# plain_is UID: the one answer.
-plain_is()
-{
-    exits 7 && out_is "0022
-$1
-same
-/work
-yes 1
-4670 96
-49
-5
-lo
-code 3"
-}
-
 @test "from the registry, as a squashfs and as a directory: the same answer, and umoci's tree" {
     needs_cgroups
     local each
@@ -167,4 +136,34 @@ yes
         as_user ./jobbox run -q --config site.user job.yaml >out 2>err </dev/null || code=$?
         plain_is $ORDINARY || fail "$each as a user" || return 1
     done
+}
+
+@test "a user who has ranges of ids gets the same answer of all of them, and root in his box has root's files" {
+    needs_programs setpriv newuidmap
+    local each
+    # shellcheck disable=SC2034 # image() reads it
+    JBT_AS=user
+    become_user
+    site_config "env: { JBT_MARK: $T }"
+    with_ranges
+    umoci unpack --image "$FILE_DIR/debian:latest" bundle
+    mksquashfs bundle/rootfs debian.sqfs -quiet -no-progress
+    rm -rf bundle
+    cp -a "$IMAGE" busybox
+    chown -R $ORDINARY:$ORDINARY busybox
+    image import busybox --name busybox:1
+    image pull --insecure "docker://$REGISTRY/debian:12"
+    for each in busybox:1 debian:12 "$T/debian.sqfs" host; do
+        plain_job "$each"
+        run_job
+        plain_is $ORDINARY || fail "$each" || return 1
+    done
+    for each in debian:12 "$T/debian.sqfs"; do
+        script 'stat -c "%U %G %a" /etc/shadow /var/mail; chown 33 /etc/shadow; stat -c %u /etc/shadow; grep -c . /etc/shadow' \
+            "image: $each" "user: root-in-box"
+        run_job
+        exits 0
+        [ "$(head -n 3 out)" = $'root shadow 640\nroot mail 2775\n33' ] || fail "$each: $(cat out)" || return 1
+    done
+    image verify
 }

@@ -80,6 +80,23 @@ fetches()
     store_is_whole
 }
 
+@test "an image of the registry, a squashfs file and a directory of the same, and the host: one answer" {
+    needs_cgroups
+    needs_programs mksquashfs unsquashfs
+    local each
+    tar -C "$IMAGE" -cf bb.tar .
+    python3 "$LAYOUT" plain bb bb.tar
+    push bb:latest one/answer:1
+    pull one/answer:1
+    mksquashfs "$IMAGE" bb.sqfs -quiet -no-progress
+    for each in one/answer:1 "$T/bb.sqfs" "$IMAGE" host; do
+        plain_job "$each"
+        run_job
+        plain_is "$([ "$JBT_AS" = root ] && echo 0 || echo $ORDINARY)" || fail "$each" || return 1
+    done
+    store_is_whole
+}
+
 @test "what is here is not fetched again: the image, a layer of another image, a fetched blob" {
     local before
     python3 - "$LAYOUT" <<'END'

@@ -459,3 +459,47 @@ y"
     nothing_half_done
     [ -z "$(kept)" ] || fail "$(kept)"
 }
+
+# What differs from one run to the next, and for whom: ids, times, sizes, numbers.
+same_words()
+{
+    sed -E '/^jobbox: without /d; s/^(jobbox: wall) .*/\1/; s/\b[0-9A-HJKMNP-TV-Z]{26}\b/ID/g; s/[0-9-]+T[0-9:]+/WHEN/g
+        s/\b[0-9.]+( (B|[KM]iB)|m?s)?/N/g; s/\b(root|unknown)\b/N/g; s/ +/ /g; s/ $//'
+}
+
+# typed MARK COUNT: what docs/boxes.md has behind that comment, typed; each id that it shows stands for the last one here.
+typed()
+{
+    local line command='' id='' n=0
+    : >expected
+    awk -v mark="<!-- $1 -->" '$0 == mark { on = 1; next } on == 2 && /^```$/ { print "# "; exit } on == 2 { print }
+        on == 1 && /^```/ { on = 2 }' "$SOURCE_DIR/docs/boxes.md" >block
+    while IFS= read -r line; do
+        case $line in
+        '> '*) command+=$'\n'${line#> } ;;
+        '# '*)
+            if [ -n "$command" ]; then
+                n=$((n + 1))
+                command=$(sed -E "s/\b[0-9A-HJKMNP-TV-Z]{26}\b/$id/g" <<<"$command")
+                eval "$command" >out 2>&1 </dev/null || true
+                [ -n "$id" ] || id=$(grep -oE '\b[0-9A-HJKMNP-TV-Z]{26}\b' out | head -n 1)
+                diff <(same_words <expected) <(same_words <out) || fail "$command: $(cat out)" || return 1
+            fi
+            command=${line#\# }
+            : >expected
+            ;;
+        *) echo "$line" >>expected ;;
+        esac
+    done <block
+    [ $n = "$2" ] || fail "$n commands, and not $2"
+}
+
+@test "the examples of docs/boxes.md, typed" {
+    [ -x /usr/bin/cc ] || skip "needs a C compiler"
+    export JOBBOX_CONFIG=$CONF
+    mkdir -p configs
+    cp -r "$SOURCE_DIR/configs/examples" configs/
+    typed 'the tests run this' 7
+    typed 'the tests run this too' 4
+    [ -z "$(kept)" ] || fail "still there: $(kept)"
+}

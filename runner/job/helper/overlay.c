@@ -48,13 +48,15 @@ static int try_kernel(const struct jb_image *image, const struct jb_host *host, 
 {
     bool attributes = !f->userns || !memory || keeps_attributes(host);
     bool sure = !(f->userns && f->directory) && jb_overlay_is_sure(image->path);
-    if (f->host || (sure && attributes) || (f->userns && f->wish == JB_SITE_OVERLAY_FUSE))
+    if ((f->host ? attributes : sure && attributes) || (f->userns && f->wish == JB_SITE_OVERLAY_FUSE))
         return 0;
     int r = jb_overlay_try(image->path, f->userns, tried, err);
+    f->no_attributes = memory && tried->no_attributes;
+    if (f->host) /* refused as a whole, which says nothing of its folders */
+        return r;
     f->result = tried->result;
     f->said = tried->said.text;
     f->submounts = tried->submounts;
-    f->no_attributes = memory && tried->no_attributes;
     return r;
 }
 
@@ -69,7 +71,9 @@ static int carry_out(const struct jb_image *image, enum jb_overlay_way way, cons
                            image->path, JB_MSG_CALL_MISSING);
         return jb_fail(err, result < 0 ? -result : ENOTSUP, "image %s: %s", image->path, why);
     case JB_OVERLAY_COMPOSED:
-        r = image->kind == JB_IMAGE_HOST ? 0 : jb_host_probe_root(image->path, why, host);
+        if (image->kind == JB_IMAGE_HOST)
+            break;
+        r = jb_host_probe_root(image->path, why, host);
         return r < 0 ? jb_fail_errno(err, r, "reading image %s", image->path) : 0;
     case JB_OVERLAY_FUSE:
         (void)snprintf(host->fuse_program, sizeof(host->fuse_program), "%s", program);
