@@ -124,11 +124,11 @@ sleep 30 & wait' "limits: { wall_time: $((500 * JBT_SLOWER))ms, grace: 20s }"
     "$JOBBOX" show --config site.yaml --events "$(show rec.id)" >events 2>&1 || fail "$(cat events)"
     grep -q 'warning.*wall_time' events || fail "no warning in the events: $(cat events)"
     script 'trap "echo saved; exit 3" USR2; while :; do :; done' \
-        "limits: { cpu_time: 3s, grace: 1s, warn: { at: 2500ms, signal: USR2, to: main } }"
+        "limits: { cpu_time: $((3 * JBT_SLOWER))s, grace: 1s, warn: { at: $((2500 * JBT_SLOWER))ms, signal: USR2, to: main } }"
     run_job
     exits 3
     out_is saved
-    record 'end.reason == "failed"' '0.5 <= used.cpu_user_s + used.cpu_system_s < 3'
+    record 'end.reason == "failed"' '0.5 * slower <= used.cpu_user_s + used.cpu_system_s < 3 * slower'
 }
 
 @test "idle ends a job that says nothing, and not one that does" {
@@ -186,7 +186,7 @@ sleep 30 & wait' "limits: { wall_time: $((500 * JBT_SLOWER))ms, grace: 20s }"
     needs_limits
     spec <<<"command: [/probe/probe, bomb]
 resources: { pids: 50, memory: 128MiB }
-limits: { wall_time: 1s, grace: 1s }
+limits: { wall_time: ${JBT_SLOWER}s, grace: 1s }
 $PROBE_MOUNT"
     run_job
     exits 120
