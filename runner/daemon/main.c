@@ -212,9 +212,11 @@ static void say_ready(int *fd, char code)
     jb_close(fd);
 }
 
-/* What a daemon says goes into a file of the state directory when there is no terminal or journal to take it. */
-static void to_log(const struct jb_state *state)
+/* What a daemon says goes into a file of the state directory when there is no terminal or journal to take it.
+ * Returns a copy of what stderr was, or negative. */
+static int to_log(const struct jb_state *state)
 {
+    int was = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     int log = openat(state->state_fd, LOG_NAME, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (null >= 0) {
@@ -225,6 +227,7 @@ static void to_log(const struct jb_state *state)
     }
     if (log >= 0)
         (void)close(log);
+    return was;
 }
 
 static int take_signals(void)
@@ -313,11 +316,16 @@ static int run(const struct options *o, struct jb_site *site, struct jb_submitte
     jb_autoclose int signal_fd = take_signals();
     if (r == 0 && signal_fd < 0)
         r = jb_fail_errno(err, signal_fd, "signals");
-    if (r == 0 && o->daemon) /* out of the session that it was started in */
+    jb_autoclose int asked = -1; /* stderr of whoever started it, who is told if it does not begin */
+    if (r == 0 && o->daemon) {   /* out of the session that it was started in */
         jb_queue_take_place(site, self);
-    if (r == 0)
+        asked = to_log(state);
+    }
+    if (r == 0) /* forks what lives as long as it does, and would hold that stderr open */
         r = jb_queue_begin(&q, site, state, self, err);
     if (r < 0) {
+        if (asked >= 0)
+            (void)dup2(asked, STDERR_FILENO);
         jb_queue_end(&q);
         return r;
     }
@@ -327,14 +335,15 @@ static int run(const struct options *o, struct jb_site *site, struct jb_submitte
     if (r == 0) {
         say_ready(ready, 0);
         notify_manager("READY=1");
-        if (o->daemon)
-            to_log(state);
+        jb_close(&asked);
         *ret_verdict = serve(o, &server, signal_fd, err);
         if (err->errnum) {
             jb_server_give_up(&server, err);
             (void)complain(err);
             jb_error_clear(err);
         }
+    } else if (asked >= 0) {
+        (void)dup2(asked, STDERR_FILENO);
     }
     jb_server_end(&server);
     jb_queue_end(&q);

@@ -25,6 +25,17 @@ done"
     [ "$(stat -c %a run/jobboxd.sock)" = 600 ]
 }
 
+@test "the first submit of a script, whose output is read to its end: the daemon that it starts does not hold that open" {
+    job hello 'echo hello'
+    # in a shell of its own, killed as a whole when it hangs
+    export -f q jobbox
+    export JOBBOX CONF JBT_SLOWER
+    timeout $((30 * JBT_SLOWER)) bash -c 'AS=("${@:2}"); n=$(q submit -q "$1" 2>&1); echo "number $n"' sh hello.yaml "${AS[@]}" >out ||
+        fail "it hangs: $(cat out)"
+    out_is "number 1"
+    until_true 10 state_is 1 done
+}
+
 @test "submit --wait has the job's exit code, --watch its output too; - is standard input" {
     job three 'echo three; echo four >&2; exit 3'
     code=0
