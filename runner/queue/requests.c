@@ -83,7 +83,7 @@ static int do_submit(struct jb_server *s, struct jb_conn *c, const json_t *reque
                                   "errno", EINVAL, "text", err->text, "diagnostics", diags));
         return 0;
     }
-    if (r < 0)
+    if (r != 0)
         return r;
     json_t *reply = jb_reply_ok();
     (void)json_object_update_new(reply, json_pack("{s:I, s:I, s:s}", "job", (json_int_t)job->num, "tasks",
