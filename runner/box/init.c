@@ -360,10 +360,12 @@ int main(int argc, char **argv)
     if (listen_one(&msg) != JB_MSG_GO)
         return 1;
     JB_CRASH_POINT(go_heard);
+    /* before: the job may have done much, or been frozen with us, by the time we go on */
+    uint64_t started_ns = now_ns();
     int32_t errnum = stands ? 0 : start(&in, argv + 2);
     JB_CRASH_POINT(job_started);
     msg = (struct jb_msg){
-        .type = errnum ? JB_MSG_EXEC_FAILED : JB_MSG_STARTED, .errnum = errnum, .mono_ns = now_ns()};
+        .type = errnum ? JB_MSG_EXEC_FAILED : JB_MSG_STARTED, .errnum = errnum, .mono_ns = started_ns};
     tell(&msg, -1);
     JB_CRASH_POINT(started_told);
     for (int fd = 0; fd < 3;
