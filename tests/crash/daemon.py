@@ -48,6 +48,11 @@ class Peer:
         self.socket.close()
 
 
+def begins_anew(answer):
+    """It says that nothing was done, and why; the same may be asked again."""
+    return "cannot go on" in answer.get("error", {}).get("text", "")
+
+
 class Daemon:
     """
     world    with a job.yaml
@@ -88,7 +93,7 @@ class Daemon:
             while answer is not None and "event" in answer:
                 answer = peer.line()
             peer.close()
-            if answer is not None:
+            if answer is not None and not begins_anew(answer):
                 return answer
         raise Failure("jobboxd is gone again and again: " + self.world.error())
 
@@ -106,8 +111,8 @@ class Daemon:
         answer = peer.line() if peer else None
         if peer:
             peer.close()
-        check(answer is None or answer.get("ok"), "it is refused: %s" % answer)
-        return answer is not None
+        check(answer is None or answer.get("ok") or begins_anew(answer), "it is refused: %s" % answer)
+        return answer is not None and answer["ok"]
 
     def is_there(self):
         """Job 1 is in the queue, or was."""
