@@ -29,6 +29,19 @@ static int do_hello(struct jb_server *s, struct jb_conn *c, const json_t *reques
     return 0;
 }
 
+/* Who a submission of this peer is from; the rest is the caller's to fill. */
+static struct jb_submission submission_by(const struct jb_conn *c)
+{
+    return (struct jb_submission){
+        .uid = c->uid,
+        .gid = c->gid,
+        .groups = c->groups,
+        .n_groups = c->n_groups,
+        .user = c->user,
+        .home = c->home,
+    };
+}
+
 /* A submission of this peer, checked as far as a request's members go. */
 static int submission_of(const struct jb_conn *c, const json_t *request, struct jb_submission *ret,
                          struct jb_error *err)
@@ -41,33 +54,42 @@ static int submission_of(const struct jb_conn *c, const json_t *request, struct 
         return jb_fail(err, EINVAL, "a submission needs \"spec\" and an absolute \"cwd\"");
     if (priority && (!json_is_integer(priority) || llabs(json_integer_value(priority)) > PRIORITY_MAX))
         return jb_fail(err, EINVAL, PRIORITY_WANTED);
-    *ret = (struct jb_submission){
-        .spec = json_string_value(spec),
-        .spec_len = json_string_length(spec),
-        .file = file && *file && strlen(file) < 4096 ? file : "job",
-        .uid = c->uid,
-        .gid = c->gid,
-        .groups = c->groups,
-        .n_groups = c->n_groups,
-        .user = c->user,
-        .home = c->home,
-        .cwd = cwd,
-        .env = json_object_get(request, "env"),
-        .hold = jb_request_flag(request, "hold"),
-        .has_priority = priority != NULL,
-        .priority = json_integer_value(priority),
-    };
+    *ret = submission_by(c);
+    ret->spec = json_string_value(spec);
+    ret->spec_len = json_string_length(spec);
+    ret->file = file && *file && strlen(file) < 4096 ? file : "job";
+    ret->cwd = cwd;
+    ret->env = json_object_get(request, "env");
+    ret->hold = jb_request_flag(request, "hold");
+    ret->has_priority = priority != NULL;
+    ret->priority = json_integer_value(priority);
     return 0;
 }
 
+/* ret_lowered may be NULL: that the job asked for a priority which is the operators' to give, and has 0. */
 static int submit(struct jb_server *s, const struct jb_conn *c, const struct jb_submission *sub,
-                  struct jb_qjob **ret, char **ret_diags, struct jb_error *err)
+                  struct jb_qjob **ret, bool *ret_lowered, char **ret_diags, struct jb_error *err)
 {
     int r = jb_queue_submit(s->q, sub, s->now_us, ret, ret_diags, err);
-    /* above 0 is the operators' to give: a user may only step back */
-    if (r == 0 && (*ret)->priority > 0 && !jb_conn_is_operator(s, c))
+    bool lowered = r == 0 && (*ret)->priority > 0 && !jb_conn_is_operator(s, c);
+    if (lowered)
         r = jb_queue_priority(s->q, *ret, 0, "the site's rules", s->now_us, err);
+    if (ret_lowered)
+        *ret_lowered = lowered;
     return r;
+}
+
+/* What the submitter should know of a job that is taken: one line, or none. */
+static void warn_of(const struct jb_server *s, const struct jb_qjob *job, bool lowered, json_t *reply)
+{
+    const struct jb_budget_state *budget =
+        jb_budgets_of(&s->q->budgets, s->q->site, s->q->state->state_dir, job->account, s->now_us);
+    bool over = budget && budget->verdict != JB_BUDGET_OK;
+    jb_autofree char *text = jb_asprintf(
+        "%s%s%s", lowered ? "only operators of this queue give priorities above 0: the job has 0" : "",
+        lowered && over ? "; " : "", over ? budget->text : "");
+    if (text && *text)
+        (void)json_object_set_new(reply, "warning", jb_json_text(text));
 }
 
 static int do_submit(struct jb_server *s, struct jb_conn *c, const json_t *request, struct jb_error *err)
@@ -75,9 +97,10 @@ static int do_submit(struct jb_server *s, struct jb_conn *c, const json_t *reque
     jb_autofree char *diags = NULL;
     struct jb_submission sub;
     struct jb_qjob *job = NULL;
+    bool lowered = false;
     int r = submission_of(c, request, &sub, err);
     if (r == 0)
-        r = submit(s, c, &sub, &job, &diags, err);
+        r = submit(s, c, &sub, &job, &lowered, &diags, err);
     if (r < 0 && diags) {
         jb_conn_send(c, json_pack("{s:i, s:b, s:{s:i, s:s, s:s}}", "v", JB_PROTOCOL, "ok", false, "error",
                                   "errno", EINVAL, "text", err->text, "diagnostics", diags));
@@ -88,10 +111,7 @@ static int do_submit(struct jb_server *s, struct jb_conn *c, const json_t *reque
     json_t *reply = jb_reply_ok();
     (void)json_object_update_new(reply, json_pack("{s:I, s:I, s:s}", "job", (json_int_t)job->num, "tasks",
                                                   (json_int_t)job->n_tasks, "name", job->name));
-    const struct jb_budget_state *budget =
-        jb_budgets_of(&s->q->budgets, s->q->site, s->q->state->state_dir, job->account, s->now_us);
-    if (budget && budget->verdict != JB_BUDGET_OK)
-        (void)json_object_set_new(reply, "warning", jb_json_text(budget->text));
+    warn_of(s, job, lowered, reply);
     jb_conn_send(c, reply);
     return 0;
 }
@@ -270,20 +290,15 @@ static int submit_again(struct jb_server *s, const struct jb_conn *c, const stru
         r = jb_qstore_get_extra(s->q->store, old->num, &x, err);
     json_t *env = x.env ? json_loads(x.env, 0, NULL) : NULL;
     if (r == 0) {
-        const struct jb_submission sub = {.spec = x.spec,
-                                          .spec_len = strlen(x.spec),
-                                          .file = x.file,
-                                          .uid = c->uid,
-                                          .gid = c->gid,
-                                          .groups = c->groups,
-                                          .n_groups = c->n_groups,
-                                          .user = c->user,
-                                          .home = c->home,
-                                          .cwd = x.cwd,
-                                          .env = env,
-                                          .one_index = json_is_integer(index),
-                                          .index = (uint64_t)json_integer_value(index)};
-        r = submit(s, c, &sub, &job, &diags, err);
+        struct jb_submission sub = submission_by(c);
+        sub.spec = x.spec;
+        sub.spec_len = strlen(x.spec);
+        sub.file = x.file;
+        sub.cwd = x.cwd;
+        sub.env = env;
+        sub.one_index = json_is_integer(index);
+        sub.index = (uint64_t)json_integer_value(index);
+        r = submit(s, c, &sub, &job, NULL, &diags, err);
         if (r < 0)
             r = jb_fail(err, -r, "%s: %.400s", old->id, diags ? diags : err->text);
     }

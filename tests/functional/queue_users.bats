@@ -73,6 +73,21 @@ begin_anns()
     until_true 20 log_has begun
 }
 
+@test "a priority above 0 is the operators' to give: a user's submit says that it has none, an operator's does not" {
+    site_config "env: { JBT_MARK: $T }" "queue: { operators: ['$((ORDINARY + 2))'] }"
+    start_daemon
+    job one true "image: $IMAGE"
+    as 1 "$JOBBOX" submit --hold --priority 10 --config "$CONF" one.yaml >out 2>err
+    grep -q '^jobbox: only operators of this queue give priorities above 0: the job has 0$' err || fail "said nothing"
+    [ "$(field 1 priority)" = 0 ]
+    as 1 "$JOBBOX" submit --hold --priority -10 --config "$CONF" one.yaml >out 2>err
+    as 2 "$JOBBOX" submit --hold --priority 10 --config "$CONF" one.yaml >>out 2>>err
+    [ ! -s err ] || fail "there is nothing to say"
+    [ "$(field 2 priority)" = -10 ] && [ "$(field 3 priority)" = 10 ]
+    q cancel --all >/dev/null
+}
+
+# bats test_tags=slow
 @test "no verb of another user reaches a job: private ones are as absent, others are refused; its owner's do" {
     local private verb number
     for private in true false; do
