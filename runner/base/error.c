@@ -30,11 +30,13 @@ int jb_fail(struct jb_error *err, int errnum, const char *fmt, ...)
     errnum = positive(errnum);
     if (!err)
         return -errnum;
+    char text[JB_ERROR_TEXT_MAX]; /* what was said before may be among the arguments */
     va_list ap;
     va_start(ap, fmt);
-    (void)vsnprintf(err->text, sizeof(err->text), fmt, ap);
+    (void)vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
-    one_line(err->text);
+    one_line(text);
+    memcpy(err->text, text, sizeof(text));
     err->errnum = errnum;
     return -errnum;
 }

@@ -21,8 +21,8 @@ struct jb_error {
     char text[JB_ERROR_TEXT_MAX]; /* what, where, why, what to do; one line, no trailing newline */
 };
 
-/* Sets `err` to the formatted text, no errno words added. Returns -errnum (errnum may be given either sign).
- */
+/* Sets `err` to the formatted text, no errno words added. err->text may be among the arguments. Returns -errnum
+ * (errnum may be given either sign). */
 int jb_fail(struct jb_error *err, int errnum, const char *fmt, ...) JB_PRINTF(3, 4);
 
 /* The same, with ": strerror(errnum)" at the end. */

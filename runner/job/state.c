@@ -15,6 +15,8 @@
 #include "base/fd.h"
 #include "base/str.h"
 
+#define IN_HOME "/.local/state/jobbox"
+
 static char *user_dir(const struct jb_submitter *who, const char *variable, const char *otherwise)
 {
     const char *base = jb_env_get(&who->env, variable);
@@ -41,7 +43,7 @@ int jb_state_paths(const struct jb_site *site, const struct jb_submitter *who, s
     else if (who->uid == 0)
         state.state_dir = strdup("/var/lib/jobbox");
     else
-        state.state_dir = user_dir(who, "XDG_STATE_HOME", "~/.local/state/jobbox");
+        state.state_dir = user_dir(who, "XDG_STATE_HOME", "~" IN_HOME);
     if (!state.runtime_dir || !state.state_dir) {
         jb_state_close(&state);
         return jb_fail_errno(err, ENOMEM, "state directories");
@@ -83,11 +85,21 @@ static int open_dir(const char *path, mode_t mode, uid_t uid, int *ret, struct j
     return r < 0 ? jb_wrap(err, "state directory") : 0;
 }
 
+/* The place was nobody's choice: a user without a home, or with one that he may not write to. */
+static bool is_by_default(const struct jb_state *state, const struct jb_submitter *who)
+{
+    jb_autofree char *otherwise = jb_asprintf("%s" IN_HOME, jb_streq(who->home, "/") ? "" : who->home);
+    return who->uid != 0 && otherwise && jb_streq(state->state_dir, otherwise);
+}
+
 int jb_state_open(struct jb_state *state, const struct jb_submitter *who, struct jb_error *err)
 {
     int r = open_dir(state->runtime_dir, 0755, who->uid, &state->runtime_fd, err);
-    if (r == 0)
+    if (r == 0) {
         r = open_dir(state->state_dir, 0700, who->uid, &state->state_fd, err);
+        if (r < 0 && err && is_by_default(state, who))
+            r = jb_fail(err, -r, "%s; XDG_STATE_HOME can name another place", err->text);
+    }
     return r == 0 ? jb_ledger_dir_open(state->runtime_fd, &state->ledger, err) : r;
 }
 

@@ -418,6 +418,12 @@ EOF
     as_user ./jobbox run -q --config site.user job.yaml >out 2>err || code=$?
     exits 124
     one_error "$T/locked/state.*Permission denied"
+    # nor in the home of an account that has none: there is another place to name
+    rm site.user
+    code=0
+    as_user env -u XDG_STATE_HOME ./jobbox run -q job.yaml >out 2>err || code=$?
+    exits 124
+    one_error "/.local/state/jobbox: Permission denied; XDG_STATE_HOME can name another place"
 }
 
 @test "a site config that is wrong, or that others could write: 125 and one line" {
@@ -648,6 +654,7 @@ sys.exit(subprocess.run(sys.argv[1:], stdin=subprocess.DEVNULL, stdout=slave).re
     record 'end.reason == "timeout"' 'output.truncated'
 }
 
+# bats test_tags=slow
 @test "artifacts: escapes in patterns, names for the terminal, more names than a record takes" {
     script 'mkdir abcd s; echo x >abcd/f; echo x >"$(printf "abcd/e\\033[31m\\nz")"
 n=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa

@@ -17,6 +17,9 @@ static void fail_sets_text_and_sign(void **state)
     assert_int_equal(err.errnum, EPERM);
     assert_int_equal(jb_fail(&err, 0, "y"), -EIO); /* a failure is never 0 */
     assert_int_equal(err.errnum, EIO);
+    assert_int_equal(jb_fail(&err, EIO, "why: %s; what to do", err.text),
+                     -EIO); /* its own text as argument */
+    assert_string_equal(err.text, "why: y; what to do");
 }
 
 static void fail_errno_adds_words(void **state)
