@@ -19,6 +19,7 @@
 
 static const char usage[] =
     "Usage: jobbox explain [OPTION]... JOB.yaml\n"
+    "       jobbox explain --job JOB [OPTION]...   why a queued job waits; see --job JOB --help\n"
     "Says which cores the job would get now and why; if none, what stands in its way and what would fit.\n"
     "Needs no privilege and touches nothing. JOB.yaml may be - for standard input.\n\n" JB_CLI_WHATIF_USAGE
     "      --json           as JSON\n"
