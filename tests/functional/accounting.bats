@@ -34,10 +34,12 @@ $PROBE_MOUNT"
         'used.cpu_per_cpu_s is None or close(sum(used.cpu_per_cpu_s.values()), 1.2, 0.03)' 'rec.warnings == []'
 }
 
-@test "a job of 20 ms: its CPU time is within 2 ms of what the kernel tells whoever waits for it" {
-    needs_real_cpu
+# off_by SECONDS: of a job that burns that long, by how many microseconds its record is above what the kernel tells whoever
+# waits for the program that burns: the middle one of five, as the machine's interrupts may hit one run.
+off_by()
+{
     local i off=()
-    spec <<<"command: [/probe/probe, rusage, /probe/probe, burn, '0.02']
+    spec <<<"command: [/probe/probe, rusage, /probe/probe, burn, '$1']
 $PROBE_MOUNT"
     for i in 1 2 3 4 5; do
         run_job
@@ -45,10 +47,18 @@ $PROBE_MOUNT"
         record 'rec.warnings == []'
         off+=("$(show "round((used.cpu_user_s + used.cpu_system_s) * 1e6) - $(cat out)")")
     done
-    # the program that starts the other has a little of its own, once; the machine's interrupts may hit one run
-    printf '%s\n' "${off[@]}" | sort -n >off
-    echo "# off by $(tr '\n' ' ' <off)us" >&3
-    [ "$(sed -n 3p off)" -le 2000 ] && [ "$(head -n 1 off)" -ge -2000 ] || fail "off by $(tr '\n' ' ' <off)us"
+    printf '%s\n' "${off[@]}" | sort -n >"off.$1"
+    echo "# $1 s: off by $(tr '\n' ' ' <"off.$1")us" >&3
+    sed -n 3p "off.$1"
+}
+
+@test "a job of 20 ms: its CPU time is within 2 ms of what the kernel tells whoever waits for it" {
+    needs_real_cpu
+    local nothing burnt
+    # the program that starts the other and waits for it has some of its own, by how fast the machine starts programs
+    nothing=$(off_by 0)
+    burnt=$(off_by 0.02)
+    [ "$nothing" -lt 10000 ] && [ $((burnt - nothing)) -le 2000 ] && [ $((burnt - nothing)) -ge -2000 ] || fail "off by $burnt us, and by $nothing us for nothing"
 }
 
 @test "daemons that were killed at the end, and what they had burned before, are counted" {

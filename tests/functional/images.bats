@@ -321,6 +321,7 @@ assert open(lowers[39] + "/own0").read() == "0\n"'
     store_is_whole
 }
 
+# bats test_tags=slow
 @test "a thousand images, removed and collected, leave the store as it was" {
     needs_root "nothing of it is about privilege"
     local before after

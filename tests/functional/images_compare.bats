@@ -2,7 +2,7 @@
 # Trees as other tools unpack them: file by file, type, mode, owner, attributes, links and content. umoci is one; the next is
 # the library of podman, buildah and skopeo (containers/storage), which skopeo writes to; the last is buildah itself, where it
 # is installed. All are asked about an image of another's making, and about images that jobbox made.
-# Suite: slow
+# bats file_tags=slow
 
 load lib
 load images

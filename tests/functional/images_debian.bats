@@ -2,7 +2,7 @@
 # A Debian made by mmdebstrap, through a registry, as a squashfs file and as a directory, a busybox, and the host: the same
 # answer each time, for root and for an ordinary user; and the same tree as umoci's. It is made once for this file of tests;
 # without a mirror they are skipped.
-# Suite: slow
+# bats file_tags=slow
 
 load lib
 load images

@@ -40,6 +40,7 @@ try()
     image pull --quiet "oci:h/$1" --name hostile:1 >out 2>err || code=$?
 }
 
+# bats test_tags=slow
 @test "every kind of hostile layer is refused with its reason, and leaves nothing" {
     local kind reason tried=0
     declare -A reasons=([dotdot]='climbs with' [dotdot_inside]='climbs with' [absolute_dotdot]='climbs with'

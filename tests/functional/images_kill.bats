@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # Whatever is killed, whenever: the store is right, and the next one goes on. KILL_SEED repeats a run.
-# Suite: slow
+# bats file_tags=slow
 
 load lib
 load images

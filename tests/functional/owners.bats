@@ -253,6 +253,7 @@ struck()
     until_true 20 none_marked
 }
 
+# bats test_tags=slow
 @test "killed in the middle, import, pull and run leave nothing that the next one cannot remove" {
     needs_tools_of
     local what when next left=0

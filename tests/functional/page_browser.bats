@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # The page of jobbox report --html in a headless Chromium: it is drawn without an error, sorted, filtered, read by keyboard.
 # JBT_SCREENSHOTS=FOLDER keeps the pictures, to be looked at.
-# Suite: slow
+# bats file_tags=slow
 
 load lib
 

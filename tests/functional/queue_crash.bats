@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # The queue survives: its daemon is killed again and again, its supervisors too, and the power goes.
-# Suite: slow
+# bats file_tags=slow
 
 load lib
 load queue

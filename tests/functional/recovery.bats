@@ -265,6 +265,7 @@ start_victim()
     grep -q '"id":"'"$victim"'".*"reason":"cancelled"' apart/state/journal/*.jsonl
 }
 
+# bats test_tags=slow
 @test "a forged box in an ordinary user's directory cannot make jobbox do what he could not do himself" {
     user_setup
     local group other=01ARZ3NDEKTSV4RRFFQ69G5FAV

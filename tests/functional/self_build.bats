@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # jobbox builds and tests itself in a box, as configs/examples/build-self.yaml says, and the figures of the record are
 # held against those of /usr/bin/time in the box and of the kernel's own counters outside of it.
-# Suite: slow
+# bats file_tags=slow
 
 load lib
 

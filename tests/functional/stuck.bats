@@ -93,6 +93,7 @@ thaw()
     until_true 10 none_marked
 }
 
+# bats test_tags=slow
 @test "a process that hangs in the kernel: the supervisor goes on without it, says which, and it is finished when it can be" {
     needs_limits # without a group nobody knows of it
     needs_ice
@@ -130,6 +131,7 @@ thaw()
     [ -z "$(ls -A run/boxes)" ]
 }
 
+# bats test_tags=slow
 @test "the same when its supervisor is killed: sweep waits once, and each later one only looks" {
     needs_limits
     needs_ice

@@ -378,6 +378,7 @@ END
     err_has 'job.yaml:3:.*resources.cpus'
 }
 
+# bats test_tags=slow
 @test "every machine of the collection is drawn within the width, as JSON and as SVG" {
     [ -d "$TOPOLOGIES" ] || skip "there is no collection of topologies beside the source tree"
     local file width seen=0
