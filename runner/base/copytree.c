@@ -85,7 +85,7 @@ static bool is_wanted(struct copying *c, const char *name)
         c->sum->linked_below = true;
         return true;
     }
-    return jb_streq(what, "opaque") || jb_starts_with(what, "overlay.");
+    return (jb_streq(what, "opaque") && !c->copy->plain) || jb_starts_with(what, "overlay.");
 }
 
 /* A label of the host's security module is its own matter; an attribute of the job's own is not to be lost. */

@@ -33,6 +33,7 @@ struct jb_copy {
     bool
         from_fuse; /* `from` is a layer of fuse-overlayfs: its marks become those of an ordinary user's overlay */
     bool to_fuse; /* `to` is to be one: what is opaque says so by a mark where it can have no attributes */
+    bool plain;   /* `to` is no layer of anything: what says how one is to be read is left behind */
 };
 
 struct jb_copied {

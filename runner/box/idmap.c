@@ -202,7 +202,8 @@ int jb_idmap_enter(const struct jb_idmap *map, struct jb_error *err)
             *err = answer.err;
         return answer.result;
     }
-    return setgroups(0, NULL) < 0 || setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0
+    /* the groups stay: what they let the submitter read he may read here too */
+    return setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0
                ? jb_fail_errno(err, errno, "becoming root of a user namespace")
                : 0;
 }

@@ -164,6 +164,7 @@ int jb_rootfs_fill(struct jb_rootfs *fs, const struct jb_op *op, const char *nam
                                  .max_bytes = JB_UNSET,
                                  .max_files = JB_UNSET,
                                  .to_fuse = op->flags & JB_OPF_FUSE,
+                                 .plain = op->kind == JB_OP_SCRATCH_BIND,
                                  .skip = is_elsewhere,
                                  .skip_ctx = &f};
     int r = jb_copy_tree(&copy, &sum, err);

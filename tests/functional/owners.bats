@@ -105,6 +105,20 @@ $LOOK 2>&1 || true; find /home | sort; id -u" "image: owners:1" "user: root-in-b
     out_is $'refused\nread'
 }
 
+@test "what only a group lets him read he imports all the same" {
+    chown 0:54321 image.tar
+    chmod 640 image.tar
+    jobbox image import image.tar --name g:1 --config "$CONF" >out 2>err && fail "not in the group, and it was read"
+    grep -q 'image.tar: Permission denied' err || fail "said something else"
+    AS=("${AS[@]/--clear-groups/--groups=54321}")
+    jobbox image import image.tar --name g:1 --config "$CONF" >out 2>err || fail "in the group"
+    script "$LOOK" "image: 'g:1'" "user: root-in-box"
+    run_job
+    exits 0
+    out_has '^/home/a/file regular file 1000 1001 600$'
+    jobbox image rm g:1 --config "$CONF" && jobbox image gc --config "$CONF"
+}
+
 @test "such an image is exported as it was, committed with what a box wrote as others, and removed" {
     jobbox image import --config "$CONF" image.tar --name owners:1 >/dev/null
     jobbox image export --config "$CONF" owners:1 -o out.tar >/dev/null

@@ -262,6 +262,29 @@ static void ones_own_files_whatever_their_mode(void **state)
     assert_int_equal(st.st_size, 1);
 }
 
+/* A place that is no layer gets nothing of how one is read, and need not be able to keep it; all else it gets. */
+static void what_no_layer_needs(void **state)
+{
+    struct trees *t = *state;
+    struct jb_copied sum = {0};
+    struct jb_error err = {0};
+    char value[8];
+    int fd = openat(t->from, ".", O_RDONLY);
+    if (fsetxattr(fd, "user.overlay.opaque", "y", 1, 0) < 0 || fsetxattr(fd, "user.note", "n", 1, 0) < 0)
+        skip();
+    (void)close(fd);
+    struct jb_copy what = {
+        .from = t->from, .to = t->to, .max_bytes = JB_UNSET, .max_files = JB_UNSET, .plain = true};
+    assert_ok(jb_copy_tree(&what, &sum, &err), &err);
+    fd = openat(t->to, ".", O_RDONLY);
+    assert_int_equal(fgetxattr(fd, "user.overlay.opaque", value, sizeof(value)), -1);
+    assert_int_equal(fgetxattr(fd, "user.note", value, sizeof(value)), 1);
+    what.plain = false;
+    assert_ok(jb_copy_tree(&what, &sum, &err), &err);
+    assert_int_equal(fgetxattr(fd, "user.overlay.opaque", value, sizeof(value)), 1);
+    (void)close(fd);
+}
+
 /* fuse-overlayfs says with names what the kernel's overlay says with attributes and devices. */
 static void what_fuse_overlayfs_leaves(void **state)
 {
@@ -304,6 +327,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(everything_comes_along, setup, teardown),
         cmocka_unit_test_setup_teardown(what_an_overlay_leaves, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_no_layer_needs, setup, teardown),
         cmocka_unit_test_setup_teardown(what_fuse_overlayfs_leaves, setup, teardown),
         cmocka_unit_test_setup_teardown(limits, setup, teardown),
         cmocka_unit_test_setup_teardown(skipping_and_depth, setup, teardown),
