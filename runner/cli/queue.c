@@ -164,27 +164,63 @@ static int write_base64(int fd, const char *text)
     return fflush(fd == STDERR_FILENO ? stderr : stdout) == EOF ? -errno : 0;
 }
 
+/* What has been shown of a job's logs: where to go on when a daemon is followed by another one. */
+struct shown {
+    const char *id;
+    int64_t attempt; /* -1: none was named, and nothing came */
+    int64_t tail;    /* of what had not been asked for; -1: all */
+    json_int_t end[2];
+    bool follow, any;
+};
+
+static int ask_logs(struct jb_client *client, const struct shown *s, struct jb_error *err)
+{
+    json_t *request = json_pack("{s:s, s:b}", "id", s->id, "follow", s->follow);
+    if (s->attempt >= 0)
+        (void)json_object_set_new(request, "attempt", json_integer(s->attempt));
+    if (s->tail >= 0)
+        (void)json_object_set_new(request, "tail", json_integer(s->tail));
+    if (s->any)
+        (void)json_object_set_new(request, "from",
+                                  json_pack("{s:I, s:I}", "stdout", s->end[0], "stderr", s->end[1]));
+    return jb_client_send(client, "logs", request, err);
+}
+
+static int show_piece(struct shown *s, const json_t *line, struct jb_error *err)
+{
+    const char *data = json_string_value(json_object_get(line, "base64"));
+    bool is_err = strcmp(text_of(line, "stream"), "stderr") == 0;
+    int64_t attempt = json_integer_value(json_object_get(line, "attempt"));
+    if (!data)
+        return 0;
+    if (s->any && attempt != s->attempt)
+        s->end[0] = s->end[1] = 0;
+    s->any = true;
+    s->attempt = attempt;
+    s->end[is_err] = json_integer_value(json_object_get(line, "end"));
+    return write_base64(is_err ? STDERR_FILENO : STDOUT_FILENO, data) < 0
+               ? jb_fail_errno(err, errno, "writing what the job wrote")
+               : 0;
+}
+
 int jb_cli_follow(struct jb_client *client, const char *id, int64_t attempt, int64_t tail, bool follow)
 {
     struct jb_error err = {0};
+    struct shown shown = {.id = id, .attempt = attempt, .tail = tail, .follow = follow};
     bool done = false;
-    json_t *request = json_pack("{s:o, s:b}", "id", json_string(id), "follow", follow);
-    if (attempt >= 0)
-        (void)json_object_set_new(request, "attempt", json_integer(attempt));
-    if (tail >= 0)
-        (void)json_object_set_new(request, "tail", json_integer(tail));
-    int r = jb_client_send(client, "logs", request, &err);
+    int r = ask_logs(client, &shown, &err);
     while (r == 0 && !done) {
         json_t *line = NULL;
         r = jb_client_receive(client, &line, NULL, &err);
-        if (r < 0)
-            break;
-        const char *data = json_string_value(json_object_get(line, "base64"));
-        done = json_is_true(json_object_get(line, "done"));
-        if (data &&
-            write_base64(strcmp(text_of(line, "stream"), "stderr") == 0 ? STDERR_FILENO : STDOUT_FILENO,
-                         data) < 0)
-            r = jb_fail_errno(&err, errno, "writing what the job wrote");
+        while (r == -ECONNRESET || r == -EPIPE) { /* the job goes on, and the next daemon knows its logs */
+            r = jb_client_again(client, &err);
+            if (r == 0)
+                r = ask_logs(client, &shown, &err);
+        }
+        if (r == 0 && line) {
+            done = json_is_true(json_object_get(line, "done"));
+            r = show_piece(&shown, line, &err);
+        }
         json_decref(line);
     }
     return r < 0 ? jb_cli_fail(JB_EXIT_NO_BOX, &err) : 0;

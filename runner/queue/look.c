@@ -204,6 +204,13 @@ int jb_look_show(struct jb_server *s, struct jb_conn *c, const json_t *request, 
     return r;
 }
 
+/* What the client has already, by the `end` of the last pieces that it got. */
+static int64_t had_of(const json_t *request, const char *stream)
+{
+    const json_t *at = json_object_get(json_object_get(request, "from"), stream);
+    return json_is_integer(at) && json_integer_value(at) >= 0 ? json_integer_value(at) : -1;
+}
+
 int jb_look_logs(struct jb_server *s, struct jb_conn *c, const json_t *request, struct jb_error *err)
 {
     struct jb_picked p = {.num = JB_UNSET, .task = JB_UNSET};
@@ -229,10 +236,16 @@ int jb_look_logs(struct jb_server *s, struct jb_conn *c, const json_t *request, 
     if (r == 0 && json_is_integer(attempt) && (wanted < 1 || wanted > had))
         r = jb_fail(err, ENOENT, "%s: there is no attempt %lld of it; it has had %lld", id, (long long)wanted,
                     (long long)had);
-    if (r == 0)
-        r = jb_logs_begin(s, c, (uint64_t)json_integer_value(json_object_get(one, "task")), (uint32_t)wanted,
-                          json_is_integer(tail) ? json_integer_value(tail) : -1,
-                          jb_request_flag(request, "follow"), err);
+    if (r == 0) {
+        const struct jb_logs_wish wish = {
+            .task = (uint64_t)json_integer_value(json_object_get(one, "task")),
+            .attempt = (uint32_t)wanted,
+            .from = {had_of(request, "stdout"), had_of(request, "stderr")},
+            .tail = json_is_integer(tail) ? json_integer_value(tail) : -1,
+            .follow = jb_request_flag(request, "follow"),
+        };
+        r = jb_logs_begin(s, c, &wish, err);
+    }
     json_decref(list);
     free(p.tasks);
     return r;

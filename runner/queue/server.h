@@ -93,8 +93,15 @@ void jb_conn_fail(struct jb_conn *c, int errnum, const char *fmt, ...) JB_PRINTF
 void jb_request(struct jb_server *s, struct jb_conn *c, const char *line, size_t len);
 /* stream.c: the next piece of logs, as long as the peer reads. */
 void jb_logs_more(struct jb_server *s, struct jb_conn *c);
-int jb_logs_begin(struct jb_server *s, struct jb_conn *c, uint64_t task, uint32_t attempt, int64_t tail,
-                  bool follow, struct jb_error *err);
+struct jb_logs_wish {
+    uint64_t task;
+    uint32_t attempt;
+    int64_t from[2]; /* bytes of standard output and error that are not sent; -1: by `tail` */
+    int64_t tail;    /* the last lines; -1: all */
+    bool follow;
+};
+int jb_logs_begin(struct jb_server *s, struct jb_conn *c, const struct jb_logs_wish *wish,
+                  struct jb_error *err);
 void jb_logs_end(struct jb_conn *c);
 
 bool jb_conn_is_admin(const struct jb_server *s, const struct jb_conn *c);

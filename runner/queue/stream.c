@@ -75,24 +75,25 @@ void jb_logs_end(struct jb_conn *c)
     c->logs.on = false;
 }
 
-int jb_logs_begin(struct jb_server *s, struct jb_conn *c, uint64_t task, uint32_t attempt, int64_t tail,
-                  bool follow, struct jb_error *err)
+int jb_logs_begin(struct jb_server *s, struct jb_conn *c, const struct jb_logs_wish *wish,
+                  struct jb_error *err)
 {
     if (c->logs.on)
         return jb_fail(err, EBUSY, "one log at a time on a connection");
-    const struct jb_qtask *t = jb_map_get(&s->q->tasks, task);
+    const struct jb_qtask *t = jb_map_get(&s->q->tasks, wish->task);
     c->logs.on = true;
-    c->logs.follow = follow;
-    c->logs.task = task;
-    c->logs.attempt = attempt;
-    c->logs.last = t ? t->tries : attempt;
+    c->logs.follow = wish->follow;
+    c->logs.task = wish->task;
+    c->logs.attempt = wish->attempt;
+    c->logs.last = t ? t->tries : wish->attempt;
     c->logs.ended = !t;
-    c->logs.offset[0] = c->logs.offset[1] = 0;
     static const char *const ends[] = {"out", "err"};
     for (int i = 0; i < 2; i++) {
-        c->logs.fd[i] = open_log(s, task, attempt, ends[i]);
-        if (c->logs.fd[i] >= 0)
-            c->logs.offset[i] = tail_offset(c->logs.fd[i], tail);
+        c->logs.fd[i] = open_log(s, wish->task, wish->attempt, ends[i]);
+        if (wish->from[i] >= 0)
+            c->logs.offset[i] = wish->from[i];
+        else
+            c->logs.offset[i] = c->logs.fd[i] >= 0 ? tail_offset(c->logs.fd[i], wish->tail) : 0;
     }
     return 0;
 }
@@ -120,8 +121,9 @@ static bool pump(struct jb_conn *c)
             c->logs.offset[i] += n;
             more = true;
             jb_autofree char *text = base64(data, (size_t)n);
-            jb_conn_send(c, json_pack("{s:s, s:s, s:s}", "event", "output", "stream", i ? "stderr" : "stdout",
-                                      "base64", text ? text : ""));
+            jb_conn_send(c, json_pack("{s:s, s:s, s:s, s:i, s:I}", "event", "output", "stream",
+                                      i ? "stderr" : "stdout", "base64", text ? text : "", "attempt",
+                                      (int)c->logs.attempt, "end", (json_int_t)c->logs.offset[i]));
         }
     }
     return more;

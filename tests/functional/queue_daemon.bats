@@ -96,6 +96,41 @@ shown_to_others() { [ -n "$(as 1 ./jobbox ps --all --config "$CONF")" ]; }
     [ "$(records)" = 1 ]
 }
 
+# counts N FILE: what is there so far ends with that number.
+counts() { [ "$(tail -n 1 "$2")" = "$1" ]; }
+
+@test "logs -f and submit --watch go on with the next daemon: every line once" {
+    mkdir -m 777 gate
+    start_daemon
+    job count 'i=0; while [ ! -e /work/stop ]; do i=$((i + 1)); echo $i; echo e$i >&2; until [ -e /work/$i ]; do sleep 0.05; done; done' \
+        "mounts: [{ source: $T/gate, target: /work, mode: rw }]"
+    q submit --watch count.yaml >watched 2>watched.err 3>&- &
+    started+=("$!")
+    until_true 20 counts 1 watched
+    q logs -f 1 >followed 2>followed.err 3>&- &
+    started+=("$!")
+    until_true 20 counts 1 followed
+    local i pid
+    for i in 1 2; do
+        if [ "$i" = 1 ]; then kill_daemon; else stop_daemon; fi
+        touch "gate/$i" # written while there is nobody to read it
+        start_daemon
+        until_true 20 counts $((i + 1)) followed
+        until_true 20 counts $((i + 1)) watched
+    done
+    drop_gate
+    touch gate/3
+    for pid in "${started[@]}"; do
+        code=0
+        wait "$pid" || code=$?
+        exits 0
+    done
+    started=()
+    diff <(seq 3) followed
+    diff <(seq 3) <(grep -x '[0-9]*' watched)
+    diff <(printf 'e%s\n' 1 2 3) <(grep '^e' followed.err)
+}
+
 full() { cat /dev/zero >state/fill 2>/dev/null || true; }
 goes_on() { q submit -q --wait fine.yaml >out 2>err; }
 

@@ -199,7 +199,9 @@ static void who_follows_misses_no_attempt(void **state)
     expect_refusal(w, &w->peer, "{\"v\":1,\"op\":\"logs\",\"id\":\"1\",\"attempt\":2}", "no attempt 2");
     expect_refusal(w, &w->peer, "{\"v\":1,\"op\":\"logs\",\"id\":\"1\",\"attempt\":0}", "it has had 1");
     w->peer.out.len = 0;
-    assert_ok(jb_logs_begin(&w->f.server, &w->peer, t->id, 1, -1, true, &err), &err);
+    const struct jb_logs_wish wish = {
+        .task = t->id, .attempt = 1, .from = {-1, -1}, .tail = -1, .follow = true};
+    assert_ok(jb_logs_begin(&w->f.server, &w->peer, &wish, &err), &err);
     jb_logs_more(&w->f.server, &w->peer);
     SENT(&w->peer, "b25l ");
     test_write(w->dir, "state/logs/1/1.out", "one more");
@@ -214,6 +216,24 @@ static void who_follows_misses_no_attempt(void **state)
     jb_logs_more(&w->f.server, &w->peer);
     SENT(&w->peer, "Zm91cg== .");
     assert_false(w->peer.logs.on);
+}
+
+/* A connection that goes on where another one was cut off is sent what that one was not, of that attempt and later ones. */
+static void logs_go_on_where_they_were_cut_off(void **state)
+{
+    struct world *w = *state;
+    (void)submit(w, "");
+    struct jb_qtask *t = pretend_to_run(w, 1);
+    test_write(w->dir, "state/logs/1/1.out", "one");
+    test_write(w->dir, "state/logs/1/1.err", "error");
+    test_write(w->dir, "state/logs/1/2.out", "two");
+    t->tries = 2;
+    static const char request[] = "{\"v\":1,\"op\":\"logs\",\"id\":\"1\",\"attempt\":1,\"tail\":0,"
+                                  "\"follow\":true,\"from\":{\"stdout\":2,\"stderr\":5}}";
+    jb_request(&w->f.server, &w->peer, request, strlen(request));
+    jb_logs_more(&w->f.server, &w->peer);
+    SENT(&w->peer, "ZQ== dHdv ");
+    jb_logs_end(&w->peer);
 }
 
 static void priorities_of_submissions_have_bounds(void **state)
@@ -237,6 +257,7 @@ int main(void)
         WITH_QUEUE(who_is_being_ended_is_not_put_back),
         WITH_QUEUE(a_requeue_is_done_once),
         WITH_QUEUE(clock_that_is_set_back_holds_up_nothing),
+        WITH_QUEUE(logs_go_on_where_they_were_cut_off),
         WITH_QUEUE(who_follows_misses_no_attempt),
         WITH_QUEUE(priorities_of_submissions_have_bounds),
     };
