@@ -226,10 +226,11 @@ static int print_gc(const struct jb_cli_image *image, const struct jb_istore_gc 
 {
     char size[32];
     if (image->o->json)
-        return print_json(json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:b}", "images", (json_int_t)gc->images,
-                                    "layers", (json_int_t)gc->layers, "blobs", (json_int_t)gc->blobs,
-                                    "unfinished", (json_int_t)gc->works, "bytes", (json_int_t)gc->bytes,
-                                    "in_use", (json_int_t)gc->in_use, "dry_run", gc->dry));
+        return print_json(json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b}", "images",
+                                    (json_int_t)gc->images, "layers", (json_int_t)gc->layers, "blobs",
+                                    (json_int_t)gc->blobs, "unfinished", (json_int_t)gc->works, "bytes",
+                                    (json_int_t)gc->bytes, "in_use", (json_int_t)gc->in_use, "stuck",
+                                    (json_int_t)gc->stuck, "dry_run", gc->dry));
     if (!image->o->quiet)
         (void)printf("%s %llu images, %llu layers, %llu fetched files, %llu unfinished works; %s\n",
                      gc->dry ? "would remove" : "removed", (unsigned long long)gc->images,
@@ -237,6 +238,11 @@ static int print_gc(const struct jb_cli_image *image, const struct jb_istore_gc 
                      (unsigned long long)gc->works, jb_format_size(gc->bytes, size, sizeof(size)));
     if (gc->in_use && !image->o->quiet)
         (void)printf("kept %llu without a name: boxes use them\n", (unsigned long long)gc->in_use);
+    if (gc->stuck && !gc->dry)
+        (void)fprintf(stderr,
+                      "jobbox: %s/tmp/.stuck.* (%llu) cannot be removed: files are in it of ids that are not "
+                      "yours, or no more (/etc/subuid); root can\n",
+                      image->store.path, (unsigned long long)gc->stuck);
     return fflush(stdout) == EOF ? JB_EXIT_NO_BOX : 0;
 }
 

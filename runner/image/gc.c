@@ -59,11 +59,36 @@ struct collection {
     unsigned moved;
 };
 
+/* In tmp/, before an id: what could not be removed, as there are files of ids in it that were this user's and are no more. */
+#define STUCK ".stuck."
+
+/* What cannot be removed goes out of the way: else every later collection would take it over, each time a level deeper. */
 static void collection_free(struct collection *c)
 {
+    char from[8 + JB_ID_LEN];
+    char to[8 + sizeof(STUCK) + JB_ID_LEN];
+    (void)snprintf(from, sizeof(from), "tmp/%s", c->work.id.text);
+    (void)snprintf(to, sizeof(to), "tmp/" STUCK "%s", c->work.id.text);
+    bool begun = c->work.fd >= 0;
     for (size_t i = 0; i < JB_ISTORE_KIND_MAX; i++)
         jb_strv_free(&c->kept[i].names);
     jb_istore_work_end(&c->work);
+    if (begun) /* there is nothing of that name as a rule */
+        (void)renameat(c->store->fd, from, c->store->fd, to);
+}
+
+/* Tries once more what could not be removed, and counts what still cannot. */
+static void clear_stuck(const struct jb_istore *store, struct jb_istore_gc *gc)
+{
+    jb_autoclose int fd = jb_open_at(store->fd, "tmp", O_RDONLY | O_DIRECTORY, 0, JB_WALK_STRICT);
+    jb_autoclose int list = fd < 0 ? -1 : openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    jb_autodir DIR *dir = list < 0 ? NULL : fdopendir(list);
+    const struct dirent *entry;
+    if (dir)
+        (void)jb_take_fd(&list);
+    while (dir && (entry = readdir(dir)))
+        if (jb_starts_with(entry->d_name, STUCK) && (gc->dry || jb_remove_tree(fd, entry->d_name) < 0))
+            gc->stuck++;
 }
 
 static int read_pins(struct collection *c, int work_fd)
@@ -287,6 +312,7 @@ int jb_istore_collect(const struct jb_istore *store, struct jb_istore_gc *gc, st
     if (r == 0)
         r = decide(&c, err);
     collection_free(&c);
+    clear_stuck(store, gc);
     return r;
 }
 

@@ -140,7 +140,8 @@ struct jb_istore_gc {
     bool keep_images;                      /* images without a name stay */
     uint64_t images, layers, blobs, works; /* removed, or to be */
     uint64_t bytes;                        /* of layers and blobs */
-    uint64_t in_use;                       /* images without a name that a box uses, live or kept */
+    uint64_t stuck;  /* works in tmp/ that cannot be removed: files of others are in them */
+    uint64_t in_use; /* images without a name that a box uses, live or kept */
     /* Whether somebody else needs an image that no live box uses, by the digits of its digest. NULL: nobody. */
     bool (*wanted)(void *ctx, const char *hex);
     void *wanted_ctx;

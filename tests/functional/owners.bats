@@ -177,6 +177,26 @@ $LOOK 2>&1 || true; find /home | sort; id -u" "image: owners:1" "user: root-in-b
     [ -z "$(foreign)" ]
 }
 
+@test "who has his ranges no more is told what he cannot remove, and each gc leaves it as it is" {
+    jobbox image import --config "$CONF" image.tar --name owners:1 >/dev/null
+    AS=("${PLAIN[@]}")
+    jobbox image rm --config "$CONF" owners:1 >/dev/null
+    local i
+    for i in 1 2 3; do
+        jobbox image gc --config "$CONF" >out 2>err
+        [ "$(wc -l <err)" = 1 ] && err_has '^jobbox: .*/tmp/\.stuck\.\* \(1\) cannot be removed: .* root can$'
+        [ -z "$(ls state/images/tmp state/images/layers | grep -v :)" ] || fail "in the way: $(in_store)"
+        [ "$(find state/images/tmp -mindepth 1 -maxdepth 1 | wc -l)" = 1 ]
+    done
+    jobbox image import --config "$CONF" image.tar --name owners:1 >/dev/null
+    jobbox image verify --config "$CONF"
+    AS=("${RANGES[@]}") # given back
+    jobbox image rm --config "$CONF" owners:1 >/dev/null
+    jobbox image gc --config "$CONF" >out 2>err
+    [ ! -s err ]
+    [ -z "$(foreign)" ] && [ -z "$(in_store)" ] || fail "left behind: $(foreign) $(in_store)"
+}
+
 @test "an image file that run unpacks has the owners that root sees in it, and those that import gives it" {
     needs_tools_of
     local format
