@@ -43,7 +43,7 @@ X
     for file in tests/functional/*.bats; do
         file=$(basename "$file" .bats)
         for who in root delegated user; do
-            grep -qE "^[a-z0-9-]+ +[0-9x+]+ +$who +(ci|all) .*functional/$file\.bats( |\$)" <<<"$listed" ||
+            grep -qE "^[a-z0-9-]+ +[0-9.]+ +[0-9x+]+ +$who +(ci|all) .*functional/$file\.bats( |\$)" <<<"$listed" ||
                 grep -qE "^((host|root|user|delegated) )*(host|$who) ([a-z]+ )*\| $file \| \* \| ." tests/vm/exceptions ||
                 { echo "$file: neither in tests/vm/suites for $who nor in tests/vm/exceptions" && bad=1; }
         done
