@@ -277,7 +277,7 @@ two" ] || fail "$(cat share/log)"
     out_has 'host_drained'
     out_has 'disk is to be changed'
     q ps >out
-    out_has "The host is drained: disk is to be changed \\($([ "$JBT_AS" = root ] && echo root || echo "$SUBMITTER")\\)"
+    out_has "The host is drained: disk is to be changed \\($([ "$JBT_AS" = root ] && id -un || echo "$SUBMITTER")\\)"
     stop_daemon
     q submit --hold short.yaml >/dev/null # the next daemon knows it too
     [ "$(field 2 state)" = pending ]

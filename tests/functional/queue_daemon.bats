@@ -43,6 +43,7 @@ begin_long()
 }
 
 @test "HUP: a site config with faults is told and not taken, the one before goes on to hold; a good one is taken" {
+    needs_root "asks as another user"
     site_config "env: { JBT_MARK: $T }" "queue: { private: true }"
     start_daemon
     begin_long
@@ -166,7 +167,8 @@ goes_on() { q submit -q --wait fine.yaml >out 2>err; }
     (ulimit -Hn 100000) 2>/dev/null || skip "needs a hard limit of 100000 open files"
     local soft
     for soft in 70000 1024; do
-        ulimit -Sn "$soft" -Hn 100000
+        ulimit -Hn 100000 # one by one: together each would set both
+        ulimit -Sn "$soft"
         start_daemon
         awk '/^Max open files/ { print $4 }' "/proc/$(daemon_pid)/limits" >soft.now
         [ "$(cat soft.now)" = "$((soft > 65536 ? soft : 65536))" ] || fail "$soft became $(cat soft.now)"
