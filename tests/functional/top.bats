@@ -182,7 +182,7 @@ sees_it_busy()
 @test "in a narrow terminal columns are left out and no line wraps; the window may change" {
     start_both
     in_terminal 'size 10 44' 'expect 2 boxes' 'expect NAME' 'size 10 200' 'expect WRITE/s' 'expect q quit' 'type q' 'exit 0'
-    options='--sort name' in_terminal 'size 4 60' 'expect from 1 on' 'expect busy' 'type \x1b[B' 'expect from 2 on' 'expect idle' \
+    options='--sort name' in_terminal 'size 4 64' 'expect from 1 on' 'expect busy' 'type \x1b[B' 'expect from 2 on' 'expect idle' \
         'type \x1b[A' 'expect from 1 on' 'type q' 'exit 0'
 }
 
