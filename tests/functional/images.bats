@@ -169,7 +169,7 @@ user: submitter"
 command: [/nothing]"
     run_job
     exits 127
-    record 'isolation.root == "overlay"'
+    record 'isolation.root in ("overlay", "fuse")'
     [ "$(image inspect --json forty:1 | grep -c '"chain"')" = 40 ]
     jobbox plan --json --config "$CONF" job.yaml | python3 -c 'import json, sys
 ops = json.load(sys.stdin)["operations"]
