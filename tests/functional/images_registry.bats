@@ -92,7 +92,7 @@ fetches()
     for each in one/answer:1 "$T/bb.sqfs" "$IMAGE" host; do
         plain_job "$each"
         run_job
-        plain_is "$([ "$JBT_AS" = root ] && echo 0 || echo $ORDINARY)" || fail "$each" || return 1
+        plain_is "$SUBMITTER" || fail "$each" || return 1
     done
     store_is_whole
 }
