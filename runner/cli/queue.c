@@ -167,9 +167,9 @@ static int write_base64(int fd, const char *text)
 /* What has been shown of a job's logs: where to go on when a daemon is followed by another one. */
 struct shown {
     const char *id;
-    int64_t attempt; /* -1: none was named, and nothing came */
-    int64_t tail;    /* of what had not been asked for; -1: all */
-    json_int_t end[2];
+    int64_t attempt;   /* -1: none was named, and nothing came */
+    int64_t tail;      /* of what had not been asked for; -1: all */
+    json_int_t end[2]; /* -1: nothing of that stream; by `tail` */
     bool follow, any;
 };
 
@@ -206,7 +206,7 @@ static int show_piece(struct shown *s, const json_t *line, struct jb_error *err)
 int jb_cli_follow(struct jb_client *client, const char *id, int64_t attempt, int64_t tail, bool follow)
 {
     struct jb_error err = {0};
-    struct shown shown = {.id = id, .attempt = attempt, .tail = tail, .follow = follow};
+    struct shown shown = {.id = id, .attempt = attempt, .tail = tail, .end = {-1, -1}, .follow = follow};
     bool done = false;
     int r = ask_logs(client, &shown, &err);
     while (r == 0 && !done) {
