@@ -84,6 +84,7 @@ def stop_daemon_at(step, victims):
         world.kill([{"daemon": world.process.pid, "standing": standing}[victim] for victim in victims])
         world.process.wait()
         daemon.acknowledged()  # or not: it has been started, so it is in the queue
+        until(lambda: not world.marked(), "something of the killed daemon lives on")  # its nursery still takes steps
         world.write("crash/trace", "")
     return prepare
 
