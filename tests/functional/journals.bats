@@ -10,7 +10,7 @@ setup_file()
     # five records of one writer; each test has a copy
     SEED=$FILE_DIR/seed
     mkdir "$SEED"
-    printf 'paths: { runtime: %s/run, state: %s/state }\n' "$SEED" "$SEED" >"$SEED/site.yaml"
+    T=$SEED CONF=$SEED/site.yaml site_config
     printf 'version: 1\nname: seed\nimage: %s\ncommand: ["true"]\n' "$FILE_DIR/image" >"$SEED/job.yaml"
     for _ in 1 2 3 4 5; do
         "$JOBBOX" run -q --config "$SEED/site.yaml" "$SEED/job.yaml"
