@@ -36,7 +36,7 @@ int jb_fail(struct jb_error *err, int errnum, const char *fmt, ...)
     (void)vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
     one_line(text);
-    memcpy(err->text, text, sizeof(text));
+    memcpy(err->text, text, strlen(text) + 1);
     err->errnum = errnum;
     return -errnum;
 }

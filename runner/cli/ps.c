@@ -223,6 +223,12 @@ static bool box_wanted(const struct ps_options *o, const struct jb_holding *h)
     return !o->user || jb_streq(o->user, user);
 }
 
+/* Of those that have ended the queue does not count what it leaves out. */
+static bool with_ended(const struct ps_options *o)
+{
+    return o->state && (strcmp(o->state, "all") == 0 || strcmp(o->state, "done") == 0);
+}
+
 static int show_once(const struct ps_options *o)
 {
     if (o->kept)
@@ -257,7 +263,7 @@ static int show_once(const struct ps_options *o)
             (void)putchar('\n');
         jb_cli_print_jobs(jobs);
         if (more > 0)
-            (void)printf("... and %lld more\n", (long long)more);
+            (void)printf("... and %s%lld more\n", with_ended(o) ? "at least " : "", (long long)more);
         if (drained)
             (void)printf("The host is drained: %s\n", drained);
     }

@@ -100,21 +100,30 @@ void jb_cli_print_jobs(const json_t *jobs)
     }
 }
 
+/* To the next daemon, where this one has gone or cannot go on: that is told once. */
+static int go_on(struct jb_client *client, bool *told, struct jb_error *err)
+{
+    if (client->again && !*told)
+        (void)fprintf(stderr, "jobbox: %s\n", err->text);
+    *told = *told || client->again;
+    return jb_client_again(client, err);
+}
+
 int jb_cli_wait_for(struct jb_client *client, const json_t *ids, bool quiet)
 {
     struct jb_error err = {0};
     int code = -1;
+    bool told = false;
     int r = jb_client_send(client, "wait", json_pack("{s:O}", "ids", ids), &err);
     while (code < 0) {
         json_t *line = NULL;
         if (r == 0)
             r = jb_client_receive(client, &line, NULL, &err);
-        if (r == -ECONNRESET ||
-            r == -EPIPE) { /* replaced, or killed: the jobs go on, and the next one knows them */
-            r = jb_client_again(client, &err);
+        if (jb_client_cut_off(client, r)) { /* the jobs go on, and the next one knows them */
+            r = go_on(client, &told, &err);
             if (r == 0)
                 r = jb_client_send(client, "wait", json_pack("{s:O}", "ids", ids), &err);
-            if (r == 0 || r == -ECONNRESET || r == -EPIPE)
+            if (r == 0 || jb_client_cut_off(client, r))
                 continue;
         }
         if (r < 0)
@@ -208,12 +217,13 @@ int jb_cli_follow(struct jb_client *client, const char *id, int64_t attempt, int
     struct jb_error err = {0};
     struct shown shown = {.id = id, .attempt = attempt, .tail = tail, .end = {-1, -1}, .follow = follow};
     bool done = false;
+    bool told = false;
     int r = ask_logs(client, &shown, &err);
     while (r == 0 && !done) {
         json_t *line = NULL;
         r = jb_client_receive(client, &line, NULL, &err);
-        while (r == -ECONNRESET || r == -EPIPE) { /* the job goes on, and the next daemon knows its logs */
-            r = jb_client_again(client, &err);
+        while (jb_client_cut_off(client, r)) { /* the job goes on, and the next daemon knows its logs */
+            r = go_on(client, &told, &err);
             if (r == 0)
                 r = ask_logs(client, &shown, &err);
         }

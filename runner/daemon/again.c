@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/auxv.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
@@ -95,9 +96,6 @@ void jb_again_free(struct jb_again *again)
 int jb_again_begin(const struct jb_again *again, int listen_fd, struct jb_error *err)
 {
     char pid[16];
-    sigset_t none;
-    sigemptyset(&none);
-    (void)sigprocmask(SIG_SETMASK, &none, NULL);
     (void)snprintf(pid, sizeof(pid), "%d", (int)getpid());
     if (dup2(listen_fd, JB_AGAIN_LISTEN_FD) < 0 || setenv("LISTEN_PID", pid, 1) < 0 ||
         setenv("LISTEN_FDS", "1", 1) < 0 || setenv(VARIABLE, "1", 1) < 0)
@@ -116,36 +114,46 @@ bool jb_again_is(void)
     return again;
 }
 
-/* What it asked is taken first, so that the answer is not lost with it. */
-static void refuse_one(int fd, const char *line)
+/* What it asked is taken first, so that the answer is not lost with it; but who sends on and on is not waited for. */
+static void refuse_one(int fd, const char *line, uint64_t end)
 {
     char data[4096];
     const struct timeval patience = {.tv_usec = 200000};
     (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-    while (recv(fd, data, sizeof(data), 0) == (ssize_t)sizeof(data)) {
-    }
+    for (size_t got = 0; got < JB_REQUEST_MAX && jb_mono_ns(NULL) < end; got += sizeof(data))
+        if (recv(fd, data, sizeof(data), 0) != (ssize_t)sizeof(data))
+            break;
     (void)send(fd, line, strlen(line), MSG_DONTWAIT | MSG_NOSIGNAL);
     (void)shutdown(fd, SHUT_WR);
 }
 
-void jb_again_wait(int listen_fd, const struct jb_error *why)
+static char *refusal(const struct jb_error *why)
 {
-    const uint64_t end = jb_mono_ns(NULL) + WAIT_NS;
     jb_autofree char *text =
         jb_asprintf("jobboxd cannot go on: %s; what runs goes on, and it tries again every "
                     "few seconds",
                     why->text);
-    json_t *reply = json_pack("{s:i, s:b, s:{s:i, s:o}}", "v", JB_PROTOCOL, "ok", 0, "error", "errno",
-                              why->errnum ? why->errnum : EIO, "text", jb_json_text(text));
+    json_t *reply = json_pack("{s:i, s:b, s:{s:i, s:o, s:b}}", "v", JB_PROTOCOL, "ok", 0, "error", "errno",
+                              why->errnum ? why->errnum : EIO, "text", jb_json_text(text), "again", 1);
     jb_autofree char *json = reply ? json_dumps(reply, JSON_COMPACT) : NULL;
-    jb_autofree char *line = json ? jb_asprintf("%s\n", json) : NULL;
     json_decref(reply);
+    return json ? jb_asprintf("%s\n", json) : NULL;
+}
+
+bool jb_again_wait(int listen_fd, int signal_fd, const struct jb_error *why)
+{
+    const uint64_t end = jb_mono_ns(NULL) + WAIT_NS;
+    struct pollfd all[] = {{.fd = listen_fd, .events = POLLIN}, {.fd = signal_fd, .events = POLLIN}};
+    jb_autofree char *line = refusal(why);
     for (uint64_t now; (now = jb_mono_ns(NULL)) < end;) {
-        struct pollfd listening = {.fd = listen_fd, .events = POLLIN};
-        if (poll(&listening, 1, (int)((end - now) / 1000000) + 1) <= 0)
+        struct signalfd_siginfo got;
+        if (poll(all, JB_ARRAY_LEN(all), (int)((end - now) / JB_NS_PER_MS) + 1) <= 0)
             continue;
-        jb_autoclose int fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC);
+        if (all[1].revents && read(signal_fd, &got, sizeof(got)) == (ssize_t)sizeof(got))
+            return got.ssi_signo != SIGHUP;
+        jb_autoclose int fd = all[0].revents ? accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC) : -1;
         if (fd >= 0 && line)
-            refuse_one(fd, line);
+            refuse_one(fd, line, end);
     }
+    return false;
 }

@@ -30,15 +30,16 @@ void jb_again_free(struct jb_again *again);
 
 /*
  * The program that is installed now, with the same socket: nobody who connects is turned away. After an upgrade that is
- * the new one; when there is none any more, it is the one that runs. Returns only on failure.
+ * the new one; when there is none any more, it is the one that runs. Signals that are blocked stay so: one that comes on
+ * the way is heard by the later self. Returns only on failure.
  */
 int jb_again_begin(const struct jb_again *again, int listen_fd, struct jb_error *err);
 
 /*
- * A later self that cannot begin, on a full disk perhaps: for a while whoever connects is told why, and then it is time to
- * try again.
+ * The queue cannot be had, on a full disk perhaps: for a while whoever connects is told why, and then it is time to try
+ * again. signal_fd: as of main.c; HUP ends the time. True: the daemon is to end.
  */
-void jb_again_wait(int listen_fd, const struct jb_error *why);
+bool jb_again_wait(int listen_fd, int signal_fd, const struct jb_error *why);
 
 /* Whether this process is a later self; forgets it. */
 bool jb_again_is(void);

@@ -32,6 +32,7 @@
 #define LISTEN_FD  JB_AGAIN_LISTEN_FD
 #define FILES_MAX  65536U
 #define METRICS_US 15000000U
+#define LIVED      (5 * JB_NS_PER_S) /* who cannot go on after less than that waits before it begins anew */
 
 static const char usage[] =
     "Usage: jobboxd [OPTION]...\n"
@@ -245,7 +246,7 @@ static int take_signals(void)
     return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-enum verdict { GO_ON, STOP, AGAIN };
+enum verdict { GO_ON, STOP, AGAIN, BROKEN };
 
 static int load_site(const struct options *o, struct jb_site **ret)
 {
@@ -289,7 +290,7 @@ static enum verdict serve(const struct options *o, struct jb_server *s, int sign
         if (jb_server_turn(s, jb_server_patience(s), err) < 0) { /* begins anew from the disk */
             if (!err->errnum)
                 (void)jb_fail(err, EIO, "the queue's store cannot be changed");
-            return AGAIN;
+            return BROKEN;
         }
         if (s->q->site->queue.metrics && s->mono_us >= metrics_at) {
             struct jb_error ignored = {0};
@@ -304,8 +305,9 @@ static enum verdict serve(const struct options *o, struct jb_server *s, int sign
     }
 }
 
+/* BROKEN: it ran, and `err` says why it cannot go on. */
 static int run(const struct options *o, struct jb_site *site, struct jb_submitter *self,
-               struct jb_state *state, int *ready, int *ret_listen, enum verdict *ret_verdict,
+               struct jb_state *state, int signal_fd, int *ready, int *ret_listen, enum verdict *ret_verdict,
                struct jb_error *err)
 {
     struct jb_queue q = {.nursery = JB_NURSERY_INIT};
@@ -313,9 +315,6 @@ static int run(const struct options *o, struct jb_site *site, struct jb_submitte
     int r = 0;
     if (*ret_listen < 0)
         r = make_socket(state, o->own, ret_listen, err);
-    jb_autoclose int signal_fd = take_signals();
-    if (r == 0 && signal_fd < 0)
-        r = jb_fail_errno(err, signal_fd, "signals");
     jb_autoclose int asked = -1; /* stderr of whoever started it, who is told if it does not begin */
     if (r == 0 && o->daemon) {   /* out of the session that it was started in */
         jb_queue_take_place(site, self);
@@ -337,11 +336,8 @@ static int run(const struct options *o, struct jb_site *site, struct jb_submitte
         notify_manager("READY=1");
         jb_close(&asked);
         *ret_verdict = serve(o, &server, signal_fd, err);
-        if (err->errnum) {
+        if (*ret_verdict == BROKEN)
             jb_server_give_up(&server, err);
-            (void)complain(err);
-            jb_error_clear(err);
-        }
     } else if (asked >= 0) {
         (void)dup2(asked, STDERR_FILENO);
     }
@@ -397,13 +393,18 @@ int main(int argc, char **argv)
         (void)jb_fail_errno(&err, r, "%s/" LOCK_NAME, state.runtime_dir);
         return complain(&err);
     }
-    r = run(&o, site, &self, &state, &ready, &listen_fd, &verdict, &err);
-    if (r < 0 && again && listen_fd >= 0) { /* jobs run, and clients wait: it is tried until it can be */
+    jb_autoclose int signal_fd = take_signals();
+    const uint64_t begun = jb_mono_ns(NULL);
+    r = signal_fd < 0 ? jb_fail_errno(&err, signal_fd, "signals")
+                      : run(&o, site, &self, &state, signal_fd, &ready, &listen_fd, &verdict, &err);
+    if (r < 0 && again && listen_fd >= 0 && signal_fd >= 0)
+        verdict = BROKEN; /* jobs run, and clients wait: it is tried until it can be */
+    if (verdict == BROKEN) {
         (void)complain(&err);
-        jb_again_wait(listen_fd, &err);
+        bool at_once = r == 0 && jb_mono_ns(NULL) - begun > LIVED;
+        verdict = !at_once && jb_again_wait(listen_fd, signal_fd, &err) ? STOP : AGAIN;
         jb_error_clear(&err);
         r = 0;
-        verdict = AGAIN;
     }
     if (r == 0 && verdict == AGAIN) {
         jb_close(&lock);

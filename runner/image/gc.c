@@ -87,8 +87,10 @@ static void clear_stuck(const struct jb_istore *store, struct jb_istore_gc *gc)
     if (dir)
         (void)jb_take_fd(&list);
     while (dir && (entry = readdir(dir)))
-        if (jb_starts_with(entry->d_name, STUCK) && (gc->dry || jb_remove_tree(fd, entry->d_name) < 0))
-            gc->stuck++;
+        if (jb_starts_with(entry->d_name, STUCK) &&
+            (gc->dry || (jb_remove_tree(fd, entry->d_name) < 0 &&
+                         faccessat(fd, entry->d_name, F_OK, AT_SYMLINK_NOFOLLOW) == 0)))
+            gc->stuck++; /* and is still there: another collection may have been faster */
 }
 
 static int read_pins(struct collection *c, int work_fd)

@@ -178,6 +178,8 @@ int jb_ask_parse(const char *text, size_t len, struct jb_ask *ret, struct jb_err
             continue;
         if (jb_streq(key, "main") && ask.verb == JB_VERB_SIGNAL && json_is_boolean(value))
             ask.main_only = json_is_true(value);
+        else if (jb_streq(key, "once") && ask.verb == JB_VERB_CANCEL && json_is_boolean(value))
+            ask.once = json_is_true(value);
         else
             r = read_member(key, value, members, JB_ARRAY_LEN(members), &ask, err);
     }

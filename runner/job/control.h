@@ -9,6 +9,7 @@
  *
  *   {"verb": "status"}                               {"ok": true, "phase": "running", "pid": 71, "wall_s": 3.2, "usage": {"cpu_us": n, ...}, ...}
  *   {"verb": "pause" | "resume" | "cancel"}          {"ok": true}
+ *   {"verb": "cancel", "once": true}                 {"ok": true}; only the first takes effect: a job in its grace keeps it
  *   {"verb": "signal", "signal": 10, "main": true}   {"ok": true}
  *   {"verb": "update", "memory_bytes": n, "cpus": n, "pids": n, "wall_time_ns": n, "cpu_time_ns": n}
  *                                                    {"ok": true, "changes": {"memory_bytes": {"old": n, "new": n}}}
@@ -79,6 +80,7 @@ struct jb_ask {
     enum jb_verb verb;
     int signal; /* 1 to 64 */
     bool main_only;
+    bool once;     /* do nothing when it is being ended already */
     int exit_code; /* that the box's record is to have: 0 to 255 */
     struct jb_wish wish;
 };

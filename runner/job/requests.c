@@ -66,9 +66,11 @@ static json_t *pause_or_resume(struct jb_loop *l, enum jb_cause cause, const str
     return json_pack("{s:b, s:s}", "ok", 1, "means", l->frozen || !pause ? "freezer" : "SIGSTOP");
 }
 
-static json_t *cancel(struct jb_loop *l, const struct jb_asker *by)
+static json_t *cancel(struct jb_loop *l, const struct jb_ask *ask, const struct jb_asker *by)
 {
     char who[64];
+    if (ask->once && l->phase >= JB_PHASE_GRACE)
+        return json_pack("{s:b}", "ok", 1);
     (void)snprintf(who, sizeof(who), "cancel from pid %d uid %u", (int)by->pid, (unsigned)by->uid);
     jb_loop_because(l, JB_END_CANCELLED, NULL, who);
     if (jb_loop_handle(l, JB_CAUSE_CANCEL, by, JB_UNSET) < 0)
@@ -155,7 +157,7 @@ static json_t *serve(struct jb_loop *l, struct jb_peer *peer, const char *text, 
     case JB_VERB_RESUME:
         return pause_or_resume(l, JB_CAUSE_RESUME, &by);
     case JB_VERB_CANCEL:
-        return cancel(l, &by);
+        return cancel(l, &ask, &by);
     case JB_VERB_SIGNAL:
         return send_signal(l, &ask, &by);
     case JB_VERB_DESTROY:

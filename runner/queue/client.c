@@ -100,14 +100,21 @@ int jb_client_open(const struct jb_client_wish *wish, struct jb_client *ret, str
     return 0;
 }
 
+bool jb_client_cut_off(const struct jb_client *client, int r)
+{
+    return r == -ECONNRESET || r == -EPIPE || (r < 0 && client->again);
+}
+
 int jb_client_again(struct jb_client *client, struct jb_error *err)
 {
-    const struct timespec pause = {.tv_nsec = 100000000};
+    /* one that has just said that it cannot go on is given time */
+    const struct timespec pause = {.tv_sec = client->again ? 1 : 0, .tv_nsec = client->again ? 0 : 100000000};
     int r = -ECONNREFUSED;
     jb_close(&client->fd);
     jb_buf_free(&client->in);
     client->in = (struct jb_buf){0};
     client->used = 0;
+    client->again = false;
     for (int i = 0; i < AGAIN_TRIES && (r == -ENOENT || r == -ECONNREFUSED); i++) {
         (void)nanosleep(&pause, NULL);
         r = connect_to(client->dir, &client->fd);
@@ -176,6 +183,7 @@ int jb_client_receive(struct jb_client *client, json_t **ret, char **ret_diags, 
                 return jb_fail(err, EPROTO, "jobboxd: its answer is no JSON");
             if (json_is_false(json_object_get(reply, "ok"))) {
                 int r = fault(reply, ret_diags, err);
+                client->again = json_is_true(json_object_get(json_object_get(reply, "error"), "again"));
                 json_decref(reply);
                 return r;
             }

@@ -19,7 +19,9 @@ struct jb_client {
     struct jb_buf in;
     size_t used; /* of in */
     bool own;    /* the user's own daemon, not the system's */
-    char *dir;   /* where it listens */
+    bool
+        again; /* its last answer: it cannot go on just now, did nothing, and may be asked the same once more */
+    char *dir; /* where it listens */
 };
 #define JB_CLIENT_INIT ((struct jb_client){.fd = -1})
 
@@ -35,7 +37,9 @@ struct jb_client_wish {
 /* -ENOENT: there is no daemon, and none was to be started. */
 int jb_client_open(const struct jb_client_wish *wish, struct jb_client *ret, struct jb_error *err);
 void jb_client_close(struct jb_client *client);
-/* The daemon is gone: connects to the next one at the same place, which may take it some seconds. */
+/* What an error says: that the daemon went, or has to begin anew. What runs is not touched by that. */
+bool jb_client_cut_off(const struct jb_client *client, int r);
+/* Then: connects to the next one at the same place, which may take it some seconds. */
 int jb_client_again(struct jb_client *client, struct jb_error *err);
 #define jb_autoclient __attribute__((cleanup(jb_client_close)))
 

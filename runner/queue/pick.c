@@ -195,8 +195,18 @@ static int add(struct jb_picks *p, struct jb_map *seen, struct jb_qtask *t, uint
     return 0;
 }
 
+/* Each once too; a job that is named as a whole has its tasks. */
 static int add_ended(struct jb_picks *p, const char *id, const struct jb_picked *one)
 {
+    for (size_t i = 0; i < p->n_ended; i++) {
+        struct jb_ended_pick *had = &p->ended[i];
+        if (had->num != one->num ||
+            (had->task != one->task && had->task != JB_UNSET && one->task != JB_UNSET))
+            continue;
+        if (one->task == JB_UNSET)
+            *had = (struct jb_ended_pick){.id = id, .num = one->num, .task = JB_UNSET};
+        return 0;
+    }
     struct jb_ended_pick *grown = realloc(p->ended, (p->n_ended + 1) * sizeof(*grown));
     if (!grown)
         return -ENOMEM;

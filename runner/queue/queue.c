@@ -355,14 +355,15 @@ static int end_by(struct jb_queue *q, struct jb_qtask *t, const char *what, uint
 
 /*
  * TERM to a supervisor is a cancellation; one that is not our child is asked at its box, and whether it has heard is told
- * by its answer (jb_queue_asked): a second question would take the job's grace from it.
+ * by its answer (jb_queue_asked). A second cancellation takes the job's grace from it: `once` is for a question that may have
+ * been asked before, by an earlier daemon too.
  */
-static void ask_to_end(struct jb_queue *q, struct jb_qtask *t, uint64_t now_us)
+static void ask_to_end(struct jb_queue *q, struct jb_qtask *t, bool once, uint64_t now_us)
 {
     json_t *request =
         t->adopted
-            ? json_pack("{s:s, s:I, s:s, s:{s:s}}", "do", "control", "token", -(json_int_t)t->id, "id",
-                        t->attempt.text, "request", "verb", "cancel")
+            ? json_pack("{s:s, s:I, s:s, s:{s:s, s:b}}", "do", "control", "token", -(json_int_t)t->id, "id",
+                        t->attempt.text, "request", "verb", "cancel", "once", once)
             : json_pack("{s:s, s:I, s:i}", "do", "signal", "task", (json_int_t)t->id, "signal", SIGTERM);
     t->asked_us = now_us;
     t->asked = !t->adopted;
@@ -392,7 +393,7 @@ int jb_queue_cancel(struct jb_queue *q, struct jb_qtask *t, const char *who, uin
     t->asked_to_end = true;
     t->requeue = false;
     r = jb_qstore_save_task(q->store, t, err);
-    ask_to_end(q, t, now_us);
+    ask_to_end(q, t, false, now_us);
     return kept(q, r);
 }
 
@@ -445,7 +446,7 @@ int jb_queue_requeue(struct jb_queue *q, struct jb_qtask *t, const char *who, ui
     t->requeue = true;
     if (r == 0)
         r = jb_qstore_save_task(q->store, t, err);
-    ask_to_end(q, t, now_us);
+    ask_to_end(q, t, false, now_us);
     q->durable = true;
     return kept(q, r);
 }
@@ -528,7 +529,7 @@ int jb_queue_tick(struct jb_queue *q, uint64_t now_us, struct jb_error *err)
             t->lost = q->lost = true;
         else if (t->adopted && (t->asked_to_end || t->requeue) && !t->asked &&
                  now_us > t->asked_us + ASK_AGAIN_US)
-            ask_to_end(q, t, now_us);
+            ask_to_end(q, t, true, now_us);
     }
     for (size_t i = 0; r == 0 && i < q->pending.len; i++) {
         struct jb_qtask *t = q->pending.items[i];

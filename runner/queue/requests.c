@@ -16,6 +16,12 @@
 #define PRIORITY_MAX    1000000
 #define PRIORITY_WANTED "a priority is a whole number from -1000000 to 1000000"
 
+static bool is_priority(const json_t *value)
+{
+    json_int_t n = json_integer_value(value);
+    return json_is_integer(value) && n >= -PRIORITY_MAX && n <= PRIORITY_MAX;
+}
+
 static int do_hello(struct jb_server *s, struct jb_conn *c, const json_t *request, struct jb_error *err)
 {
     json_t *reply = jb_reply_ok();
@@ -52,7 +58,7 @@ static int submission_of(const struct jb_conn *c, const json_t *request, struct 
     const json_t *priority = json_object_get(request, "priority");
     if (!json_is_string(spec) || !cwd || cwd[0] != '/' || strlen(cwd) > 4096)
         return jb_fail(err, EINVAL, "a submission needs \"spec\" and an absolute \"cwd\"");
-    if (priority && (!json_is_integer(priority) || llabs(json_integer_value(priority)) > PRIORITY_MAX))
+    if (priority && !is_priority(priority))
         return jb_fail(err, EINVAL, PRIORITY_WANTED);
     *ret = submission_by(c);
     ret->spec = json_string_value(spec);
@@ -265,14 +271,14 @@ static int do_release(struct jb_server *s, struct jb_conn *c, const json_t *requ
 static int do_priority(struct jb_server *s, struct jb_conn *c, const json_t *request, struct jb_error *err)
 {
     const json_t *value = json_object_get(request, "priority");
-    if (!json_is_integer(value) || llabs(json_integer_value(value)) > PRIORITY_MAX)
+    if (!is_priority(value))
         return jb_fail(err, EINVAL, PRIORITY_WANTED);
     if (json_integer_value(value) > 0 && !jb_conn_is_operator(s, c))
         return jb_fail(err, EPERM, "only operators of this queue give priorities above 0");
     return for_each(s, c, request, priority_one, err);
 }
 
-/* The spec of what has ended is submitted once more: of an array the one task, when one was named. */
+/* The spec of what has ended is submitted once more: of an array the one task, when one was named or there was but one. */
 static int submit_again(struct jb_server *s, const struct jb_conn *c, const struct jb_ended_pick *old,
                         json_t *submitted, struct jb_error *err)
 {
@@ -283,7 +289,8 @@ static int submit_again(struct jb_server *s, const struct jb_conn *c, const stru
     json_t *list = NULL;
     int r = jb_look_rows(s, &picked, &list, err);
     const json_t *row = json_array_get(list, 0);
-    const json_t *index = old->task == JB_UNSET ? NULL : json_object_get(row, "index");
+    bool one = old->task != JB_UNSET || json_array_size(list) == 1;
+    const json_t *index = one ? json_object_get(row, "index") : NULL;
     if (r == 0 && (uid_t)json_integer_value(json_object_get(row, "uid")) != c->uid)
         r = jb_fail(err, EPERM, "%s: only its owner can submit it once more", old->id);
     if (r == 0)

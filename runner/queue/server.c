@@ -20,6 +20,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/crashpoint.h"
+#include "base/json.h"
 #include "record/record.h"
 
 #define EVENTS    256
@@ -325,8 +326,12 @@ void jb_server_give_up(struct jb_server *s, const struct jb_error *why)
         if (c->out.len <= c->settled || c->sent > c->settled)
             continue;
         c->out.len = c->settled;
-        jb_conn_fail(c, why->errnum ? why->errnum : EIO, "jobboxd cannot go on, and nothing was done: %s",
-                     why->text);
+        if (c->waits.len == 0 && !c->logs.on) { /* those ask the next one, and get what they did not now */
+            jb_autofree char *text = jb_asprintf("jobboxd cannot go on, and nothing was done: %s", why->text);
+            jb_conn_send(c, json_pack("{s:i, s:b, s:{s:i, s:o, s:b}}", "v", JB_PROTOCOL, "ok", 0, "error",
+                                      "errno", why->errnum ? why->errnum : EIO, "text", jb_json_text(text),
+                                      "again", 1));
+        }
         flush(s, c);
     }
 }

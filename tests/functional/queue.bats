@@ -268,6 +268,28 @@ two" ] || fail "$(cat share/log)"
     one_error '1: it has ended already'
 }
 
+@test "requeue of what has ended: each once, of an array the task that is named, or the only one" {
+    job array 'echo $JOBBOX_ARRAY_INDEX' "array: 1-3"
+    q submit --wait -q array.yaml >/dev/null
+    q requeue 1_3 1_3 >out
+    q wait -q 2
+    q requeue 2 2_3 2 >out # of an array of three, and has one
+    q wait -q 2 3
+    [ "$(q logs 2_3)$(q logs 3_3)" = 33 ]
+    q ps --state all --json >all.json
+    /usr/bin/python3 -c '
+import json
+jobs = sorted((j["job"], j["index"]) for j in json.load(open("all.json")) if "job" in j)
+assert jobs == [(1, 1), (1, 2), (1, 3), (2, 3), (3, 3)], jobs'
+    q requeue 1_1 1 1_2 >out
+    q wait -q 4
+    q ps --state all --json >all.json
+    /usr/bin/python3 -c '
+import json
+jobs = [j["index"] for j in json.load(open("all.json")) if j.get("job", 0) >= 4]
+assert sorted(jobs) == [1, 2, 3], jobs'
+}
+
 @test "drain: what runs ends, nothing starts, and ps says so" {
     job short 'true'
     q submit --wait -q short.yaml >/dev/null

@@ -144,6 +144,9 @@ goes_on() { q submit -q --wait fine.yaml >out 2>err; }
     pid=$(daemon_pid)
     job fine true
     begin_long
+    q wait -q 1 2>wait.err 3>&- &
+    local waiter=$!
+    started+=("$waiter")
     full
     code=0
     q submit fine.yaml >out 2>err || code=$?
@@ -158,9 +161,100 @@ goes_on() { q submit -q --wait fine.yaml >out 2>err; }
     [ "$(daemon_pid)" = "$pid" ] || fail "another process"
     state_is 1 running
     drop_gate
-    q wait -q 1
+    code=0
+    wait "$waiter" || code=$?
+    [ "$code" = 0 ] || fail "who waited ends with $code: $(cat wait.err)"
     stop_daemon
     umount state
+}
+
+@test "a store that cannot be read: the daemon tries again, whoever sends or signals what; who waits is told once and goes on" {
+    start_daemon
+    begin_long
+    local pid feeder waiter
+    pid=$(daemon_pid)
+    mkdir kept
+    mv state/queue.db* kept/
+    echo 'this is no database, and there is enough of it to be told from an empty file' >state/queue.db
+    kill -HUP "$pid"
+    until_true 20 file_has daemon.out 'queue.db'
+    code=0
+    q ps >out 2>err || code=$?
+    exits 124
+    one_error 'jobboxd cannot go on: .*queue.db.*tries again every few seconds'
+    (sleep 3 && kill -HUP "$pid") & # in the midst of its waiting
+    started+=("$!")
+    # one that sends and sends
+    /usr/bin/python3 -c '
+import socket, sys, time
+while True:
+    s = socket.socket(socket.AF_UNIX)
+    try:
+        s.connect(sys.argv[1])
+        for _ in range(10000):
+            s.sendall(b"x" * 4096)
+            time.sleep(0.01)
+    except OSError:
+        time.sleep(0.01)' "$T/run/jobboxd.sock" 3>&- &
+    feeder=$!
+    started+=("$feeder")
+    q wait -q 1 2>wait.err 3>&- &
+    waiter=$!
+    started+=("$waiter")
+    until_true 20 file_has wait.err 'cannot go on'
+    mv kept/queue.db* state/
+    until_true 20 listens
+    kill "$feeder"
+    [ "$(daemon_pid)" = "$pid" ] || fail "another process"
+    state_is 1 running
+    drop_gate
+    code=0
+    wait "$waiter" || code=$?
+    [ "$code" = 0 ] || fail "who waited ends with $code: $(cat wait.err)"
+    [ "$(wc -l <wait.err)" = 1 ] || fail "$(cat wait.err)"
+}
+
+@test "a full disk when a job is due: the daemon waits between its tries, and TERM ends it at once" {
+    needs_root "mounts a small file system"
+    mkdir -m 700 state
+    mount -t tmpfs -o size=4m,mode=700 small state
+    start_daemon
+    local pid tries
+    pid=$(daemon_pid)
+    job fine true "begin: now+2s"
+    q submit -q fine.yaml >/dev/null
+    full
+    until_true 20 file_has daemon.out full
+    sleep 6
+    tries=$(grep -c full daemon.out)
+    [ "$tries" -le 5 ] || fail "it tried $tries times"
+    kill "$pid"
+    until_true 3 no_daemon
+    rm state/fill
+    start_daemon
+    until_true 20 state_is 1 done
+    stop_daemon
+    umount state
+}
+
+@test "a job that is being ended keeps its grace when the daemon begins anew; a second cancel takes it" {
+    start_daemon
+    job stubborn 'trap "echo asked" TERM; echo begun; while :; do sleep 0.1 || :; done' "limits: { grace: 5m }"
+    q submit -q stubborn.yaml >/dev/null
+    until_true 20 log_has begun
+    q cancel 1
+    until_true 20 log_has asked
+    kill -HUP "$daemon"
+    sleep 2
+    listens || fail "$(cat daemon.out)"
+    kill_daemon
+    start_daemon
+    sleep 2
+    state_is 1 running || fail "its grace was taken from it"
+    [ "$(q logs 1 | grep -c asked)" = 1 ] || fail "it was asked twice"
+    q cancel 1
+    until_true 20 state_is 1 done
+    record "rec['end']['reason'] == 'cancelled'"
 }
 
 @test "a limit of open files is raised for the daemon, never lowered, and jobs keep what they had" {
