@@ -47,6 +47,9 @@ static void requests_that_are_right(void **state)
     assert_int_equal(ask.wish.pids, 2);
     assert_int_equal(ask.wish.wall_ns, 5);
     assert_int_equal(ask.wish.cpu_ns, 6);
+    assert_false(ask.once);
+    assert_ok(parse("{\"verb\":\"cancel\",\"once\":true}", &ask, &err), &err);
+    assert_true(ask.once);
 }
 
 static void requests_that_are_wrong(void **state)
@@ -65,6 +68,8 @@ static void requests_that_are_wrong(void **state)
         "{\"verb\":\"signal\",\"signal\":\"9\"}",
         "{\"verb\":\"signal\",\"signal\":9,\"main\":1}",
         "{\"verb\":\"pause\",\"signal\":9}",
+        "{\"verb\":\"pause\",\"once\":true}",
+        "{\"verb\":\"cancel\",\"once\":1}",
         "{\"verb\":\"pause\",\"cpus\":1}",
         "{\"verb\":\"update\",\"cpus\":0}",
         "{\"verb\":\"update\",\"cpus\":-1}",
