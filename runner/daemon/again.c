@@ -26,6 +26,7 @@
 #define SELF     "/proc/self/exe"
 #define DELETED  " (deleted)"
 #define VARIABLE "JOBBOXD_AGAIN"
+#define FAILED   "failed"
 #define WAIT_NS  (5 * JB_NS_PER_S)
 
 static char *absolute(const char *path)
@@ -93,12 +94,13 @@ void jb_again_free(struct jb_again *again)
     jb_strv_free(&again->argv);
 }
 
-int jb_again_begin(const struct jb_again *again, int listen_fd, struct jb_error *err)
+int jb_again_begin(const struct jb_again *again, enum jb_again_why why, int listen_fd, struct jb_error *err)
 {
     char pid[16];
     (void)snprintf(pid, sizeof(pid), "%d", (int)getpid());
     if (dup2(listen_fd, JB_AGAIN_LISTEN_FD) < 0 || setenv("LISTEN_PID", pid, 1) < 0 ||
-        setenv("LISTEN_FDS", "1", 1) < 0 || setenv(VARIABLE, "1", 1) < 0)
+        setenv("LISTEN_FDS", "1", 1) < 0 ||
+        setenv(VARIABLE, why == JB_AGAIN_FAILED ? FAILED : "asked", 1) < 0)
         return jb_fail_errno(err, errno, "beginning anew");
     (void)execv(again->program, again->argv.items);
     (void)fprintf(stderr, "jobboxd: %s: %s; the program that ran so far goes on\n", again->program,
@@ -107,11 +109,12 @@ int jb_again_begin(const struct jb_again *again, int listen_fd, struct jb_error 
     return jb_fail_errno(err, errno, "beginning anew");
 }
 
-bool jb_again_is(void)
+enum jb_again_why jb_again_is(void)
 {
-    bool again = getenv(VARIABLE) != NULL;
+    const char *text = getenv(VARIABLE);
+    enum jb_again_why why = !text ? JB_AGAIN_NOT : jb_streq(text, FAILED) ? JB_AGAIN_FAILED : JB_AGAIN_ASKED;
     (void)unsetenv(VARIABLE);
-    return again;
+    return why;
 }
 
 /* What it asked is taken first, so that the answer is not lost with it; but who sends on and on is not waited for. */

@@ -13,6 +13,12 @@
 
 #define JB_AGAIN_LISTEN_FD 3
 
+enum jb_again_why {
+    JB_AGAIN_NOT,
+    JB_AGAIN_ASKED,  /* by HUP */
+    JB_AGAIN_FAILED, /* the one before could not go on */
+};
+
 /* How it was started: noted before the working directory is left. */
 struct jb_again {
     char *program;
@@ -33,7 +39,7 @@ void jb_again_free(struct jb_again *again);
  * the new one; when there is none any more, it is the one that runs. Signals that are blocked stay so: one that comes on
  * the way is heard by the later self. Returns only on failure.
  */
-int jb_again_begin(const struct jb_again *again, int listen_fd, struct jb_error *err);
+int jb_again_begin(const struct jb_again *again, enum jb_again_why why, int listen_fd, struct jb_error *err);
 
 /*
  * The queue cannot be had, on a full disk perhaps: for a while whoever connects is told why, and then it is time to try
@@ -41,7 +47,7 @@ int jb_again_begin(const struct jb_again *again, int listen_fd, struct jb_error 
  */
 bool jb_again_wait(int listen_fd, int signal_fd, const struct jb_error *why);
 
-/* Whether this process is a later self; forgets it. */
-bool jb_again_is(void);
+/* Why this process is a later self, if it is one; forgets it. */
+enum jb_again_why jb_again_is(void);
 
 #endif

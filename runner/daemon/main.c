@@ -32,7 +32,7 @@
 #define LISTEN_FD  JB_AGAIN_LISTEN_FD
 #define FILES_MAX  65536U
 #define METRICS_US 15000000U
-#define LIVED      (5 * JB_NS_PER_S) /* who cannot go on after less than that waits before it begins anew */
+#define LIVED      (5 * JB_NS_PER_S) /* who begins anew after a failure and fails once more within that waits */
 
 static const char usage[] =
     "Usage: jobboxd [OPTION]...\n"
@@ -363,7 +363,7 @@ int main(int argc, char **argv)
     int code = parse(argc, argv, &o);
     if (code >= 0)
         return code;
-    bool again = jb_again_is();
+    const enum jb_again_why again = jb_again_is();
     int listen_fd = inherited_socket();
     if (load_site(&o, &site) < 0)
         return 125;
@@ -401,14 +401,15 @@ int main(int argc, char **argv)
         verdict = BROKEN; /* jobs run, and clients wait: it is tried until it can be */
     if (verdict == BROKEN) {
         (void)complain(&err);
-        bool at_once = r == 0 && jb_mono_ns(NULL) - begun > LIVED;
-        verdict = !at_once && jb_again_wait(listen_fd, signal_fd, &err) ? STOP : AGAIN;
+        bool lived = r == 0 && (again != JB_AGAIN_FAILED || jb_mono_ns(NULL) - begun > LIVED);
+        if (!lived && jb_again_wait(listen_fd, signal_fd, &err))
+            verdict = STOP;
         jb_error_clear(&err);
         r = 0;
     }
-    if (r == 0 && verdict == AGAIN) {
+    if (r == 0 && verdict != STOP) {
         jb_close(&lock);
-        r = jb_again_begin(&anew, listen_fd, &err);
+        r = jb_again_begin(&anew, verdict == BROKEN ? JB_AGAIN_FAILED : JB_AGAIN_ASKED, listen_fd, &err);
     }
     notify_manager("STOPPING=1");
     if (o.own && verdict == STOP)
