@@ -346,6 +346,15 @@ static int run(const struct options *o, struct jb_site *site, struct jb_submitte
     return r;
 }
 
+/* Jobs run, and clients wait: it is tried until it can be, but not without a pause each time. */
+static enum verdict after_failure(bool lived, int listen_fd, int signal_fd, struct jb_error *err)
+{
+    (void)complain(err);
+    bool stop = !lived && jb_again_wait(listen_fd, signal_fd, err);
+    jb_error_clear(err);
+    return stop ? STOP : BROKEN;
+}
+
 int main(int argc, char **argv)
 {
     struct options o = {0};
@@ -397,14 +406,9 @@ int main(int argc, char **argv)
     const uint64_t begun = jb_mono_ns(NULL);
     r = signal_fd < 0 ? jb_fail_errno(&err, signal_fd, "signals")
                       : run(&o, site, &self, &state, signal_fd, &ready, &listen_fd, &verdict, &err);
-    if (r < 0 && again && listen_fd >= 0 && signal_fd >= 0)
-        verdict = BROKEN; /* jobs run, and clients wait: it is tried until it can be */
-    if (verdict == BROKEN) {
-        (void)complain(&err);
+    if ((r < 0 && again && listen_fd >= 0 && signal_fd >= 0) || verdict == BROKEN) {
         bool lived = r == 0 && (again != JB_AGAIN_FAILED || jb_mono_ns(NULL) - begun > LIVED);
-        if (!lived && jb_again_wait(listen_fd, signal_fd, &err))
-            verdict = STOP;
-        jb_error_clear(&err);
+        verdict = after_failure(lived, listen_fd, signal_fd, &err);
         r = 0;
     }
     if (r == 0 && verdict != STOP) {
