@@ -65,9 +65,13 @@ int jb_cli_queued_box(const char *config, const char *text, struct jb_cli_job *j
 
 static void print_why(const json_t *one)
 {
-    static const char *const lines[][2] = {{"waits for", "why"},       {"because", "text"},
-                                           {"reason", "reason"},       {"since", "eligible"},
-                                           {"submitted", "submitted"}, {"starts at the latest", "start"}};
+    static const char *const lines[][2] = {{"waits for", "why"},
+                                           {"because", "text"},
+                                           {"reason", "reason"},
+                                           {"since", "eligible"},
+                                           {"submitted", "submitted"},
+                                           {"not before", "not_before"},
+                                           {"starts at the latest", "start"}};
     size_t i;
     const json_t *dep;
     (void)printf("job %s\n", json_string_value(json_object_get(one, "job")));
@@ -76,7 +80,8 @@ static void print_why(const json_t *one)
         bool guess = json_is_true(json_object_get(one, "guess")) && strcmp(lines[k][1], "start") == 0;
         if (text)
             (void)printf("  %-21s %s%s\n", guess ? "starts" : lines[k][0], text,
-                         guess ? ", at a guess: something runs that has no wall_time" : "");
+                         guess ? ", at a guess: something runs without wall_time, or is before it and barred"
+                               : "");
     }
     const json_t *ahead = json_object_get(one, "ahead");
     if (json_is_integer(ahead))

@@ -338,6 +338,8 @@ static int run(const struct options *o, struct jb_site *site, struct jb_submitte
         *ret_verdict = serve(o, &server, signal_fd, err);
         if (*ret_verdict == BROKEN)
             jb_server_give_up(&server, err);
+        else if (jb_queue_save_usage(&q, err) < 0 || jb_queue_commit(&q, err) < 0)
+            (void)complain(err);
     } else if (asked >= 0) {
         (void)dup2(asked, STDERR_FILENO);
     }

@@ -310,8 +310,7 @@ int jb_queue_begin(struct jb_queue *q, const struct jb_site *site, struct jb_sta
                            .self = self,
                            .nursery = JB_NURSERY_INIT,
                            .wake_us = JB_UNSET,
-                           .dirty = true,
-                           .unsorted = true};
+                           .dirty = true};
     q->fair.site = site;
     q->launches = json_array();
     const struct jb_machine_source source = {.cache_dirfd = state->runtime_fd,

@@ -22,6 +22,7 @@
 
 #define DEPTH       64     /* how many of those that cannot start have room set aside */
 #define QUICK       300    /* candidates of a pass that does not sort */
+#define QUICK_LOOK  20000  /* among so many */
 #define SORT_WORTH  200    /* a sorting holds for so many times what it cost */
 #define ALWAYS_SORT 500    /* shorter queues are sorted whenever something changed */
 #define FULL_US     500000 /* for so long a full machine stays full, if nothing of ours ends */
@@ -32,8 +33,9 @@ struct pass {
     uint64_t now_us;
     struct jb_sched_input in;
     struct jb_sched_job *jobs;
-    struct jb_qtask **tasks; /* those behind jobs */
-    struct jb_sched_running *running;
+    struct jb_qtask **tasks;          /* those behind jobs */
+    struct jb_sched_running *running; /* tasks of the queue, then boxes of others */
+    struct jb_ledger ledger;
     struct jb_sched_group *groups;
     struct jb_qjob **group_jobs;
     size_t n_groups;
@@ -41,10 +43,13 @@ struct pass {
     struct jb_sched_verdict *verdicts;
     uint32_t *order;
     size_t limit;
+    size_t n_others; /* of running: boxes that are not of the queue */
+    bool quick;
 };
 
 static void pass_free(struct pass *p)
 {
+    jb_ledger_free(&p->ledger);
     free(p->jobs);
     free(p->tasks);
     free(p->running);
@@ -70,9 +75,8 @@ static uint32_t group_of(struct pass *p, struct jb_qjob *job)
 {
     if (job->array_limit == JB_UNSET)
         return UINT32_MAX;
-    for (size_t i = 0; i < p->n_groups; i++)
-        if (p->group_jobs[i] == job)
-            return (uint32_t)i;
+    if (job->group < p->n_groups && p->group_jobs[job->group] == job)
+        return job->group;
     if ((p->n_groups & (p->n_groups - 1)) == 0) {
         size_t cap = p->n_groups ? p->n_groups * 2 : 1;
         struct jb_sched_group *groups = realloc(p->groups, cap * sizeof(*groups));
@@ -86,6 +90,7 @@ static uint32_t group_of(struct pass *p, struct jb_qjob *job)
     uint32_t max = job->array_limit < UINT32_MAX ? (uint32_t)job->array_limit : UINT32_MAX;
     p->group_jobs[p->n_groups] = job;
     p->groups[p->n_groups] = (struct jb_sched_group){.max = max, .running = (uint32_t)job->n_running};
+    job->group = (uint32_t)p->n_groups;
     return (uint32_t)p->n_groups++;
 }
 
@@ -126,8 +131,12 @@ static int collect(struct pass *p, struct jb_error *err)
 {
     struct jb_queue *q = p->q;
     size_t n = 0;
-    for (size_t i = 0; i < q->pending.len && n < p->limit; i++) {
+    size_t look = p->quick && q->pending.len > QUICK_LOOK ? QUICK_LOOK : q->pending.len;
+    for (size_t i = 0; i < look && n < p->limit; i++) {
         struct jb_qtask *t = q->pending.items[i];
+        if (p->quick &&
+            t->job->array_limit <= t->job->n_running) /* nor are those behind it kept waiting by it */
+            continue;
         if (waits(q, t, p->now_us, &q->wake_us))
             continue;
         if (t->eligible_us == 0)
@@ -152,17 +161,55 @@ static int collect(struct pass *p, struct jb_error *err)
     return 0;
 }
 
+static struct jb_qtask *running_of(const struct jb_queue *q, const char *id)
+{
+    for (size_t i = 0; i < q->running.len; i++)
+        if (q->running.items[i] && jb_streq(q->running.items[i]->attempt.text, id))
+            return q->running.items[i];
+    return NULL;
+}
+
+/* What a running task holds, which `jobbox update` may have changed; shared CPUs are nobody's. */
+static struct jb_need held_by(const struct jb_qtask *t)
+{
+    struct jb_need need = need_of(t);
+    if (t->held_pus && !need.shared)
+        need.pus = t->held_pus;
+    if (t->held_memory)
+        need.memory = t->held_memory;
+    return need;
+}
+
 /* Those who run, into the counts of their users and accounts too; what they use now counts as used. */
 static void collect_running(struct pass *p)
 {
     struct jb_queue *q = p->q;
     size_t n = 0;
+    for (size_t i = 0; i < p->ledger.len; i++) {
+        struct jb_holding h;
+        jb_ledger_get(&p->ledger, i, &h);
+        struct jb_qtask *t = running_of(q, p->ledger.items[i].id.text);
+        uint32_t pus = (uint32_t)jb_cpus_count(h.exclusive ? &h.held : &h.cpus);
+        uint64_t memory = h.memory == JB_UNSET ? 0 : h.memory;
+        if (t) {
+            t->held_pus = pus;
+            t->held_memory = memory;
+        } else { /* of others: for how long, nobody says */
+            p->running[n++] = (struct jb_sched_running){
+                .need = {.pus = pus, .shared = !h.exclusive, .memory = memory},
+                .started_us = p->now_us,
+                .wall_us = JB_UNSET,
+                .group = UINT32_MAX,
+            };
+        }
+    }
+    p->n_others = n;
     for (size_t i = 0; i < q->running.len; i++) {
         const struct jb_qtask *t = q->running.items[i];
         if (!t)
             continue;
         struct jb_sched_share *s = &q->fair.shares[t->job->share];
-        struct jb_need need = need_of(t);
+        struct jb_need need = held_by(t);
         double used =
             p->now_us > t->started_us ? (double)need.pus * (double)(p->now_us - t->started_us) / 1e6 : 0;
         p->running[n++] = (struct jb_sched_running){
@@ -196,22 +243,10 @@ static uint64_t kernel_number(const char *path, uint64_t otherwise)
     return n;
 }
 
-static bool is_ours(const struct jb_queue *q, const char *id)
+/* The whole machine, as far as jobs may have it. */
+static void capacity(const struct jb_queue *q, struct jb_need *ret)
 {
-    for (size_t i = 0; i < q->running.len; i++)
-        if (q->running.items[i] && jb_streq(q->running.items[i]->attempt.text, id))
-            return true;
-    return false;
-}
-
-/* The machine, less what boxes hold that are not of this queue. */
-static int capacity(struct jb_queue *q, struct jb_need *ret, struct jb_error *err)
-{
-    struct jb_ledger ledger = {0};
     struct statvfs fs;
-    int r = jb_ledger_read(&q->state->ledger, &ledger, err);
-    if (r < 0)
-        return r;
     *ret = (struct jb_need){.pus = q->pus, .memory = q->machine.memory ? q->machine.memory : INT64_MAX};
     ret->scratch = q->site->queue.scratch;
     if (ret->scratch == JB_UNSET) {
@@ -225,25 +260,19 @@ static int capacity(struct jb_queue *q, struct jb_need *ret, struct jb_error *er
         ret->pids = kernel_number("pid_max", INT64_MAX);
         ret->pids = threads < ret->pids ? threads : ret->pids;
     }
-    for (size_t i = 0; i < ledger.len; i++) {
-        struct jb_holding h;
-        if (is_ours(q, ledger.items[i].id.text))
-            continue;
-        jb_ledger_get(&ledger, i, &h);
-        uint32_t pus = (uint32_t)jb_cpus_count(h.exclusive ? &h.held : &h.cpus);
-        ret->pus -= pus < ret->pus ? pus : ret->pus;
-        if (h.memory != JB_UNSET)
-            ret->memory -= h.memory < ret->memory ? h.memory : ret->memory;
-    }
-    jb_ledger_free(&ledger);
-    return 0;
 }
 
-/* Somebody runs of whom nobody knows for how long: when there is room is a guess. */
-static bool guesses(const struct jb_queue *q)
+/*
+ * Somebody runs of whom nobody knows for how long, or somebody before it has no room set aside for he may not start yet:
+ * when there is room is a guess.
+ */
+static bool guesses(const struct pass *p, size_t ahead)
 {
-    for (size_t i = 0; i < q->running.len; i++)
-        if (q->running.items[i] && q->running.items[i]->job->wall_us == JB_UNSET)
+    for (size_t i = 0; i < p->in.n_running; i++)
+        if (p->running[i].wall_us == JB_UNSET)
+            return true;
+    for (size_t i = 0; i < ahead; i++)
+        if (p->verdicts[p->order[i]].start_us == JB_UNSET && p->verdicts[p->order[i]].why != JB_WHY_NEVER)
             return true;
     return false;
 }
@@ -253,19 +282,22 @@ static int prepare(struct pass *p, bool all, struct jb_error *err)
     struct jb_queue *q = p->q;
     jb_qlist_pack(&q->pending);
     jb_qlist_pack(&q->running);
-    p->limit = all || q->pending.len < QUICK ? q->pending.len : QUICK;
+    p->quick = !all && q->pending.len > QUICK;
+    p->limit = p->quick ? QUICK : q->pending.len;
+    int r = jb_ledger_read(&q->state->ledger, &p->ledger, err);
+    if (r < 0)
+        return r;
     p->jobs = calloc(p->limit + 1, sizeof(*p->jobs));
     p->tasks = calloc(p->limit + 1, sizeof(struct jb_qtask *));
-    p->running = calloc(q->running.len + 1, sizeof(*p->running));
+    p->running = calloc(q->running.len + p->ledger.len + 1, sizeof(*p->running));
     p->verdicts = calloc(p->limit + 1, sizeof(*p->verdicts));
     p->order = calloc(p->limit + 1, sizeof(*p->order));
     if (!p->jobs || !p->tasks || !p->running || !p->verdicts || !p->order)
         return jb_fail_errno(err, ENOMEM, "scheduling");
     jb_fair_refresh(&q->fair, p->now_us);
     q->wake_us = JB_UNSET;
-    int r = capacity(q, &p->in.capacity, err);
-    if (r == 0)
-        r = collect(p, err);
+    capacity(q, &p->in.capacity);
+    r = collect(p, err);
     if (r < 0)
         return r;
     collect_running(p);
@@ -376,6 +408,8 @@ static int start(struct jb_queue *q, struct jb_qtask *t, const struct jb_journal
     t->started_us = now_us;
     t->refused = false;
     t->not_before_us = 0;
+    t->held_pus = 0;
+    t->held_memory = 0;
     free(jb_take_ptr(t->why));
     t->job->n_running++;
     if (jb_qlist_add(&q->running, t) < 0)
@@ -392,7 +426,7 @@ static int start(struct jb_queue *q, struct jb_qtask *t, const struct jb_journal
     (void)json_array_append_new(q->launches, request);
     q->counts.started++;
     q->counts.wait_s += (double)(now_us - t->job->submitted_us) / 1e6;
-    jb_queue_notify(q, t, JB_NOTIFY_BEGIN, NULL);
+    t->begin_due = true; /* it may yet find no place */
     JB_CRASH_POINT(start_noted);
     return 0;
 }
@@ -416,15 +450,14 @@ static bool is_full(const struct pass *p)
 {
     const struct jb_queue *q = p->q;
     uint64_t taken = 0;
-    for (size_t i = 0; i < q->running.len; i++) {
-        if (!q->running.items[i])
-            continue;
-        struct jb_need need = need_of(q->running.items[i]);
-        if (need.shared)
-            return q->drained;
+    bool shared = false;
+    for (size_t i = 0; i < p->n_others + q->running.len; i++) {
+        const struct jb_qtask *t = i < p->n_others ? NULL : q->running.items[i - p->n_others];
+        struct jb_need need = i < p->n_others ? p->running[i].need : t ? held_by(t) : (struct jb_need){0};
+        shared = shared || need.shared;
         taken += need.pus;
     }
-    return q->drained || taken >= p->in.capacity.pus;
+    return q->drained || (!shared && taken >= p->in.capacity.pus);
 }
 
 int jb_queue_pass(struct jb_queue *q, uint64_t now_us, struct jb_error *err)
@@ -440,17 +473,17 @@ int jb_queue_pass(struct jb_queue *q, uint64_t now_us, struct jb_error *err)
         q->wake_us = q->full_until_us;
         return 0;
     }
-    bool sort = q->unsorted && (q->pending.len < ALWAYS_SORT || now_us >= q->next_sort_us);
+    bool is_short = q->pending.len < ALWAYS_SORT;
+    bool sort =
+        is_short || now_us >= q->next_sort_us; /* what was used, who is free to start: it all changes */
     uint64_t begun = jb_mono_ns(NULL);
-    int r = prepare(&p, sort || q->pending.len < ALWAYS_SORT, err);
+    int r = prepare(&p, sort, err);
     for (uint32_t i = 0; r == 0 && i < p.in.n_jobs; i++)
         p.order[i] = i;
-    if (r == 0 && (sort || q->pending.len < ALWAYS_SORT))
+    if (r == 0 && sort)
         r = jb_sched_order(&p.in, p.order, err);
-    if (r == 0 && sort) {
+    if (r == 0 && sort && !is_short)
         r = keep_order(&p, err);
-        q->unsorted = false;
-    }
     int started = r == 0 ? jb_sched_decide(&p.in, p.order, p.in.n_jobs, true, p.verdicts, err) : r;
     uint64_t cost = jb_mono_ns(NULL) - begun;
     if (sort)
@@ -460,12 +493,14 @@ int jb_queue_pass(struct jb_queue *q, uint64_t now_us, struct jb_error *err)
     if (started > 0)
         jb_tail_mark(q->state->state_fd, now_us, &mark);
     r = started < 0 ? started : 0;
-    for (size_t i = 0; r == 0 && started > 0 && i < p.in.n_jobs; i++)
-        if (p.verdicts[p.order[i]].why == JB_WHY_START)
-            r = start(q, p.tasks[p.order[i]], &mark, now_us, err);
+    for (size_t i = 0; r == 0 && started > 0 && i < p.in.n_jobs; i++) {
+        struct jb_qtask *t = p.tasks[p.order[i]];
+        if (t && p.verdicts[p.order[i]].why == JB_WHY_START)
+            r = start(q, t, &mark, now_us, err);
+    }
     if (r == 0 && started > 0)
         r = note_mark(q, &mark, now_us, err);
-    if (q->unsorted && q->next_sort_us > now_us && q->next_sort_us < q->wake_us)
+    if (!sort && q->next_sort_us < q->wake_us)
         q->wake_us = q->next_sort_us;
     q->full_until_us = r == 0 && is_full(&p) ? now_us + FULL_US : 0;
     pass_free(&p);
@@ -502,14 +537,14 @@ int jb_queue_explain(struct jb_queue *q, const struct jb_qtask *task, uint64_t n
     else if (task->job->unmet)
         why = json_pack("{s:s, s:s}", "why", "dependency", "text", "jobs that it depends on have not ended");
     else if (task->job->begin_us > now_us)
-        why = json_pack("{s:s, s:s, s:o}", "why", "begin", "text", "its begin is not there yet", "start",
+        why = json_pack("{s:s, s:s, s:o}", "why", "begin", "text", "its begin is not there yet", "not_before",
                         jb_json_time(task->job->begin_us));
     else if (over_budget(q, task, now_us))
         why = json_pack("{s:s, s:o}", "why", "budget", "text", jb_json_text(over_budget(q, task, now_us)));
     else if (task->refused)
         why = json_pack("{s:s, s:o}", "why", "placement", "text", jb_json_text(task->why));
     else if (waits(q, task, now_us, &wake))
-        why = json_pack("{s:s, s:s, s:o}", "why", "retry", "text", "it is tried again later", "start",
+        why = json_pack("{s:s, s:s, s:o}", "why", "retry", "text", "it is tried again later", "not_before",
                         jb_json_time(task->not_before_us));
     if (why) {
         *ret = why;
@@ -530,7 +565,7 @@ int jb_queue_explain(struct jb_queue *q, const struct jb_qtask *task, uint64_t n
         bool known = own < p.in.n_jobs && v->start_us != JB_UNSET;
         *ret = json_pack("{s:s, s:s, s:I, s:o}", "why", jb_sched_why_name(code), "text", texts[code], "ahead",
                          (json_int_t)ahead, "start", known ? jb_json_time(v->start_us) : json_null());
-        (void)json_object_set_new(*ret, "guess", json_boolean(known && guesses(q)));
+        (void)json_object_set_new(*ret, "guess", json_boolean(known && guesses(&p, own)));
         if (code == JB_WHY_DRAINED)
             (void)json_object_set_new(*ret, "reason", jb_json_text(q->drained));
         r = 0;

@@ -19,6 +19,9 @@
 
 #define BACKOFF_MAX_US UINT64_C(86400000000)
 #define ASK_AGAIN_US   UINT64_C(10000000) /* longer than a box may take to answer */
+#define BEGUN_US       1000000            /* who runs for so long has found a place */
+#define REFUSALS_MAX   3    /* who finds no place is looked at again after at most 2^3 seconds */
+#define NOTED_AT_ONCE  60.0 /* CPU seconds; less is lost with a daemon that is killed within seconds */
 
 char *jb_task_name_of(uint64_t num, uint64_t index, char *buf, size_t len)
 {
@@ -126,7 +129,7 @@ int jb_queue_add(struct jb_queue *q, struct jb_qjob *job)
         if (r == 0)
             r = jb_qlist_add(t->state == JB_TASK_RUNNING ? &q->running : &q->pending, t);
     }
-    q->dirty = q->unsorted = true;
+    q->dirty = true;
     return r;
 }
 
@@ -134,6 +137,13 @@ static void set_why(struct jb_qtask *t, const char *why)
 {
     free(t->why);
     t->why = why ? strdup(why) : NULL;
+}
+
+void jb_queue_begun(struct jb_queue *q, struct jb_qtask *t)
+{
+    if (t->begin_due)
+        jb_queue_notify(q, t, JB_NOTIFY_BEGIN, NULL);
+    t->begin_due = false;
 }
 
 int jb_queue_finish(struct jb_queue *q, struct jb_qtask *t, const struct jb_end *end, uint64_t now_us,
@@ -212,7 +222,6 @@ static int put_back(struct jb_queue *q, struct jb_qtask *t, uint64_t not_before_
     if (jb_qlist_add(&q->pending, t) < 0)
         return jb_fail_errno(err, ENOMEM, "the queue");
     q->dirty = true;
-    q->unsorted = true;
     return jb_qstore_save_task(q->store, t, err);
 }
 
@@ -223,12 +232,32 @@ static void wake_refused(struct jb_queue *q)
         struct jb_qtask *t = q->pending.items[i];
         if (t && t->refused) {
             t->refused = false;
+            t->refusals = 0;
             t->not_before_us = 0;
         }
         if (i > 4096) /* the others by time */
             break;
     }
     q->dirty = true;
+}
+
+static int save_usage(struct jb_queue *q, uint32_t share, struct jb_error *err)
+{
+    struct jb_fair_item *item = &q->fair.items[share];
+    int r = jb_queue_begin_change(q, err);
+    if (r == 0)
+        r = jb_qstore_usage(q->store, item->account, item->user, item->used, item->at_us, err);
+    item->dirty = false;
+    return r;
+}
+
+int jb_queue_save_usage(struct jb_queue *q, struct jb_error *err)
+{
+    int r = 0;
+    for (uint32_t i = 0; r == 0 && i < q->fair.len; i++)
+        if (q->fair.items[i].dirty)
+            r = save_usage(q, i, err);
+    return kept(q, r);
 }
 
 int jb_queue_attempt_ended(struct jb_queue *q, struct jb_qtask *t, const struct jb_end *end, uint64_t now_us,
@@ -240,9 +269,17 @@ int jb_queue_attempt_ended(struct jb_queue *q, struct jb_qtask *t, const struct 
         r = jb_qstore_attempt_ended(q->store, &t->attempt, end, err);
     if (r < 0)
         return kept(q, r);
-    if (end->wall_s > 0)
-        jb_fair_add(&q->fair, t->job->share, end->wall_s * (double)end->cpu_count, now_us);
+    double used = end->wall_s > 0 ? end->wall_s * (double)end->cpu_count : 0;
+    if (used > 0)
+        jb_fair_add(&q->fair, t->job->share, used, now_us);
+    if (used > NOTED_AT_ONCE) {
+        r = save_usage(q, t->job->share, err);
+        if (r < 0)
+            return kept(q, r);
+    }
     JB_CRASH_POINT(attempt_noted_ended);
+    jb_queue_begun(q, t);
+    t->refusals = 0;
     wake_refused(q);
     bool again = t->requeue;
     t->requeue = false;
@@ -267,16 +304,22 @@ int jb_queue_attempt_ended(struct jb_queue *q, struct jb_qtask *t, const struct 
 static int refused(struct jb_queue *q, struct jb_qtask *t, const char *why, uint64_t now_us,
                    struct jb_error *err)
 {
+    unsigned doublings = t->refusals < REFUSALS_MAX ? t->refusals++ : REFUSALS_MAX;
     int r = jb_queue_begin_change(q, err);
     if (r == 0)
         r = jb_qstore_attempt_undone(q->store, &t->attempt, err);
+    if (r == 0) /* it has not been started after all */
+        r = jb_qstore_event_undone(q->store, t->job->num, t->id, t->attempt.text, err);
+    q->counts.started--;
+    q->counts.wait_s -= (double)(t->started_us - t->job->submitted_us) / 1e6;
+    t->begin_due = false;
     t->tries--;
     t->attempt.text[0] = '\0';
     t->requeue = false; /* it is back already */
     set_why(t, why);
     t->refused = true;
     if (r == 0)
-        r = put_back(q, t, now_us + UINT64_C(1000000), err);
+        r = put_back(q, t, now_us + (UINT64_C(1000000) << doublings), err);
     return kept(q, r);
 }
 
@@ -288,6 +331,7 @@ static int failed(struct jb_queue *q, struct jb_qtask *t, const char *failure, c
     bool cancelled = jb_streq(failure, "cancelled") || t->asked_to_end;
     (void)snprintf(end.reason, sizeof(end.reason), "%s", cancelled ? "cancelled" : "box_error");
     end.error = error ? strdup(error) : NULL;
+    t->begin_due = false;
     int r = jb_streq(failure, "spec") ? 0 : -1; /* a spec that cannot be does not get better */
     if (r == 0) {
         r = jb_queue_begin_change(q, err);
@@ -414,6 +458,7 @@ int jb_queue_hold(struct jb_queue *q, struct jb_qtask *t, bool hold, const char 
     if (r == 0)
         r = jb_qstore_save_task(q->store, t, err);
     q->dirty = q->durable = true;
+    q->next_sort_us = 0; /* it may come first */
     return kept(q, r);
 }
 
@@ -428,7 +473,7 @@ int jb_queue_priority(struct jb_queue *q, struct jb_qjob *job, int64_t priority,
         r = jb_qstore_save_priority(q->store, job, err);
     if (r == 0)
         r = jb_qstore_event(q->store, job->num, JB_UNSET, now_us, "priority", detail, err);
-    q->dirty = q->unsorted = q->durable = true;
+    q->dirty = q->durable = true;
     q->next_sort_us = 0;
     return kept(q, r);
 }
@@ -523,6 +568,8 @@ int jb_queue_tick(struct jb_queue *q, uint64_t now_us, struct jb_error *err)
         struct jb_qtask *t = q->running.items[i];
         if (!t)
             continue;
+        if (t->begin_due && now_us > t->started_us + BEGUN_US)
+            jb_queue_begun(q, t);
         if (t->job->deadline_us != JB_UNSET && now_us > t->job->deadline_us && !t->asked_to_end)
             r = jb_queue_cancel(q, t, "its deadline", now_us, err);
         else if (t->adopted && !t->lost && jb_supervisor_lives(q->state->runtime_fd, t->id) == 0)
@@ -538,17 +585,10 @@ int jb_queue_tick(struct jb_queue *q, uint64_t now_us, struct jb_error *err)
     }
     if (r == 0 && q->lost)
         r = jb_queue_find_lost(q, now_us, false, err);
-    for (size_t i = 0; r == 0 && now_us >= q->next_usage_us && i < q->fair.len; i++) {
-        struct jb_fair_item *item = &q->fair.items[i];
-        if (!item->dirty)
-            continue;
-        r = jb_queue_begin_change(q, err);
-        if (r == 0)
-            r = jb_qstore_usage(q->store, item->account, item->user, item->used, item->at_us, err);
-        item->dirty = false;
-    }
-    if (now_us >= q->next_usage_us)
+    if (r == 0 && now_us >= q->next_usage_us) {
         q->next_usage_us = now_us + 5000000;
+        r = jb_queue_save_usage(q, err);
+    }
     if (r == 0)
         r = jb_queue_purge(q, now_us, err);
     return kept(q, r);

@@ -59,8 +59,7 @@ struct jb_queue {
     char *drained; /* why; NULL: it starts jobs */
     bool stopping; /* starts nothing more */
     bool dirty;    /* somebody may be able to start */
-    bool unsorted;
-    bool durable; /* this turn's commit has to be on the disk before its answers go out */
+    bool durable;  /* this turn's commit has to be on the disk before its answers go out */
     bool broken;
     bool lost; /* a running task's supervisor is gone, and its end is not known yet */
     bool sweeping;
@@ -128,6 +127,9 @@ bool jb_queue_idle(const struct jb_queue *q);
 /* The wall clock was set back by so much: looks and attempts that were put off by it do not wait for that time again. */
 void jb_queue_clock_back(struct jb_queue *q, uint64_t by_us);
 
+/* What accounts and users have used, as far as the store does not have it yet; some seconds' worth at most. */
+int jb_queue_save_usage(struct jb_queue *q, struct jb_error *err);
+
 /* Commits; then tells the nursery. */
 int jb_queue_commit(struct jb_queue *q, struct jb_error *err);
 
@@ -138,6 +140,8 @@ int jb_queue_explain(struct jb_queue *q, const struct jb_qtask *task, uint64_t n
 /* --- inside --- */
 
 int jb_qlist_add(struct jb_qlist *list, struct jb_qtask *task);
+/* Whoever wants to know that it has begun is told, once. */
+void jb_queue_begun(struct jb_queue *q, struct jb_qtask *task);
 void jb_qlist_remove(struct jb_qlist *list, struct jb_qtask *task);
 void jb_qlist_pack(struct jb_qlist *list);
 

@@ -74,10 +74,6 @@ int jb_room_begin(const struct jb_sched_input *in, struct jb_room *ret, struct j
         for (ssize_t i = from; i < to; i++)
             ret->steps[i].windows |= 1U << w;
     }
-    for (size_t i = 0; i < in->n_running; i++)
-        for (size_t w = 0; w < in->n_windows && w < JB_SCHED_WINDOWS; w++)
-            if (in->running[i].windows >> w & 1)
-                ret->used_of[w] += in->running[i].need.pus;
     return 0;
 }
 
@@ -87,28 +83,31 @@ void jb_room_free(struct jb_room *room)
     *room = (struct jb_room){0};
 }
 
-static void subtract(struct jb_room_step *step, const struct jb_need *need)
+static void subtract(struct jb_room_step *step, const struct jb_need *need, uint32_t windows)
 {
-    step->pus -= need->shared ? 0 : (int64_t)need->pus;
+    if (need->shared) {
+        step->shared = need->pus > step->shared ? need->pus : step->shared;
+    } else {
+        step->pus -= (int64_t)need->pus;
+        for (unsigned w = 0; windows; w++, windows >>= 1)
+            step->used[w] += windows & 1 ? need->pus : 0;
+    }
     step->memory -= (int64_t)need->memory;
     step->scratch -= (int64_t)need->scratch;
     step->pids -= (int64_t)need->pids;
 }
 
 int jb_room_take(struct jb_room *room, uint64_t from_us, uint64_t to_us, const struct jb_need *need,
-                 struct jb_error *err)
+                 uint32_t windows, struct jb_error *err)
 {
     ssize_t from = split(room, from_us);
     ssize_t to = from < 0 ? from : to_us == JB_UNSET ? (ssize_t)room->len : split(room, to_us);
     if (from < 0 || to < 0)
         return jb_fail_errno(err, ENOMEM, "scheduling");
     for (ssize_t i = from; i < to; i++)
-        subtract(&room->steps[i], need);
-    if (from_us == room->in->now_us) {
-        subtract(&room->now, need);
-        if (need->shared && need->pus > room->shared)
-            room->shared = need->pus;
-    }
+        subtract(&room->steps[i], need, windows);
+    if (from_us == room->in->now_us)
+        subtract(&room->now, need, windows);
     return 0;
 }
 
@@ -124,7 +123,7 @@ static int64_t kept(const struct jb_room *room, const struct jb_room_step *step,
         uint32_t pus = room->in->windows[w].pus;
         if (pus == UINT32_MAX)
             return INT64_MAX;
-        sum += pus > room->used_of[w] ? pus - room->used_of[w] : 0;
+        sum += pus > step->used[w] ? pus - step->used[w] : 0;
     }
     return sum;
 }
@@ -136,7 +135,7 @@ static enum jb_sched_why fits_step(const struct jb_room *room, const struct jb_r
     int64_t kept_back = step->windows ? kept(room, step, job) : 0;
     if (kept_back == INT64_MAX)
         return JB_WHY_WINDOW;
-    int64_t pus = step->pus - (need->shared ? 0 : (int64_t)room->shared);
+    int64_t pus = step->pus - (need->shared ? 0 : (int64_t)step->shared);
     if (pus < (int64_t)need->pus)
         return JB_WHY_CPUS;
     if (pus - kept_back < (int64_t)need->pus)
@@ -189,7 +188,7 @@ int jb_room_set_aside(struct jb_room *room, const struct jb_sched_job *job, uint
             i = bad + 1;
             continue;
         }
-        int r = jb_room_take(room, at, end, &job->need, err);
+        int r = jb_room_take(room, at, end, &job->need, job->windows, err);
         if (r == 0)
             *ret_us = at;
         return r;

@@ -126,7 +126,7 @@ static int occupy(const struct jb_sched_input *in, struct jb_room *room, struct 
         uint64_t end = run->started_us + wall;
         if (end <= in->now_us) /* it is being ended, or the guess was wrong */
             end = in->now_us + SOON_US;
-        r = jb_room_take(room, in->now_us, end, &run->need, err);
+        r = jb_room_take(room, in->now_us, end, &run->need, run->windows, err);
     }
     return r;
 }
@@ -157,7 +157,7 @@ int jb_sched_decide(const struct jb_sched_input *in, const uint32_t *order, size
         v->why = jb_room_fits(&room, 0, end, job);
         if (v->why == JB_WHY_START) {
             v->start_us = in->now_us;
-            r = jb_room_take(&room, in->now_us, end, &job->need, err);
+            r = jb_room_take(&room, in->now_us, end, &job->need, job->windows, err);
             count(in, job, 1);
             verdicts[order[i]].start_us = in->now_us;
             started++;

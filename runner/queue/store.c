@@ -129,7 +129,11 @@ static const char *const sql[JB_SQL_MAX] = {
         " FROM jobs j JOIN tasks t ON t.job = j.num WHERE j.num = ? ORDER BY t.id",
     [JB_SQL_ATTEMPTS] = "SELECT id, n, begun_us, ended_us, reason, exit_code, signal, cpus, wall_s, cpu_s,"
                         " memory_peak, error FROM attempts WHERE task=? ORDER BY n",
-    [JB_SQL_EVENTS] = "SELECT task, at_us, what, detail FROM events WHERE job=? ORDER BY seq LIMIT 1000",
+    [JB_SQL_EVENT_UNDONE] = "DELETE FROM events WHERE seq > (SELECT max(seq) FROM events) - 5000 "
+                            "AND +job=? AND task=? AND detail=?",
+    [JB_SQL_EVENTS] = "SELECT task, at_us, what, detail FROM (SELECT * FROM events WHERE job=? ORDER BY seq "
+                      "DESC LIMIT 1000) "
+                      "ORDER BY seq", /* the newest */
     [JB_SQL_ENDS] = "SELECT reason, n FROM ends",
     [JB_SQL_OLD] = "SELECT t.id, t.job FROM tasks t WHERE t.state = 2 AND t.ended_us < ?1"
                    " AND NOT EXISTS (SELECT 1 FROM tasks u WHERE u.job = t.job AND u.state < 2)"

@@ -91,6 +91,9 @@ int jb_qstore_task_ended(struct jb_qstore *store, const struct jb_qtask *task, c
 
 int jb_qstore_event(struct jb_qstore *store, uint64_t num, uint64_t task, uint64_t at_us, const char *what,
                     const char *detail, struct jb_error *err);
+/* It was not so after all: a late one of the task, by its detail. */
+int jb_qstore_event_undone(struct jb_qstore *store, uint64_t num, uint64_t task, const char *detail,
+                           struct jb_error *err);
 int jb_qstore_usage(struct jb_qstore *store, const char *account, const char *user, double used,
                     uint64_t at_us, struct jb_error *err);
 

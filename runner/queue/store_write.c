@@ -128,6 +128,12 @@ int jb_qstore_event(struct jb_qstore *store, uint64_t num, uint64_t task, uint64
     return jb_sql_done(store, jb_sql_bind(store, JB_SQL_EVENT, "uuutt", num, task, at_us, what, detail), err);
 }
 
+int jb_qstore_event_undone(struct jb_qstore *store, uint64_t num, uint64_t task, const char *detail,
+                           struct jb_error *err)
+{
+    return jb_sql_done(store, jb_sql_bind(store, JB_SQL_EVENT_UNDONE, "uut", num, task, detail), err);
+}
+
 int jb_qstore_usage(struct jb_qstore *store, const char *account, const char *user, double used,
                     uint64_t at_us, struct jb_error *err)
 {

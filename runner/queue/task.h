@@ -60,6 +60,7 @@ struct jb_qjob {
     size_t n_left;  /* not ended */
     size_t n_running;
     size_t n_bad;            /* ended otherwise than completed */
+    uint32_t group;          /* where a pass has its array, if it is looked at */
     struct jb_qtask **tasks; /* those not ended, in no order */
 };
 
@@ -89,7 +90,11 @@ struct jb_qtask {
     uint64_t not_before_us; /* a retry that waits; or placement that was refused and is tried again then */
     bool refused;           /* ... the latter, of which `why` says more */
     uint64_t memory;        /* grown by retries; JB_UNSET: as the spec says */
+    unsigned refusals;      /* ... one after the other */
     uint64_t started_us;
+    uint64_t held_memory; /* of its box, as of the last pass; 0: not known, or none */
+    uint32_t held_pus;
+    bool begin_due; /* who wants to know of its begin is still to be told */
     struct jb_id attempt;
     char *why;  /* the last refusal, or why it is held; NULL */
     char *cpus; /* granted, when known */

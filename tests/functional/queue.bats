@@ -384,6 +384,85 @@ told_has() { grep -qE "$2" told/"$1".* 2>/dev/null; }
     [ "$(find told -name 'news.*' | wc -l)" = 2 ]
 }
 
+@test "who finds no place has not begun: no news, no event and no wait of it is counted" {
+    needs_root "is about the system's daemon"
+    needs_cpus 2
+    tellers
+    site_config "env: { JBT_MARK: $T }" "queue: { notify: { mail: [$T/mailer, -t], programs: true } }"
+    start_daemon
+    job first 'echo up; while [ ! -e /work/stop ]; do sleep 0.1; done' "mounts: [{ source: $T/gate, target: /work, mode: rw }]"
+    sed -i 's/cpus: 1, cpu_unit: thread/cpu_set: "0", cpu_unit: thread/' first.yaml
+    mkdir -m 777 gate
+    q submit -q first.yaml >/dev/null
+    until_true 20 log_has up
+    job second true "notify: { mail: ann@example.org, on: [begin] }"
+    sed -i 's/cpus: 1, cpu_unit: thread/cpu_set: "0", cpu_unit: thread/' second.yaml
+    q submit -q second.yaml >/dev/null
+    sleep 4
+    q explain --job 2 >out
+    out_has 'placement'
+    q stats --json >out
+    out_has '"started": 1\b'
+    q show --json 2 >out
+    ! grep -q '"event": "started"' out || fail "an event of a start that was none"
+    ! told_has mail has || fail "$(cat told/*)"
+    touch gate/stop
+    q wait -q 1 2
+    until_true 20 told_has mail 'job 2 .* has begun'
+    [ "$(find told -name 'mail.*' | wc -l)" = 1 ] || fail "$(cat told/*)"
+}
+
+@test "more jobs wait than a quick look takes: those behind a limited array start, and one that is released comes first" {
+    needs_cpus 2
+    q submit --hold -q --array 1-600%1 --threads 1 --image "$IMAGE" --name filler -- sleep 1000 >/dev/null
+    q submit --hold -q --threads 1 --image "$IMAGE" --name behind -- sleep 1000 >/dev/null
+    q submit --hold -q --array 1-600 --threads 1 --image "$IMAGE" --name crowd -- sleep 1000 >/dev/null
+    sleep 1 # the order is made, and made again only for what changes
+    q release 1 2 3
+    until_true 30 state_is 2 running
+    q submit --hold -q --priority -5 --threads 1 --image "$IMAGE" --name late -- sleep 1000 >/dev/null
+    q priority -- -9 3
+    sleep 1
+    q release 4
+    q cancel 2
+    until_true 30 state_is 4 running
+    q cancel --all
+}
+
+@test "what was used is not forgotten by a daemon that begins anew" {
+    needs_root "is about the system's daemon"
+    start_daemon
+    job busy 'sleep 1.5'
+    q submit --wait -q busy.yaml >/dev/null
+    kill -HUP "$daemon"
+    sleep 0.5
+    until_true 20 listens
+    q stats --json >out
+    /usr/bin/python3 -c '
+import json
+used = json.load(open("out"))
+print(used)
+assert sum(one["used"] for one in used["shares"]) > 1.2, used'
+}
+
+@test "a job that others' boxes leave no CPUs for is not too large, and nobody passes it for ever" {
+    needs_root "starts a box beside the queue"
+    needs_cpus 2
+    start_daemon
+    script 'echo up; sleep 1000' "resources: { cpus: 1, cpu_unit: thread }"
+    start_job
+    until_true 20 says up
+    q submit -q --threads "$(nproc)" --image "$IMAGE" -- true >/dev/null
+    q explain --job 1 >out
+    out_has 'not enough CPUs are free'
+    q submit -q --threads 1 --image "$IMAGE" -- true >/dev/null # for how long is not said: it would be in the way
+    sleep 1
+    state_is 2 pending || fail "it passed the first one"
+    kill "$supervisor"
+    end_job
+    q wait -q 1 2
+}
+
 @test "notifications: a site that has none of them runs none" {
     tellers
     job told true "notify: { mail: ann@example.org, program: [$T/teller, it], on: [begin, end, fail] }"

@@ -223,6 +223,43 @@ static void reservations_and_maintenance(void **state)
     assert_string_not_equal(jb_sched_why_name(w.verdicts[3].why), "starts");
 }
 
+static void what_is_kept_for_a_window_is_kept_until_it_begins(void **state)
+{
+    struct world w;
+    (void)state;
+    begin(&w, 2);
+    w.windows[0] = (struct jb_sched_window){.from_us = NOW + 180 * S, .to_us = NOW + 1000 * S, .pus = 2};
+    w.in.n_windows = 1;
+    run(&w, 1, 0, 40)->windows = 1; /* of a member, and over before */
+    add(&w, 1, 1200);
+    assert_int_equal(decide(&w), 0);
+    WHY(&w, 0, JB_WHY_WINDOW);
+    w.running[0].wall_us = 2000 * S; /* now the member has half of it himself */
+    w.windows[0].pus = 1;
+    assert_int_equal(decide(&w), 1);
+    begin(&w, 2); /* also one that starts in the same pass */
+    w.windows[0] = (struct jb_sched_window){.from_us = NOW + 180 * S, .to_us = NOW + 1000 * S, .pus = 1};
+    w.in.n_windows = 1;
+    add(&w, 1, 2000)->windows = 1;
+    add(&w, 1, 1200);
+    assert_int_equal(decide(&w), 2);
+}
+
+static void shared_ones_do_not_pass_an_exclusive_one_for_ever(void **state)
+{
+    struct world w;
+    (void)state;
+    begin(&w, 2);
+    run(&w, 1, 0, 30)->need.shared = true;
+    add(&w, 2, 10); /* all of it, when the shared one has ended */
+    add(&w, 1, 60)->need.shared = true;
+    add(&w, 1, 30)->need.shared = true; /* in nobody's way */
+    assert_int_equal(decide(&w), 1);
+    assert_int_equal(w.verdicts[0].start_us, NOW + 30 * S);
+    WHY(&w, 1, JB_WHY_PRIORITY);
+    WHY(&w, 2, JB_WHY_START);
+}
+
 static void deadlines(void **state)
 {
     struct world w;
@@ -383,6 +420,8 @@ int main(void)
         cmocka_unit_test(shared_ones_share),
         cmocka_unit_test(limits_hold_within_a_pass_and_are_put_back),
         cmocka_unit_test(reservations_and_maintenance),
+        cmocka_unit_test(what_is_kept_for_a_window_is_kept_until_it_begins),
+        cmocka_unit_test(shared_ones_do_not_pass_an_exclusive_one_for_ever),
         cmocka_unit_test(deadlines),
         cmocka_unit_test(the_first_in_line_is_never_delayed),
         cmocka_unit_test(shares_come_true_over_a_month),
