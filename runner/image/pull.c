@@ -120,6 +120,14 @@ static void drop_blob(const struct pull *p, size_t i)
     (void)unlinkat(p->job->store->fd, path, 0);
 }
 
+/* The layer is in the store. Its blob goes, unless a layer above is of the same one: many images have an empty one twice. */
+static void note_layer(struct pull *p, size_t i)
+{
+    p->have[i] = true;
+    if (p->source.layout_fd < 0 && !jb_source_wants(&p->source, p->have, 0, &p->image.layers[i].blob))
+        drop_blob(p, i);
+}
+
 static int unpack(struct pull *p, size_t i, const char *name, struct jb_error *err)
 {
     char what[48];
@@ -179,8 +187,10 @@ static int add_layer(struct pull *p, size_t i, struct jb_error *err)
     jb_autoclose int held = lock(p, chain, "layer", err);
     if (held < 0)
         return held;
-    if (jb_istore_has_layer(p->job->store, chain))
+    if (jb_istore_has_layer(p->job->store, chain)) {
+        note_layer(p, i);
         return open_tree(p, i, NULL, err);
+    }
     int r = unpack_or_refetch(p, i, name, err);
     if (r == 0)
         r = open_tree(p, i, name, err);
@@ -188,8 +198,8 @@ static int add_layer(struct pull *p, size_t i, struct jb_error *err)
         r = jb_istore_sync(p->job->store, err);
     if (r == 0)
         r = jb_istore_put_layer(&p->work, name, chain, err);
-    if (r == 0 && p->source.layout_fd < 0)
-        drop_blob(p, i);
+    if (r == 0)
+        note_layer(p, i);
     p->made += r == 0;
     return r;
 }

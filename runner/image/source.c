@@ -295,6 +295,21 @@ static int stand_in(const struct jb_istore *store, const struct jb_oci_blob *blo
     return ftruncate(fd, (off_t)blob->size) < 0 ? -errno : 0;
 }
 
+bool jb_source_wants(const struct jb_image_source *source, const bool *have, size_t from,
+                     const struct jb_digest *blob)
+{
+    for (size_t i = from; i < source->parts.n_layers; i++)
+        if (!have[i] && jb_streq(source->parts.layers[i].digest.text, blob->text))
+            return true;
+    return false;
+}
+
+/* The last of the layers of this blob that are missing: each blob is counted once. */
+static bool counts(const struct jb_image_source *source, const bool *have, size_t i)
+{
+    return !have[i] && !jb_source_wants(source, have, i + 1, &source->parts.layers[i].digest);
+}
+
 struct fetching {
     const struct jb_image_source *source;
     const struct jb_istore *store;
@@ -311,7 +326,7 @@ static uint64_t fetched(void *ctx)
     for (size_t i = 0; i < f->source->parts.n_layers; i++) {
         char path[96];
         blob_path(path, sizeof(path), &f->source->parts.layers[i].digest);
-        if (!f->have[i] && fstatat(f->store->fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0)
+        if (counts(f->source, f->have, i) && fstatat(f->store->fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0)
             sum += (uint64_t)st.st_size;
     }
     int fd = openat(f->work->fd, "layout", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -393,12 +408,11 @@ int jb_source_fetch(const struct jb_image_source *source, const struct jb_istore
     jb_autofree bool *made = calloc(parts->n_layers, sizeof(*made));
     int r = made ? 0 : -ENOMEM;
     for (size_t i = 0; r == 0 && i < parts->n_layers; i++) {
-        if (have[i]) {
+        /* one blob can be several layers, and only some of them be here */
+        if (!jb_source_wants(source, have, 0, &parts->layers[i].digest))
             r = stand_in(work->store, &parts->layers[i], &made[i]);
-            continue;
-        }
-        total += parts->layers[i].size;
-        wanted++;
+        wanted += !have[i];
+        total += counts(source, have, i) ? parts->layers[i].size : 0;
     }
     if (r < 0)
         return jb_fail_errno(err, r, "blobs of the image store");

@@ -35,6 +35,10 @@ void jb_source_free(struct jb_image_source *source);
 int jb_source_fetch(const struct jb_image_source *source, const struct jb_istore_work *work, const bool *have,
                     const struct jb_image_ui *ui, struct jb_error *err);
 
+/* One of the layers from `from` on is of this blob and not in `have`. */
+bool jb_source_wants(const struct jb_image_source *source, const bool *have, size_t from,
+                     const struct jb_digest *blob);
+
 /* A blob for reading; -ENOENT. */
 int jb_source_blob(const struct jb_image_source *source, const struct jb_istore *store,
                    const struct jb_digest *digest, struct jb_error *err);

@@ -131,6 +131,41 @@ print(json.load(open("s1/blobs/sha256/" + m))["layers"][0]["digest"])')")" ] || 
     store_is_whole
 }
 
+# Layouts ax and axbx; x, the same bytes wherever it is, is a layer twice in the second.
+repeated_layers()
+{
+    python3 - "$LAYOUT" <<'END'
+import os, runpy, sys
+m = runpy.run_path(sys.argv[1])
+a, b = (m["Layer"]().add(name, data=os.urandom(50000)).bytes() for name in "ab")
+x = m["Layer"]().file("x", "the same\n").bytes()
+m["layout"]("ax", [a, x])
+m["layout"]("axbx", [a, x, b, x])
+END
+}
+
+@test "an image with one layer twice is fetched when the store has it from another image" {
+    repeated_layers
+    push ax:latest repeated:1
+    push axbx:latest repeated:2
+    pull repeated:1
+    pull repeated:2 2>err
+    err_has 'fetching 2 of 4 layers'
+    [ "$(grep -c fetching err)" = 1 ] || fail "fetched more than once: $(cat err)"
+    [ "$(ls state/images/layers | wc -l)" = 4 ]
+    [ "$(find state/images/blobs -type f | wc -l)" = 0 ] || fail "blobs were left"
+    store_is_whole
+}
+
+@test "an image with one layer twice is fetched once, and leaves no blob" {
+    repeated_layers
+    push axbx:latest repeated:3
+    pull repeated:3 2>err
+    [ "$(grep -c fetching err)" = 1 ] || fail "fetched more than once: $(cat err)"
+    [ "$(find state/images/blobs -type f | wc -l)" = 0 ] || fail "blobs were left"
+    store_is_whole
+}
+
 @test "a fetched blob that was damaged is fetched anew" {
     python3 "$LAYOUT" layered lay
     push lay:latest damaged:1
