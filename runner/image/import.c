@@ -68,12 +68,15 @@ static int pack(const struct import *im, int dir_fd, bool raw, struct jb_packed 
                                  .n = 1,
                                  .raw = raw,
                                  .as_root = !im->job->store->privileged && !im->job->store->mapped,
-                                 .no_nobody = im->job->store->mapped && !(im->tree && im->tree->inside)};
+                                 .no_nobody = im->job->store->mapped && !(im->tree && im->tree->inside),
+                                 .max_bytes = im->job->policy->max_size,
+                                 .max_entries = im->job->policy->max_entries};
     jb_autoclose int out = anonymous(im, err);
     if (out < 0)
         return out;
     struct packing packing = {&pack, out, jb_shared_new(sizeof(*packing.done)), im->tree};
-    const struct jb_worker worker = {.run = do_pack, .ctx = &packing, .what = "reading"};
+    const struct jb_worker worker = {
+        .run = do_pack, .ctx = &packing, .time_ns = im->job->policy->unpack_ns, .what = "reading"};
     if (!packing.done)
         return jb_fail_errno(err, ENOMEM, "importing");
     int r = jb_worker_run(&worker, im->job->ui, err);

@@ -20,6 +20,7 @@
 #include "base/str.h"
 #include "image/archive.h"
 #include "image/tree.h"
+#include "image/unpack.h"
 
 #define CHUNK (128U << 10)
 
@@ -30,6 +31,7 @@ struct writer {
     int out_fd;
     SHA2_CTX sha;
     struct jb_packed done;
+    uint64_t bytes, entries;
     int failed; /* of write(2) */
     uint8_t buf[CHUNK];
 };
@@ -68,16 +70,30 @@ static int add_xattr(void *ctx, const char *name, const void *value, size_t len)
     return 0;
 }
 
+/* A hole costs nothing where it is, and all of its size in a tar. */
+static int count(struct writer *w, uint64_t bytes, struct jb_error *err)
+{
+    const struct jb_pack *p = w->pack;
+    if (p->max_entries && ++w->entries > p->max_entries)
+        return jb_unpack_too_much(err, "the layer's entries are", p->max_entries, "max_entries");
+    if (p->max_bytes && (bytes > p->max_bytes || (w->bytes += bytes) > p->max_bytes))
+        return jb_unpack_too_much(err, "the layer's files have", p->max_bytes, "max_size");
+    return 0;
+}
+
 /* An entry of its own for what a tar can say only by a name. */
 static int put_mark(struct writer *w, const char *path, struct jb_error *err)
 {
+    int r = count(w, 0, err);
+    if (r < 0)
+        return r;
     struct archive_entry *entry = w->lib.entry_new();
     if (!entry)
         return jb_fail_errno(err, ENOMEM, "tar");
     w->lib.entry_set_pathname(entry, path);
     w->lib.entry_set_mode(entry, S_IFREG);
     w->lib.entry_set_size(entry, 0);
-    int r = w->lib.write_header(w->tar, entry);
+    r = w->lib.write_header(w->tar, entry);
     w->lib.entry_free(entry);
     return r < JB_ARCHIVE_WARN ? lib_failed(w, path, err) : 0;
 }
@@ -167,14 +183,18 @@ static int put_entry(void *ctx, const struct jb_tree_entry *e, struct jb_error *
         w->done.left_out++;
         return 0;
     }
+    bool content = S_ISREG(e->st.st_mode) && !e->hardlink;
+    int r = count(w, content ? (uint64_t)e->st.st_size : 0, err);
+    if (r < 0)
+        return r;
     struct archive_entry *entry = w->lib.entry_new();
     if (!entry)
         return jb_fail_errno(err, ENOMEM, "tar");
-    int r = fill(w, e, entry, &fd, err);
+    r = fill(w, e, entry, &fd, err);
     if (r == 0 && w->lib.write_header(w->tar, entry) < JB_ARCHIVE_WARN)
         r = lib_failed(w, e->path, err);
     w->lib.entry_free(entry);
-    if (r == 0 && S_ISREG(e->st.st_mode) && !e->hardlink)
+    if (r == 0 && content)
         r = put_content(w, fd, (uint64_t)e->st.st_size, e->path, err);
     if (r == 0 && e->opaque) {
         jb_autofree char *mark = jb_asprintf("%s%s.wh..wh..opq", e->path, *e->path ? "/" : "");

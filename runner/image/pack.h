@@ -14,6 +14,8 @@ struct jb_pack {
     bool raw;       /* the one layer as it is: whiteouts become ".wh." entries. Else all of them together */
     bool as_root;   /* what belongs to whoever calls belongs to root in the tar */
     bool no_nobody; /* so is what is of somebody who has no id in this user namespace */
+    uint64_t max_bytes,
+        max_entries; /* of all files, holes included; -E2BIG before more is written. 0: no limit */
 };
 
 struct jb_packed {

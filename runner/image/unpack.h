@@ -47,4 +47,7 @@ struct jb_unpack_state {
 /* Does it, here: for the child, and for tests. */
 int jb_unpack_run(const struct jb_unpack *unpack, struct jb_unpack_state *state, struct jb_error *err);
 
+/* -E2BIG with the words: `what` says whose, and ends with its verb; images.`key` of the site allows `limit`. */
+int jb_unpack_too_much(struct jb_error *err, const char *what, uint64_t limit, const char *key);
+
 #endif

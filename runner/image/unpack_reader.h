@@ -49,7 +49,6 @@ struct jb_reader {
 
 /* What went wrong in the library, or in a callback of ours. */
 int jb_unpack_lib_failed(struct jb_reader *rd, struct archive *a, struct jb_error *err);
-int jb_unpack_too_much(struct jb_error *err, const char *what, uint64_t limit, const char *key);
 int jb_unpack_failed(const char *path, int errnum, struct jb_error *err);
 
 /* The directory that `path` is in, made if need be; *ret_name: the last part. The descriptor is the reader's. */

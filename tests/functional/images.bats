@@ -306,6 +306,24 @@ assert open(lowers[39] + "/own0").read() == "0\n"'
     store_is_whole
 }
 
+@test "a directory with more bytes, holes included, or more entries than the site allows is refused before it is packed" {
+    site_config 'images: { max_size: 10MiB, max_entries: 500 }'
+    mkdir holes many
+    truncate -s 1T holes/hole
+    (cd many && touch $(seq 4000))
+    to_submitter holes many
+    ulimit -S -f 2048 # KiB: less than all of it packed
+    run -124 image import holes --name holes:1
+    [[ $output == *"holes: the layer's files have more than 10485760 (images.max_size of the site)"* ]] || fail "$output"
+    run -124 image import many --name many:1
+    [[ $output == *"many: the layer's entries are more than 500 (images.max_entries of the site)"* ]] || fail "$output"
+    ln holes/hole holes/again
+    truncate -s 6M holes/hole
+    ulimit -S -f unlimited
+    image import holes --name holes:2 # a second name is no second content
+    store_is_whole
+}
+
 @test "verify finds what was changed, missing or not right" {
     image import "$IMAGE" --name v:1
     local path
