@@ -182,6 +182,12 @@ static int take_dir(struct import *im, int dir_fd, bool raw, struct jb_image_add
     if (packed.left_out)
         jb_image_say(im->job->ui, "%llu device nodes and sockets left out",
                      (unsigned long long)packed.left_out);
+    if (packed.marks)
+        jb_image_say(
+            im->job->ui,
+            "%llu files and folders left out, as their names begin with \".wh.\": in a layer that takes "
+            "away what is below",
+            (unsigned long long)packed.marks);
     return take_tar(im, tar, packed.size, ret, err);
 }
 

@@ -203,6 +203,15 @@ static int put_entry(void *ctx, const struct jb_tree_entry *e, struct jb_error *
     return r;
 }
 
+/* A file may be called so, but not in a layer: there the name takes away what is below. */
+static bool is_mark(void *ctx, const char *name)
+{
+    struct writer *w = ctx;
+    bool is = jb_starts_with(name, ".wh.");
+    w->done.marks += is;
+    return is;
+}
+
 static int write_tar(struct writer *w, struct jb_error *err)
 {
     w->tar = w->lib.write_new();
@@ -212,7 +221,7 @@ static int write_tar(struct writer *w, struct jb_error *err)
     (void)w->lib.write_set_bytes_in_last_block(w->tar, 1);
     if (w->lib.write_open(w->tar, w, NULL, write_out, NULL) < JB_ARCHIVE_WARN)
         return lib_failed(w, "it", err);
-    int r = jb_tree_walk(w->pack->layers, w->pack->n, w->pack->raw, put_entry, w, err);
+    int r = jb_tree_walk(w->pack->layers, w->pack->n, w->pack->raw, is_mark, put_entry, w, err);
     if (r == 0 && w->lib.write_close(w->tar) < JB_ARCHIVE_WARN)
         r = lib_failed(w, "its end", err);
     return r;

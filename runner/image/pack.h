@@ -22,6 +22,7 @@ struct jb_packed {
     struct jb_digest digest; /* of the tar */
     uint64_t size;
     uint64_t left_out; /* devices and sockets */
+    uint64_t marks;    /* left out too: what has a name that would be read as a whiteout */
 };
 
 /* The same layers give the same bytes. */

@@ -100,6 +100,7 @@ struct inodes {
 };
 
 struct walk {
+    bool (*skip)(void *ctx, const char *name);
     int (*visit)(void *ctx, const struct jb_tree_entry *entry, struct jb_error *err);
     void *ctx;
     bool raw;
@@ -271,6 +272,8 @@ static int walk_one(struct walk *w, const int *fds, const struct name *same, siz
 {
     struct stat st;
     int dirfd = fds[same->layer];
+    if (w->skip && w->skip(w->ctx, same->text))
+        return 0;
     if (fstatat(dirfd, same->text, &st, AT_SYMLINK_NOFOLLOW) < 0)
         return jb_fail_errno(err, errno, "%s", w->path.data);
     if (!w->raw && jb_is_whiteout(&st))
@@ -305,11 +308,11 @@ static int walk_dir(struct walk *w, const int *fds, size_t n, unsigned depth, st
     return r;
 }
 
-int jb_tree_walk(const int *layers, size_t n, bool raw,
+int jb_tree_walk(const int *layers, size_t n, bool raw, bool (*skip)(void *ctx, const char *name),
                  int (*visit)(void *ctx, const struct jb_tree_entry *entry, struct jb_error *err), void *ctx,
                  struct jb_error *err)
 {
-    struct walk w = {.visit = visit, .ctx = ctx, .raw = raw};
+    struct walk w = {.skip = skip, .visit = visit, .ctx = ctx, .raw = raw};
     struct stat st;
     size_t shown = 0;
     if (jb_buf_puts(&w.path, "") < 0 || fstat(layers[0], &st) < 0)
@@ -437,7 +440,7 @@ int jb_tree_sum(int layer, const struct jb_tree_owner *was, struct jb_tree_sums 
 {
     struct summing s = {.was = was};
     SHA256Init(&s.sha);
-    int r = jb_tree_walk(&layer, 1, true, sum_entry, &s, err);
+    int r = jb_tree_walk(&layer, 1, true, NULL, sum_entry, &s, err);
     if (r < 0)
         return r;
     (void)snprintf(s.sums.digest.text, sizeof(s.sums.digest.text), "sha256:");

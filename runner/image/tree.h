@@ -36,10 +36,10 @@ struct jb_tree_entry {
 
 /*
  * Calls visit() for each entry: a directory before what is in it, names in order of their bytes. With `raw`, for one layer
- * as it is, whiteouts included; otherwise for the layers taken together. What is mounted in a layer is not entered. A
- * negative return ends the walk.
+ * as it is, whiteouts included; otherwise for the layers taken together. What is mounted in a layer is not entered, and
+ * what skip() says true to (NULL: nothing) is as if it were not there. A negative return of visit() ends the walk.
  */
-int jb_tree_walk(const int *layers, size_t n, bool raw,
+int jb_tree_walk(const int *layers, size_t n, bool raw, bool (*skip)(void *ctx, const char *name),
                  int (*visit)(void *ctx, const struct jb_tree_entry *entry, struct jb_error *err), void *ctx,
                  struct jb_error *err);
 

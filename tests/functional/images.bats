@@ -324,6 +324,22 @@ assert open(lowers[39] + "/own0").read() == "0\n"'
     store_is_whole
 }
 
+@test "files that are called like whiteouts are left out of a directory's image, and said" {
+    mkdir -p dir/etc dir/.wh.folder
+    echo kept >dir/etc/kept
+    touch dir/.wh.etc dir/.wh..wh..opq dir/etc/.wh.kept dir/.wh.folder/inside
+    echo linked >dir/.wh.first
+    ln dir/.wh.first dir/second
+    ln dir/.wh.first dir/third
+    to_submitter dir
+    image import dir --name dir:1 2>err
+    err_has '5 files and folders left out, as their names begin with ".wh."'
+    image export dir:1 --format tar --output dir.tar
+    [ "$(tar tf dir.tar | sort | xargs)" = "./ etc/ etc/kept second third" ] || fail "$(tar tvf dir.tar)"
+    [ "$(tar xOf dir.tar second)" = linked ]
+    store_is_whole
+}
+
 @test "verify finds what was changed, missing or not right" {
     image import "$IMAGE" --name v:1
     local path

@@ -263,6 +263,23 @@ ls /bin/sh" 'image: mine:1' 'workdir: /data'
 /bin/sh"
 }
 
+@test "commit: a file that is called like a whiteout hides nothing of the image below" {
+    jb image import "$IMAGE" --name base:1
+    exits 0
+    script 'echo x >/.wh.bin; echo y >/new; exit 1' 'image: base:1' 'keep: on_failure'
+    run_job
+    exits 1
+    jb commit "$(basename state/kept/0*)" --image mine:1
+    exits 0
+    one_error '1 files and folders left out, as their names begin with ".wh."'
+    script 'cat /new; ls /bin/sh; ls -a / | grep -c wh || true' 'image: mine:1'
+    run_job
+    exits 0
+    out_is "y
+/bin/sh
+0"
+}
+
 @test "commit of a box over a directory takes the directory as it is now for the layer below" {
     keep_one
     jb commit --image mine:2 -q "$id"
