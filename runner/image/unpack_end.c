@@ -79,9 +79,9 @@ static int inner_first(const void *a, const void *b)
 static int apply_dir(struct jb_reader *rd, const struct jb_unpack_dir *dir, struct jb_error *err)
 {
     const struct timespec times[2] = {dir->mtime, dir->mtime};
-    jb_autoclose int fd =
-        jb_open_at(rd->u->dir_fd, *dir->path ? dir->path : ".", O_RDONLY | O_DIRECTORY, 0, JB_WALK_IN_ROOT);
-    if (fd == -ENOENT || fd == -ENOTDIR) /* it gave way to something else */
+    jb_autoclose int fd = jb_open_at(rd->u->dir_fd, *dir->path ? dir->path : ".",
+                                     O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, JB_WALK_IN_ROOT);
+    if (fd == -ENOENT || fd == -ENOTDIR || fd == -ELOOP) /* it gave way to something else */
         return 0;
     int r = fd < 0 ? fd : 0;
     /* the layer's own folder is opened by the user as himself */

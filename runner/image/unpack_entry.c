@@ -154,8 +154,25 @@ int jb_unpack_failed(const char *path, int errnum, struct jb_error *err)
     return jb_fail_errno(err, errnum, "unpacking \"%s\"", jb_tree_show(path, shown, sizeof(shown)));
 }
 
-/* What has the name now goes; a directory only where none is to be. */
-static int clear(struct jb_reader *rd, int parent, const char *name, bool for_dir)
+/* A directory that is gone is not what has its name at the end, or what that leads to. */
+static void forget(struct jb_reader *rd, const char *path)
+{
+    size_t len = strlen(path);
+    size_t kept = 0;
+    for (size_t i = 0; i < rd->n_dirs; i++) {
+        struct jb_unpack_dir *dir = &rd->dirs[i];
+        if (strncmp(dir->path, path, len) == 0 && (!dir->path[len] || dir->path[len] == '/')) {
+            free(dir->path);
+            continue;
+        }
+        dir->order = kept;
+        rd->dirs[kept++] = *dir;
+    }
+    rd->n_dirs = kept;
+}
+
+/* What has the name now goes; a directory only where none is to be. `name`: the last part of `path`, in `parent`. */
+static int clear(struct jb_reader *rd, int parent, const char *path, const char *name, bool for_dir)
 {
     struct stat st;
     if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
@@ -163,8 +180,10 @@ static int clear(struct jb_reader *rd, int parent, const char *name, bool for_di
     if (S_ISDIR(st.st_mode) && for_dir)
         return 1;
     int r = S_ISDIR(st.st_mode) ? jb_remove_tree(parent, name) : unlinkat(parent, name, 0) < 0 ? -errno : 0;
-    if (!S_ISREG(st.st_mode)) /* names may lead elsewhere now */
+    if (S_ISDIR(st.st_mode) || S_ISLNK(st.st_mode)) { /* names may lead elsewhere now */
         rd->parent[0] = '\0', jb_close(&rd->parent_fd);
+        forget(rd, path);
+    }
     return r;
 }
 
@@ -274,7 +293,7 @@ static int put_file(struct jb_reader *rd, struct archive_entry *e, const char *p
     int parent = jb_unpack_parent(rd, path, &name, err);
     if (parent < 0)
         return parent;
-    int r = clear(rd, parent, name, false);
+    int r = clear(rd, parent, path, name, false);
     if (r == 0 && (parent = jb_unpack_parent(rd, path, &name, err)) < 0)
         return parent;
     jb_autoclose int fd =
@@ -303,7 +322,7 @@ static int put_dir(struct jb_reader *rd, struct archive_entry *e, const char *pa
     if (parent < 0)
         return parent;
     if (*path)
-        r = clear(rd, parent, name, true);
+        r = clear(rd, parent, path, name, true);
     if (r == 0 && (parent = jb_unpack_parent(rd, path, &name, err)) < 0)
         return parent;
     if (r == 0 && mkdirat(parent, name, 0700) < 0)
@@ -335,7 +354,7 @@ static int put_node(struct jb_reader *rd, struct archive_entry *e, const char *p
     int parent = jb_unpack_parent(rd, path, &name, err);
     if (parent < 0)
         return parent;
-    int r = clear(rd, parent, name, false);
+    int r = clear(rd, parent, path, name, false);
     if (r == 0 && (parent = jb_unpack_parent(rd, path, &name, err)) < 0)
         return parent;
     if (r == 0 && link && (!target || !*target))
@@ -375,7 +394,7 @@ static int put_link(struct jb_reader *rd, const char *target, const char *path, 
     if (fstatat(parent, name, &old, AT_SYMLINK_NOFOLLOW) == 0 && old.st_dev == st.st_dev &&
         old.st_ino == st.st_ino)
         return 0; /* it is already */
-    r = clear(rd, parent, name, false);
+    r = clear(rd, parent, path, name, false);
     if (r == 0 && (parent = jb_unpack_parent(rd, path, &name, err)) < 0)
         return parent;
     if (r == 0 && linkat(at, slash ? slash + 1 : from, parent, name, 0) < 0)

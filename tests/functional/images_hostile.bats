@@ -99,6 +99,25 @@ END
     [ -z "$(getfattr -d -m - "$path/redirected" 2>/dev/null | grep -v '^#' | grep .)" ]
 }
 
+@test "a folder that gave way to a symlink gives its mode and owner to nothing that the symlink leads to" {
+    python3 - "$LAYOUT" <<'END'
+import runpy, sys
+m = runpy.run_path(sys.argv[1])
+l = m["Layer"]()
+l.dir("other").dir("other/sub").file("other/sub/file")
+l.dir("d", mode=0o700, uid=1234).dir("d/sub", mode=0o700, uid=1234).sym("d", "other")
+l.dir("again", mode=0o700).sym("again", "other").dir("again", mode=0o750)
+m["layout"]("l", [l.bytes()])
+END
+    image pull oci:l --name l:1
+    local path
+    path=$(image inspect --json l:1 | sed -n 's/.*"path": "\(.*\)".*/\1/p')
+    [ "$(stat -c %a "$path/other" "$path/other/sub" "$path/again" | xargs)" = "755 755 750" ] ||
+        fail "$(stat -c '%n %a' "$path"/* "$path/other/sub")"
+    [ "$(stat -c %u "$path/other" "$path/other/sub" | xargs)" = "$SUBMITTER $SUBMITTER" ]
+    [ "$(readlink "$path/d")" = other ]
+}
+
 @test "manifests that lie are refused with their reason" {
     python3 "$LAYOUT" tiny l 1
     cp -a l/0 big && cp -a l/0 foreign && cp -a l/0 nolayers
