@@ -363,39 +363,49 @@ static void complain(struct check *c, const char *fmt, ...)
     c->wrong++;
 }
 
-static void check_layer(struct check *c, const char *hex)
+/* What is wrong with a layer. */
+static int look_at_layer(const struct check *c, const char *hex, const struct jb_digest *chain,
+                         struct jb_error *err)
 {
-    struct jb_digest chain;
     struct jb_tree_sums sums;
-    struct jb_error why = {0};
-    jb_autofree char *digest = jb_asprintf("sha256:%s", hex);
     jb_autofree char *path = jb_asprintf("layers/%s/fs", hex);
-    if (!digest || !path || !jb_digest_set(&chain, digest)) {
-        complain(c, "layers/%s is no layer", hex);
-        return;
-    }
-    json_t *about = jb_istore_layer_json(c->store, &chain);
+    if (!path)
+        return jb_fail_errno(err, ENOMEM, "image store");
+    json_t *about = jb_istore_layer_json(c->store, chain);
     const char *tree = json_string_value(json_object_get(about, "tree"));
     const char *named = json_string_value(json_object_get(about, "chain"));
     bool mapped = json_is_true(json_object_get(about, "mapped"));
     const struct jb_tree_owner was = {c->store->uid, c->store->gid};
     jb_autoclose int fd = jb_open_at(c->store->fd, path, O_RDONLY | O_DIRECTORY, 0, JB_WALK_STRICT);
-    if (!tree || !named || !jb_streq(named, chain.text))
-        complain(c, "layer %.12s: layer.json is missing or damaged", hex);
+    int r = 0;
+    if (!tree || !named || !jb_streq(named, chain->text))
+        r = jb_fail(err, EBADMSG, "layer.json is missing or damaged");
     else if (fd < 0)
-        complain(c, "layer %.12s: its files are missing", hex);
+        r = jb_fail(err, EBADMSG, "its files are missing");
     else if (c->deep && mapped && !c->store->mapped)
-        complain(
-            c,
-            "layer %.12s: its files belong to ids that /etc/subuid and /etc/subgid do not give you any more",
-            hex);
-    else if (c->deep && jb_tree_sum(fd, c->store->mapped && !mapped ? &was : NULL, &sums, &why) < 0)
-        complain(c, "layer %.12s: %s", hex, why.text);
-    else if (c->deep && !jb_streq(sums.digest.text, tree))
-        complain(c, "layer %.12s: its files are not those that were unpacked", hex);
-    else
-        (void)add(&c->sound, hex);
+        r = jb_fail(err, EPERM,
+                    "its files belong to ids that /etc/subuid and /etc/subgid do not give you any more");
+    else if (c->deep)
+        r = jb_tree_sum(fd, c->store->mapped && !mapped ? &was : NULL, &sums, err);
+    if (r == 0 && c->deep && tree && !jb_streq(sums.digest.text, tree))
+        r = jb_fail(err, EBADMSG, "its files are not those that were unpacked");
     json_decref(about);
+    return r;
+}
+
+static void check_layer(struct check *c, const char *hex)
+{
+    struct jb_digest chain;
+    struct jb_error why = {0};
+    jb_autofree char *digest = jb_asprintf("sha256:%s", hex);
+    if (!digest || !jb_digest_set(&chain, digest)) {
+        complain(c, "layers/%s is no layer", hex);
+        return;
+    }
+    if (look_at_layer(c, hex, &chain, &why) == 0)
+        (void)add(&c->sound, hex);
+    else if (jb_istore_has_layer(c->store, &chain)) /* or it was removed meanwhile */
+        complain(c, "layer %.12s: %s", hex, why.text);
 }
 
 static void check_image(struct check *c, const char *hex)
