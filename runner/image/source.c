@@ -28,6 +28,7 @@ void jb_source_free(struct jb_image_source *source)
     if (source->layout_fd > 0)
         (void)close(source->layout_fd);
     free(source->reference);
+    free(source->authfile);
     free(source->manifest);
     free(source->config);
     jb_oci_manifest_free(&source->parts);
@@ -137,15 +138,37 @@ static int open_layout(const char *text, struct jb_image_source *s, struct jb_er
 
 /* --- skopeo --- */
 
-static void common_arguments(const struct jb_pull_options *o, const char *tls, const char *auth,
+static void common_arguments(const struct jb_image_source *s, const char *tls, const char *auth,
                              const char **argv, size_t *n)
 {
-    if (o->insecure)
+    if (s->options->insecure)
         argv[(*n)++] = tls;
-    if (o->authfile) {
+    if (s->authfile) {
         argv[(*n)++] = auth;
-        argv[(*n)++] = o->authfile;
+        argv[(*n)++] = s->authfile;
     }
+}
+
+/* What stands behind `prefix` bytes, if it is a relative path, with the folder where we are in front of it. */
+static char *from_here(const char *text, size_t prefix)
+{
+    jb_autofree char *here = text[prefix] == '/' ? NULL : getcwd(NULL, 0);
+    if (text[prefix] == '/')
+        return strdup(text);
+    return here ? jb_asprintf("%.*s%s/%s", (int)prefix, text, here, text + prefix) : NULL;
+}
+
+/* What was said. What the environment says is skopeo's to read, unless it depends on where that runs. */
+static int find_authfile(struct jb_image_source *s, struct jb_error *err)
+{
+    const char *named = s->options->authfile;
+    const char *set = getenv("REGISTRY_AUTH_FILE");
+    if (!named && set && *set && *set != '/')
+        named = set;
+    if (!named)
+        return 0;
+    s->authfile = from_here(named, 0);
+    return s->authfile ? 0 : jb_fail_errno(err, errno, "%s", named);
 }
 
 /* What the source says, as bytes. */
@@ -157,7 +180,7 @@ static int ask(const struct jb_image_source *s, bool config, const struct jb_ima
     jb_autobuf struct jb_buf out = {0};
     if (config)
         argv[n++] = "--config";
-    common_arguments(s->options, "--tls-verify=false", "--authfile", argv, &n);
+    common_arguments(s, "--tls-verify=false", "--authfile", argv, &n);
     argv[n++] = s->reference;
     const struct jb_tool program = {.argv = argv,
                                     .stdin_fd = -1,
@@ -218,7 +241,9 @@ static int open_by_skopeo(struct jb_image_source *s, const struct jb_image_ui *u
     size_t len = 0;
     struct jb_digest got;
     s->reference = strdup(s->options->source);
-    int r = s->reference ? ask(s, false, ui, &s->manifest, &len, err) : jb_fail_errno(err, ENOMEM, "image");
+    int r = s->reference ? find_authfile(s, err) : jb_fail_errno(err, ENOMEM, "image");
+    if (r == 0)
+        r = ask(s, false, ui, &s->manifest, &len, err);
     if (r < 0)
         return r;
     jb_digest_of(s->manifest, len, &s->digest);
@@ -348,17 +373,9 @@ static int copy(const struct fetching *f, uint64_t total, const struct jb_image_
                                    "--dest-shared-blob-dir",
                                    BLOBS};
     size_t n = 7;
-    common_arguments(f->source->options, "--src-tls-verify=false", "--src-authfile", argv, &n);
-    jb_autofree char *reference = NULL;
-    const char *rest = strchr(f->source->reference, ':') + 1;
-    if (rest[0] != '/') { /* a path: skopeo runs elsewhere */
-        jb_autofree char *here = getcwd(NULL, 0);
-        reference = here ? jb_asprintf("%.*s%s/%s", (int)(rest - f->source->reference), f->source->reference,
-                                       here, rest)
-                         : NULL;
-    } else {
-        reference = strdup(f->source->reference);
-    }
+    common_arguments(f->source, "--src-tls-verify=false", "--src-authfile", argv, &n);
+    /* skopeo runs elsewhere */
+    jb_autofree char *reference = from_here(f->source->reference, strcspn(f->source->reference, ":") + 1);
     if (!reference)
         return jb_fail_errno(err, ENOMEM, "fetching");
     argv[n++] = reference;

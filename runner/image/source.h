@@ -16,6 +16,8 @@ struct jb_image_source {
     const struct jb_pull_options *options;
     int layout_fd;   /* of an OCI layout; -1: skopeo */
     char *reference; /* for skopeo, of the very image */
+    char *
+        authfile; /* for skopeo, absolute: it does not always run here; NULL: it knows itself where to look */
     char *manifest, *config;
     struct jb_digest digest; /* of the manifest */
     struct jb_oci_manifest parts;

@@ -240,6 +240,45 @@ END
     store_is_whole
 }
 
+# skopeo in $PATH of a test, which writes down what credentials each call has and then does without.
+watched_skopeo()
+{
+    mkdir bin
+    cat >bin/skopeo <<'END'
+#!/bin/bash
+found=${REGISTRY_AUTH_FILE-} args=()
+unset REGISTRY_AUTH_FILE
+while [ $# -gt 0 ]; do
+    case $1 in
+    --authfile | --src-authfile) found=$2 && shift ;;
+    *) args+=("$1") ;;
+    esac
+    shift
+done
+echo "${args[0]} $(cat "$found" 2>&1)" >>"$WATCHED"
+PATH=${PATH#*:} exec skopeo "${args[@]}"
+END
+    chmod +x bin/skopeo
+    AS+=(env "PATH=$T/bin:$PATH" "WATCHED=$T/watched")
+    : >watched
+    to_submitter watched
+}
+
+@test "credentials are found from where jobbox was started, for the layers too" {
+    python3 "$LAYOUT" tiny lay 2
+    push lay/0:latest auth:1
+    push lay/1:latest auth:2
+    echo '{"auths": {}}' >auth.json
+    chmod 644 auth.json
+    watched_skopeo
+    pull auth:1 --authfile auth.json
+    AS+=(REGISTRY_AUTH_FILE=auth.json)
+    pull auth:2
+    [ "$(sort -u watched)" = 'copy {"auths": {}}
+inspect {"auths": {}}' ] || fail "$(cat watched)"
+    [ "$(wc -l <watched)" = 6 ]
+}
+
 @test "what the registry refuses is said in one line" {
     code=0
     pull nothing:1 >out 2>err || code=$?
