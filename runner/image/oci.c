@@ -198,13 +198,17 @@ const char *jb_oci_arch(void)
     return "unknown";
 }
 
+bool jb_oci_fits(const struct jb_oci_choice *choice)
+{
+    return (!choice->os[0] || jb_streq(choice->os, "linux")) &&
+           (!choice->arch[0] || jb_streq(choice->arch, jb_oci_arch()));
+}
+
 const struct jb_oci_choice *jb_oci_choose(const struct jb_oci_index *index)
 {
-    for (size_t i = 0; i < index->len; i++) {
-        const struct jb_oci_choice *c = &index->items[i];
-        if ((!c->os[0] || jb_streq(c->os, "linux")) && (!c->arch[0] || jb_streq(c->arch, jb_oci_arch())))
-            return c;
-    }
+    for (size_t i = 0; i < index->len; i++)
+        if (jb_oci_fits(&index->items[i]))
+            return &index->items[i];
     return NULL;
 }
 

@@ -65,6 +65,9 @@ void jb_oci_config_free(struct jb_oci_config *config);
 /* This machine as images name it: "amd64", "arm64", ... */
 const char *jb_oci_arch(void);
 
+/* Is for Linux on this machine, or says nothing of a platform. */
+bool jb_oci_fits(const struct jb_oci_choice *choice);
+
 /* The first that is for Linux on this machine, or says nothing of a platform; NULL: none. */
 const struct jb_oci_choice *jb_oci_choose(const struct jb_oci_index *index);
 

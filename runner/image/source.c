@@ -16,6 +16,7 @@
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "base/units.h"
+#include "image/tree.h"
 
 #define ARGV_MOST 16
 #define BLOBS     "../../blobs" /* from a work */
@@ -83,6 +84,29 @@ static const struct jb_oci_choice *choose(const struct jb_oci_index *index, cons
     return found;
 }
 
+/* Of one name for several platforms the first that fits is meant; of several images none is. */
+static int check_one(const struct jb_oci_index *index, struct jb_error *err)
+{
+    jb_autobuf struct jb_buf names = {0};
+    char shown[JB_REF_MAX];
+    bool several = false;
+    const struct jb_oci_choice *first = jb_oci_choose(index);
+    for (size_t i = 0; first && i < index->len; i++) {
+        const struct jb_oci_choice *c = &index->items[i];
+        if (!jb_oci_fits(c))
+            continue;
+        if (!jb_streq(c->manifest.digest.text, first->manifest.digest.text))
+            several |= !jb_streq(c->name, first->name) || !c->arch[0] || !first->arch[0];
+        if (c->name[0] && jb_buf_printf(&names, "%s%s", names.len ? ", " : "",
+                                        jb_tree_show(c->name, shown, sizeof(shown))) < 0)
+            return jb_fail_errno(err, ENOMEM, "index.json");
+    }
+    if (!several)
+        return 0;
+    return jb_fail(err, EINVAL, "it has several images%s%.400s; write oci:DIR:TAG for one of them",
+                   names.len ? ": " : ", without tags; give them some", names.len ? names.data : "");
+}
+
 static int read_layout(struct jb_image_source *s, const char *name, struct jb_error *err)
 {
     jb_autofree char *text = NULL;
@@ -94,6 +118,8 @@ static int read_layout(struct jb_image_source *s, const char *name, struct jb_er
     for (int level = 0; level < 4; level++) {
         jb_autochoices struct jb_oci_index index = {0};
         r = jb_oci_index_parse(text, len, &index, err);
+        if (r == 0 && level == 0 && !name)
+            r = check_one(&index, err);
         if (r < 0)
             return r;
         const struct jb_oci_choice *choice = choose(&index, level == 0 ? name : NULL);

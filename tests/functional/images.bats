@@ -340,6 +340,34 @@ assert open(lowers[39] + "/own0").read() == "0\n"'
     store_is_whole
 }
 
+@test "a layout with several images needs a tag, and says which there are" {
+    python3 "$LAYOUT" tiny l 2
+    python3 - <<'END'
+import json, os, shutil
+shutil.copytree("l/1/blobs", "l/0/blobs", dirs_exist_ok=True)
+index, other = (json.load(open("l/%d/index.json" % i)) for i in (0, 1))
+one, two = index["manifests"][0], other["manifests"][0]
+def write(name, first, second, **more):
+    shutil.copytree("l/0", name)
+    manifests = [dict(first, annotations={"org.opencontainers.image.ref.name": tag}, **more) if tag else dict(first, **more)
+                 for first, tag in zip((one, two), (first, second))]
+    for m in manifests if not first else []:
+        m.pop("annotations", None)
+    json.dump(dict(index, manifests=manifests), open(name + "/index.json", "w"))
+write("tags", "1.0", "2.0")
+write("nameless", None, None)
+write("platforms", "1.0", "1.0", platform={"os": "linux", "architecture": {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]})
+END
+    run -125 image pull oci:tags
+    [[ $output == "jobbox: oci:tags: it has several images: 1.0, 2.0; write oci:DIR:TAG for one of them" ]] || fail "$output"
+    run -125 image pull oci:nameless
+    [[ $output == *"it has several images, without tags; give them some"* ]] || fail "$output"
+    image pull oci:tags:2.0 --name two:1
+    [ "$(image export two:1 --format tar -o - | tar xO number)" = 1 ]
+    image pull oci:platforms --name one:1 # of one name the first that is for this machine
+    [ "$(image export one:1 --format tar -o - | tar xO number)" = 0 ]
+}
+
 @test "verify finds what was changed, missing or not right" {
     image import "$IMAGE" --name v:1
     local path
