@@ -212,7 +212,8 @@ const struct jb_oci_choice *jb_oci_choose(const struct jb_oci_index *index)
     return NULL;
 }
 
-static int read_words(const json_t *list, const char *what, bool env, struct jb_strv *ret,
+/* `left_out` not NULL: each is to be KEY=value, and those that are not are counted there. */
+static int read_words(const json_t *list, const char *what, size_t *left_out, struct jb_strv *ret,
                       struct jb_error *err)
 {
     size_t i;
@@ -224,9 +225,12 @@ static int read_words(const json_t *list, const char *what, bool env, struct jb_
     json_array_foreach(list, i, item)
     {
         const char *text = json_string_value(item);
-        if (!text || (env && (text[0] == '=' || !strchr(text, '='))))
-            return jb_fail(err, EINVAL, "the image's %s: item %zu is no %s", what, i,
-                           env ? "KEY=value" : "word");
+        if (!text)
+            return jb_fail(err, EINVAL, "the image's %s: item %zu is no word", what, i);
+        if (left_out && (text[0] == '=' || !strchr(text, '='))) {
+            (*left_out)++;
+            continue;
+        }
         if (jb_strv_add(ret, text) < 0)
             return jb_fail_errno(err, ENOMEM, "config");
     }
@@ -246,11 +250,11 @@ static int read_workdir(const char *text, char **ret, struct jb_error *err)
 static int read_run(const json_t *config, struct jb_oci_config *ret, struct jb_error *err)
 {
     const char *user = text_of(config, "User");
-    int r = read_words(json_object_get(config, "Env"), "Env", true, &ret->env, err);
+    int r = read_words(json_object_get(config, "Env"), "Env", &ret->env_left_out, &ret->env, err);
     if (r == 0)
-        r = read_words(json_object_get(config, "Entrypoint"), "Entrypoint", false, &ret->entrypoint, err);
+        r = read_words(json_object_get(config, "Entrypoint"), "Entrypoint", NULL, &ret->entrypoint, err);
     if (r == 0)
-        r = read_words(json_object_get(config, "Cmd"), "Cmd", false, &ret->cmd, err);
+        r = read_words(json_object_get(config, "Cmd"), "Cmd", NULL, &ret->cmd, err);
     if (r == 0)
         r = read_workdir(text_of(config, "WorkingDir"), &ret->workdir, err);
     if (r == 0 && user && *user && !(ret->user = strdup(user)))

@@ -39,7 +39,8 @@ struct jb_oci_index {
 
 /* How the image's author wants it to be run. */
 struct jb_oci_config {
-    struct jb_strv env; /* KEY=value */
+    struct jb_strv env;  /* KEY=value */
+    size_t env_left_out; /* items that are none; other tools take them, and they mean nothing */
     struct jb_strv entrypoint, cmd;
     char *workdir; /* absolute and clean; NULL: none */
     char *user;    /* NULL: none */

@@ -227,6 +227,9 @@ static int carry_out(struct pull *p, const struct jb_pull_options *options, stru
         r = pin(p, err);
     if (r < 0)
         return r;
+    if (p->source.settings.env_left_out)
+        jb_image_say(p->job->ui, "left out: %zu items of the image's Env that are no KEY=value",
+                     p->source.settings.env_left_out);
     jb_autoclose int held = lock(p, &p->image.digest, "image", err);
     if (held < 0)
         return held;

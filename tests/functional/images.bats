@@ -142,6 +142,19 @@ user: submitter"
     one_error 'the image wants to be run as "nobody", and this site does not allow other ids'
 }
 
+@test "what is no variable in an image's Env is left out and said" {
+    echo '{"Env": ["COLOR=blue", "ALONE", "=nameless"]}' >odd.json
+    tar -C "$IMAGE" -cf bb.tar .
+    python3 "$LAYOUT" plain odd bb.tar
+    image pull oci:odd --name odd:1 2>err
+    err_has "left out: 2 items of the image's Env that are no KEY=value"
+    script 'echo $COLOR; env | grep -c -e ALONE -e nameless || true' "image: odd:1"
+    run_job
+    exits 0
+    out_is "blue
+0"
+}
+
 @test "an image that names no program needs one from the spec" {
     image import "$IMAGE" --name plain:1
     spec <<<"image: plain:1"

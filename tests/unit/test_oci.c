@@ -174,8 +174,8 @@ static void configs(void **state)
          NULL},
         {"{" ROOTFS "}", NULL},
         {"{}", "names no layers"},
-        {"{\"config\":{\"Env\":[\"=x\"]}," ROOTFS "}", "item 0 is no KEY=value"},
-        {"{\"config\":{\"Env\":[\"x\"]}," ROOTFS "}", "item 0 is no KEY=value"},
+        {"{\"config\":{\"Env\":[\"=x\",\"A=1\",\"x\",\"\"]}," ROOTFS "}", NULL},
+        {"{\"config\":{\"Env\":[1]}," ROOTFS "}", "Env: item 0 is no word"},
         {"{\"config\":{\"Cmd\":\"x\"}," ROOTFS "}", "Cmd is no list"},
         {"{\"config\":{\"Cmd\":[1]}," ROOTFS "}", "item 0 is no word"},
         {"{\"config\":{\"WorkingDir\":\"/a/../..\"}," ROOTFS "}", "no path without"},
@@ -194,6 +194,12 @@ static void configs(void **state)
             assert_string_equal(c.workdir, "/a/b");
             assert_null(c.user);
             assert_int_equal(c.env.len, 2);
+            assert_int_equal(c.env_left_out, 0);
+        }
+        if (i == 3) {
+            assert_int_equal(c.env.len, 1);
+            assert_string_equal(c.env.items[0], "A=1");
+            assert_int_equal(c.env_left_out, 3);
         }
     }
 }
