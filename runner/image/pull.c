@@ -204,10 +204,26 @@ static int add_layer(struct pull *p, size_t i, struct jb_error *err)
     return r;
 }
 
+/* Compressed it is less than what it will be: what is too much even so need not be fetched. */
+static int check_sizes(const struct pull *p, struct jb_error *err)
+{
+    const struct jb_oci_manifest *parts = &p->source.parts;
+    uint64_t limit = p->job->policy->max_size;
+    for (size_t i = 0; i < parts->n_layers; i++)
+        if (!p->have[i] && !jb_unpack_may_fit(parts->layers[i].size, limit)) {
+            (void)jb_unpack_too_much(err, "the layer's bytes are", limit, "max_size");
+            return jb_wrap(err, "layer %zu of %zu (%.19s)", i + 1, parts->n_layers,
+                           parts->layers[i].digest.text);
+        }
+    return 0;
+}
+
 static int bring(struct pull *p, struct jb_error *err)
 {
     int missing = look(p);
-    int r = missing ? jb_source_fetch(&p->source, &p->work, p->have, p->job->ui, err) : 0;
+    int r = check_sizes(p, err);
+    if (r == 0 && missing)
+        r = jb_source_fetch(&p->source, &p->work, p->have, p->job->ui, err);
     for (size_t i = 0; r == 0 && i < p->image.n_layers; i++)
         r = add_layer(p, i, err);
     if (r == 0)

@@ -20,6 +20,7 @@
 
 #define ARGV_MOST 16
 #define BLOBS     "../../blobs" /* from a work */
+#define MORE      (16U << 20)   /* that a fetch may write beside the layers */
 #define ASK_TIME  (300 * JB_NS_PER_S)
 
 static const char *const by_skopeo[] = {"docker://", "docker-archive:", "oci-archive:", "dir:"};
@@ -389,8 +390,18 @@ static uint64_t fetched(void *ctx)
     return sum;
 }
 
+/* As much as the manifest says, for each layer once: the same blob may be on its way twice. */
+static uint64_t most(const struct fetching *f)
+{
+    uint64_t sum = MORE;
+    for (size_t i = 0; i < f->source->parts.n_layers; i++)
+        sum += f->have[i] ? 0 : f->source->parts.layers[i].size;
+    return sum;
+}
+
 static int copy(const struct fetching *f, uint64_t total, const struct jb_image_ui *ui, struct jb_error *err)
 {
+    char size[32];
     const char *argv[ARGV_MOST] = {"skopeo",
                                    "copy",
                                    "--quiet",
@@ -412,8 +423,13 @@ static int copy(const struct fetching *f, uint64_t total, const struct jb_image_
                                     .done = fetched,
                                     .done_ctx = (void *)f,
                                     .total = total,
+                                    .done_max = most(f),
                                     .cwd_fd = f->work->fd};
-    return jb_tool_run(&program, ui, err);
+    int r = jb_tool_run(&program, ui, err);
+    return r == -E2BIG
+               ? jb_fail(err, E2BIG, "more comes than the %s that the manifest says; the image was refused",
+                         jb_format_size(total, size, sizeof(size)))
+               : r;
 }
 
 /* skopeo leaves a manifest and a configuration of its own making among the blobs. */

@@ -27,6 +27,11 @@ int jb_unpack_too_much(struct jb_error *err, const char *what, uint64_t limit, c
                    what, limit, key);
 }
 
+bool jb_unpack_may_fit(uint64_t tar_bytes, uint64_t limit)
+{
+    return tar_bytes / 2 <= limit || tar_bytes <= RATIO_FREE;
+}
+
 /* --- the two readers --- */
 
 static ssize_t read_file(struct archive *a, void *ctx, const void **ret)
@@ -66,8 +71,7 @@ static ssize_t read_tar(struct archive *a, void *ctx, const void **ret)
         (void)jb_unpack_too_much(&rd->why, "the layer grows by", limits->ratio, "max_ratio");
         return -1;
     }
-    if (rd->out / 2 > limits->bytes &&
-        rd->out > RATIO_FREE) { /* headers and padding are no content, but not for ever */
+    if (!jb_unpack_may_fit(rd->out, limits->bytes)) {
         (void)jb_unpack_too_much(&rd->why, "the layer's bytes are", limits->bytes, "max_size");
         return -1;
     }

@@ -47,6 +47,12 @@ struct jb_unpack_state {
 /* Does it, here: for the child, and for tests. */
 int jb_unpack_run(const struct jb_unpack *unpack, struct jb_unpack_state *state, struct jb_error *err);
 
+/*
+ * Whether a tar of so many bytes can be unpacked within a limit on the bytes of its files: headers and padding are no
+ * content, but not for ever.
+ */
+bool jb_unpack_may_fit(uint64_t tar_bytes, uint64_t limit);
+
 /* -E2BIG with the words: `what` says whose, and ends with its verb; images.`key` of the site allows `limit`. */
 int jb_unpack_too_much(struct jb_error *err, const char *what, uint64_t limit, const char *key);
 

@@ -279,6 +279,32 @@ inspect {"auths": {}}' ] || fail "$(cat watched)"
     [ "$(wc -l <watched)" = 6 ]
 }
 
+@test "a layer that cannot fit is not fetched, and no more is taken than the manifest says" {
+    site_config 'images: { max_size: 20MiB }'
+    python3 - "$LAYOUT" <<'END'
+import os, runpy, sys
+m = runpy.run_path(sys.argv[1])
+m["layout"]("big", [m["Layer"]().add("big", data=os.urandom(70 << 20)).bytes()], compress=False)
+m["layout"]("small", [m["Layer"]().file("small").bytes()])
+END
+    push big:latest big:1
+    push small:latest small:1
+    run -124 image pull --insecure "docker://$REGISTRY/big:1"
+    [[ $output == *"layer 1 of 1 (sha256:"*"the layer's bytes are more than 20971520 (images.max_size of the site)"* ]] || fail "$output"
+    [[ $output != *fetching* ]] || fail "it was fetched"
+    mkdir bin
+    cat >bin/skopeo <<'END'
+#!/bin/sh
+[ "$1" != copy ] || { mkdir layout && truncate -s 1G layout/oci-put-blob1 && exec sleep 60; }
+PATH=${PATH#*:} exec skopeo "$@"
+END
+    chmod +x bin/skopeo
+    AS+=(env "PATH=$T/bin:$PATH")
+    run -124 image pull --insecure "docker://$REGISTRY/small:1"
+    [[ $output == *"more comes than the "*" that the manifest says; the image was refused"* ]] || fail "$output"
+    store_is_whole
+}
+
 @test "what the registry refuses is said in one line" {
     code=0
     pull nothing:1 >out 2>err || code=$?
