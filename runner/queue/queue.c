@@ -288,8 +288,8 @@ int jb_queue_attempt_ended(struct jb_queue *q, struct jb_qtask *t, const struct 
     uint64_t wait = 0;
     if (!again) {
         unsigned doublings = t->tries - 1 < 20 ? t->tries - 1 : 20;
-        wait = t->job->retry_backoff_us << doublings;
-        wait = wait > BACKOFF_MAX_US ? BACKOFF_MAX_US : wait;
+        wait = t->job->retry_backoff_us;
+        wait = wait > BACKOFF_MAX_US >> doublings ? BACKOFF_MAX_US : wait << doublings;
         if (jb_streq(end->reason, "oom"))
             grow_memory(q, t);
     }
