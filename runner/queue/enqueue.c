@@ -92,11 +92,21 @@ static int times_of(const struct jb_queue *q, const struct jb_spec *spec, uint64
     return 0;
 }
 
-static int add_dep(struct jb_qjob *job, const struct jb_dep *dep)
+static int add_dep(const char *where, struct jb_qjob *job, const struct jb_dep *dep, struct jb_error *err)
 {
+    if (job->n_deps >= DEPS_MAX)
+        return dep->kind == JB_DEP_SINGLETON
+                   ? jb_fail(
+                         err, E2BIG,
+                         "%s: more than %u earlier jobs named %s have not ended; submit it when they have",
+                         where, DEPS_MAX, job->name)
+                   : jb_fail(err, E2BIG,
+                             "%s: more than %u jobs to wait for; put a job in between that waits for some of "
+                             "them",
+                             where, DEPS_MAX);
     struct jb_dep *grown = realloc(job->deps, (job->n_deps + 1) * sizeof(*grown));
     if (!grown)
-        return -ENOMEM;
+        return jb_fail_errno(err, ENOMEM, "the queue");
     job->deps = grown;
     job->deps[job->n_deps++] = *dep;
     job->unmet += !dep->met;
@@ -109,45 +119,54 @@ static int singleton(struct jb_queue *q, const char *where, struct jb_qjob *job,
     int r = 0;
     for (size_t at = 0; r == 0 && (other = jb_map_next(&q->jobs, &at));)
         if (other->uid == job->uid && jb_streq(other->name, job->name))
-            r = job->n_deps < DEPS_MAX
-                    ? add_dep(job, &(struct jb_dep){.on = other->num, .kind = JB_DEP_SINGLETON})
-                    : jb_fail(
-                          err, E2BIG,
-                          "%s: more than %u earlier jobs named %s have not ended; submit it when they have",
-                          where, DEPS_MAX, job->name);
+            r = add_dep(where, job, &(struct jb_dep){.on = other->num, .kind = JB_DEP_SINGLETON}, err);
     return r;
 }
 
-/* A dependency on a job of somebody else, or on none, is the same to who may not know. */
+/*
+ * A dependency on a job of somebody else, or on none, is the same to who may not know. The store counts the tasks of a job
+ * one by one: only what is over is asked of it.
+ */
+static int dep_on(struct jb_queue *q, const char *where, uint64_t num, enum jb_dep_kind kind,
+                  struct jb_qjob *job, struct jb_error *err)
+{
+    const struct jb_qjob *other = jb_map_get(&q->jobs, num);
+    uint64_t tasks = 0;
+    uint64_t left = other ? other->n_left : 0;
+    uint64_t bad = 0;
+    uid_t uid = other ? other->uid : 0;
+    int r = other ? 0 : jb_qstore_outcome(q->store, num, &tasks, &left, &bad, &uid, err);
+    if (r == -ENOENT || (r == 0 && q->site->queue.private_jobs && uid != job->uid && job->uid != 0))
+        return jb_fail(err, ENOENT, "%s: there is no job %llu", where, (unsigned long long)num);
+    if (r == 0 && left == 0 && kind != JB_DEP_ANY && (kind == JB_DEP_FAILURE) != (bad > 0))
+        return jb_fail(err, EINVAL, "%s: job %llu has ended already, and not with %s", where,
+                       (unsigned long long)num, jb_dep_name(kind));
+    return r < 0 ? r : add_dep(where, job, &(struct jb_dep){.on = num, .kind = kind, .met = left == 0}, err);
+}
+
+/* Each once, however often it is named. */
 static int deps_of(struct jb_queue *q, const struct jb_spec *spec, struct jb_qjob *job, struct jb_error *err)
 {
     static const enum jb_dep_kind kinds[] = {
         [JB_WHEN_SUCCESS] = JB_DEP_SUCCESS, [JB_WHEN_FAILURE] = JB_DEP_FAILURE, [JB_WHEN_ANY] = JB_DEP_ANY};
+    struct jb_map seen[JB_DEP_MAX] = {0};
     char where[512];
     int r = 0;
+    (void)jb_spec_where(spec, JB_KEY_DEPENDS_ON, where, sizeof(where));
     for (size_t i = 0; r == 0 && i < spec->n_depends_on; i++) {
         const struct jb_spec_dependency *d = &spec->depends_on[i];
-        uint64_t tasks = 0;
-        uint64_t left = 0;
-        uint64_t bad = 0;
-        uid_t uid = 0;
-        (void)jb_spec_where(spec, JB_KEY_DEPENDS_ON, where, sizeof(where));
-        if (d->singleton) {
-            r = singleton(q, where, job, err);
+        enum jb_dep_kind kind = d->singleton ? JB_DEP_SINGLETON : kinds[d->when];
+        uint64_t on = d->singleton ? 0 : d->job;
+        if (jb_map_get(&seen[kind], on))
             continue;
-        }
-        r = jb_qstore_outcome(q->store, d->job, &tasks, &left, &bad, &uid, err);
-        if (r == -ENOENT || (r == 0 && q->site->queue.private_jobs && uid != job->uid && job->uid != 0))
-            return jb_fail(err, ENOENT, "%s: there is no job %llu", where, (unsigned long long)d->job);
-        struct jb_dep dep = {.on = d->job, .kind = kinds[d->when], .met = left == 0};
-        bool wrong = left == 0 && dep.kind != JB_DEP_ANY && (dep.kind == JB_DEP_FAILURE) != (bad > 0);
-        if (r == 0 && wrong)
-            return jb_fail(err, EINVAL, "%s: job %llu has ended already, and not with %s", where,
-                           (unsigned long long)d->job, jb_dep_name(dep.kind));
-        if (r == 0)
-            r = add_dep(job, &dep);
+        if (jb_map_put(&seen[kind], on, job) < 0)
+            r = jb_fail_errno(err, ENOMEM, "the queue");
+        else
+            r = d->singleton ? singleton(q, where, job, err) : dep_on(q, where, on, kind, job, err);
     }
-    return r == -ENOMEM ? jb_fail_errno(err, ENOMEM, "the queue") : r;
+    for (size_t k = 0; k < JB_ARRAY_LEN(seen); k++)
+        jb_map_free(&seen[k]);
+    return r;
 }
 
 static int notify_of(const struct jb_queue *q, const struct jb_spec *spec, struct jb_qjob *job,

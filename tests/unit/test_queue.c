@@ -271,6 +271,32 @@ static void singletons_of_one_name_are_bounded(void **state)
     assert_int_equal(job_of(w, num)->unmet, 0);
 }
 
+/* "depends_on: [ ... ]" with `n` mappings from job `from` on, each as often as `times` says. */
+static char *depends_on(uint64_t from, unsigned n, unsigned times)
+{
+    struct jb_buf text = {0};
+    assert_int_equal(jb_buf_puts(&text, "depends_on: ["), 0);
+    for (unsigned i = 0; i < n * times; i++)
+        assert_int_equal(jb_buf_printf(&text, "{ job: %llu },", (unsigned long long)(from + i % n)), 0);
+    assert_int_equal(jb_buf_puts(&text, "]\n"), 0);
+    return text.data;
+}
+
+static void dependencies_are_bounded_and_each_counts_once(void **state)
+{
+    struct world *w = *state;
+    for (int i = 0; i < 1001; i++)
+        (void)submit(w, "");
+    jb_autofree char *many = depends_on(1, 1001, 1);
+    jb_autofree char *most = depends_on(1, 1000, 3);
+    refuse(w, many, E2BIG, "no.yaml:4:1: depends_on: more than 1000 jobs to wait for");
+    const struct jb_qjob *job = submit(w, most);
+    assert_int_equal(job->n_deps, 1000);
+    assert_int_equal(job->unmet, 1000);
+    const struct jb_qjob *both = submit(w, "depends_on: [{ job: 1 }, { job: 1, when: any }, { job: 1 }]\n");
+    assert_int_equal(both->unmet, 2);
+}
+
 static void a_store_of_the_future_is_refused(void **state)
 {
     struct world *w = *state;
@@ -406,6 +432,7 @@ int main(void)
         WITH_QUEUE(singletons_run_one_after_the_other),
         WITH_QUEUE(a_long_chain_is_doomed_as_a_whole),
         WITH_QUEUE(singletons_of_one_name_are_bounded),
+        WITH_QUEUE(dependencies_are_bounded_and_each_counts_once),
         WITH_QUEUE(a_store_of_the_future_is_refused),
         WITH_QUEUE(what_is_left_open_is_not_there),
         WITH_QUEUE(requests_that_are_none_are_refused_with_a_reason),
