@@ -88,7 +88,7 @@ static int sort_out(const struct cancel_options *o, char **argv, json_t *answers
             const struct jb_client_wish wish = {
                 .site = job.site, .who = &job.submitter, .state = &job.state, .own = o->own};
             jb_autoclient struct jb_client client = JB_CLIENT_INIT;
-            ours = jb_client_open(&wish, &client, NULL) < 0;
+            ours = jb_client_open(&wish, &client, NULL) == -ENOENT;
         }
         if (!ours) {
             (void)json_array_append_new(o->ids, jb_json_text(*argv));

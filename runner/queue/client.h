@@ -34,7 +34,10 @@ struct jb_client_wish {
     bool start;                   /* when there is none, one of the user's own */
 };
 
-/* -ENOENT: there is no daemon, and none was to be started. */
+/*
+ * -ENOENT: there is no daemon, and none was to be started. Where the system's has its socket it is that one that is meant,
+ * also when it does not answer (-ECONNREFUSED).
+ */
 int jb_client_open(const struct jb_client_wish *wish, struct jb_client *ret, struct jb_error *err);
 void jb_client_close(struct jb_client *client);
 /* What an error says: that the daemon went, or has to begin anew. What runs is not touched by that. */
