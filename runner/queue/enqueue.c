@@ -4,7 +4,7 @@
  * Owns: nothing beyond its calls. Runs in: jobboxd. Privilege: jobboxd's; the text of a spec is a stranger's.
  */
 #include <errno.h>
-#include <pwd.h>
+#include <grp.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -258,6 +258,59 @@ static char *groups_of(const struct jb_submission *s)
     return r == 0 ? buf.data : NULL;
 }
 
+static bool has_group(const struct jb_submission *s, const char *group)
+{
+    struct group entry;
+    struct group *found = NULL;
+    uint64_t gid;
+    char buf[65536];
+    if (getgrnam_r(group, &entry, buf, sizeof(buf), &found) == 0 && found)
+        gid = entry.gr_gid;
+    else if (jb_parse_u64(group, UINT32_MAX - 1, &gid) < 0)
+        return false;
+    bool has = s->gid == gid;
+    for (size_t i = 0; !has && i < s->n_groups; i++)
+        has = s->groups[i] == gid;
+    return has;
+}
+
+static bool is_member(const struct jb_queue *q, const struct jb_submission *s,
+                      const struct jb_site_account *account)
+{
+    if (s->uid == 0 || s->uid == q->self->uid || jb_strv_has(&q->site->queue.admins, s->user) ||
+        jb_strv_has(&account->members, s->user))
+        return true;
+    for (size_t i = 0; i < account->members.len; i++)
+        if (account->members.items[i][0] == '@' && has_group(s, account->members.items[i] + 1))
+            return true;
+    return false;
+}
+
+/* Whether the submitter may use the account, where the site lists them; what is his otherwise. */
+static int account_of(const struct jb_queue *q, const struct jb_submission *s, const struct jb_spec *spec,
+                      struct jb_error *err)
+{
+    jb_autobuf struct jb_buf own = {0};
+    char where[512];
+    bool listed = false;
+    if (!spec->account || q->site->queue.any_account)
+        return 0;
+    for (size_t i = 0; i < q->site->queue.n_accounts; i++) {
+        const struct jb_site_account *account = &q->site->queue.accounts[i];
+        bool asked = jb_streq(account->name, spec->account);
+        bool member = is_member(q, s, account);
+        if (asked && member)
+            return 0;
+        listed = listed || asked;
+        if (member && own.len < 200 && jb_buf_printf(&own, "%s%s", own.len ? ", " : "", account->name) < 0)
+            return jb_fail_errno(err, ENOMEM, "the queue");
+    }
+    (void)jb_spec_where(spec, JB_KEY_ACCOUNT, where, sizeof(where));
+    return jb_fail(err, EPERM, "%s: %s account %s; %s%s", where,
+                   listed ? "you are not in" : "this site has no", spec->account, own.len ? "yours: " : "",
+                   own.len ? own.data : "leave it out, or ask whoever administers this queue");
+}
+
 /* Everything about the job but its tasks. */
 static int describe(struct jb_queue *q, const struct jb_submission *s, const struct jb_spec *spec,
                     uint64_t now_us, struct jb_qjob *job, struct jb_qstore_extra *x, struct jb_error *err)
@@ -291,7 +344,9 @@ static int describe(struct jb_queue *q, const struct jb_submission *s, const str
     if (!x->spec || !x->file || !x->home || !x->cwd || !x->groups || !job->user || !job->name ||
         jb_strv_copy(&job->retry_on, &spec->retry_on) < 0)
         return jb_fail_errno(err, ENOMEM, "the queue");
-    int r = need_of(q, spec, &job->need, err);
+    int r = account_of(q, s, spec, err);
+    if (r == 0)
+        r = need_of(q, spec, &job->need, err);
     if (r == 0)
         r = times_of(q, spec, now_us, job, err);
     if (r == 0)

@@ -77,6 +77,32 @@ static void read_logins(struct jb_reading *rd, const struct jb_at *at, const str
     }
 }
 
+/* "any", or { course: [ann, "@students"] } */
+static void read_accounts(struct jb_reading *rd, const struct jb_at *at, const struct jb_node *node,
+                          const struct jb_field *field, void *target)
+{
+    static const struct jb_field members = {.offset = offsetof(struct jb_site_account, members)};
+    struct jb_site *site = target;
+    (void)field;
+    if (node->kind == JB_NODE_SCALAR && jb_streq(node->text, "any"))
+        return;
+    if (!jb_want(rd, at, node, JB_NODE_MAP,
+                 "a mapping of accounts to who is in them, such as { course: [ann, \"@students\"] }, or any"))
+        return;
+    site->queue.any_account = false;
+    for (const struct jb_node *item = node->first; item; item = item->next) {
+        struct jb_at here = {.up = at, .name = item->key};
+        void *items = site->queue.accounts;
+        struct jb_site_account *account = grow(rd, &items, site->queue.n_accounts, sizeof(*account));
+        site->queue.accounts = items;
+        if (!account)
+            return;
+        site->queue.n_accounts++;
+        jb_set_text(rd, &account->name, item->key);
+        read_logins(rd, &here, item, &members, account);
+    }
+}
+
 /* A number, or "none". */
 static void read_maximum(struct jb_reading *rd, const struct jb_at *at, const struct jb_node *node,
                          const struct jb_field *field, void *target)
@@ -216,6 +242,7 @@ static const struct jb_field queue_fields[] = {
     FIELD("private", jb_read_bool, queue.private_jobs),
     FIELD("operators", read_logins, queue.operators),
     FIELD("admins", read_logins, queue.admins),
+    FIELD("accounts", read_accounts, queue.accounts),
     FIELD("half_life", jb_read_duration, queue.half_life, .min = 1),
     FIELD("shares", jb_read_map, queue, NESTED(shares_fields)),
     FIELD("limits", jb_read_map, queue, NESTED(limits_fields)),
@@ -240,6 +267,7 @@ void jb_rule_queue(struct jb_reading *rd, const struct jb_at *at, const struct j
 void jb_site_queue_default(struct jb_site *site)
 {
     const struct jb_site_limits none = {JB_UNSET, JB_UNSET, JB_UNSET};
+    site->queue.any_account = true;
     site->queue.half_life = 14 * DAY;
     site->queue.user_limits = none;
     site->queue.account_limits = none;
@@ -264,6 +292,11 @@ void jb_site_queue_free(struct jb_site *site)
     jb_strv_free(&site->queue.admins);
     jb_strv_free(&site->queue.mail);
     free(site->queue.metrics);
+    for (size_t i = 0; i < site->queue.n_accounts; i++) {
+        free(site->queue.accounts[i].name);
+        jb_strv_free(&site->queue.accounts[i].members);
+    }
+    free(site->queue.accounts);
     free_shares(&site->queue.account_shares);
     free_shares(&site->queue.user_shares);
     for (size_t i = 0; i < site->queue.n_windows; i++) {

@@ -62,6 +62,12 @@ struct jb_site_shares {
     size_t len;
 };
 
+/* Who may book on an account: login names, and "@" with the name or the number of a group. */
+struct jb_site_account {
+    char *name;
+    struct jb_strv members;
+};
+
 /* What each user or account may have in the queue at most; JB_UNSET: no limit. */
 struct jb_site_limits {
     uint64_t running, queued, cpus;
@@ -177,7 +183,10 @@ struct jb_site {
     struct {
         bool private_jobs;                /* others' jobs are not even listed; default false */
         struct jb_strv operators, admins; /* login names; root is both */
-        uint64_t half_life;               /* ns; of use, for fair share; default 14 days */
+        bool any_account;                 /* accounts are whatever a spec says; default true */
+        struct jb_site_account *accounts; /* else these alone, for their members and administrators */
+        size_t n_accounts;
+        uint64_t half_life; /* ns; of use, for fair share; default 14 days */
         struct jb_site_shares account_shares, user_shares;
         struct jb_site_limits user_limits, account_limits;
         uint64_t array;       /* tasks of one array at most; default 10,000 */

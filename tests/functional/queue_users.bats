@@ -659,3 +659,24 @@ $mine" ]
     code=0 && sub && [ "$code" = 0 ] || fail "$(cat err)"
     [ "$(stat -c %u share/new share/made | sort -u)" = "$mine" ]
 }
+
+@test "an account that the site lists is its members' alone: others are told where it stands in the spec, and which are theirs" {
+    site_config "env: { JBT_MARK: $T }" \
+        "queue: { accounts: { course: ['$((ORDINARY + 1))'], bio: ['@$((ORDINARY + 2))'] } }"
+    start_daemon
+    job one true "account: course"
+    as 1 "$JOBBOX" submit --hold --config "$CONF" one.yaml >out
+    [ "$(field 1 account)" = course ]
+    code=0
+    as 2 "$JOBBOX" submit --hold --config "$CONF" one.yaml >out 2>err || code=$?
+    exits 125
+    one_error '^jobbox: one.yaml:[0-9]+:1: account: you are not in account course; yours: bio$'
+    code=0
+    as 2 "$JOBBOX" submit --hold --config "$CONF" --account fresh -- true >out 2>err || code=$?
+    exits 125
+    one_error 'account: this site has no account fresh; yours: bio$'
+    as 2 "$JOBBOX" submit --hold --config "$CONF" --account bio -- true >out
+    as 3 "$JOBBOX" submit --hold --config "$CONF" -- true >out
+    [ "$(field 2 account)" = bio ] && [ "$(field 3 account)" = None ]
+    q cancel --all --user "$((ORDINARY + 1))" --user "$((ORDINARY + 2))" --user "$((ORDINARY + 3))" >/dev/null
+}

@@ -4,6 +4,7 @@
 #include "support.h"
 
 #include <errno.h>
+#include <grp.h>
 #include <sqlite3.h>
 
 #include "queue/array.h"
@@ -297,6 +298,71 @@ static void dependencies_are_bounded_and_each_counts_once(void **state)
     assert_int_equal(both->unmet, 2);
 }
 
+/* A submission by somebody else than root; 0 or the negative errno, with what is wrong. */
+static int submit_by(struct world *w, uid_t uid, const char *user, gid_t gid, const char *lines,
+                     struct jb_error *err)
+{
+    jb_autofree char *diags = NULL;
+    jb_autofree char *spec = jb_asprintf("version: 1\nimage: /\ncommand: [/bin/true]\n%s", lines);
+    struct jb_qjob *job = NULL;
+    const gid_t groups[] = {gid};
+    const struct jb_submission s = {.spec = spec,
+                                    .spec_len = strlen(spec),
+                                    .file = "no.yaml",
+                                    .uid = uid,
+                                    .gid = uid,
+                                    .groups = groups,
+                                    .n_groups = 1,
+                                    .user = user,
+                                    .home = "/",
+                                    .cwd = "/"};
+    jb_error_clear(err);
+    return jb_queue_submit(&w->f.q, &s, w->f.server.now_us, &job, &diags, err);
+}
+
+static void restart_with(struct world *w, const char *site)
+{
+    struct jb_error err = {0};
+    assert_ok(jb_queue_commit(&w->f.q, &err), &err);
+    queue_fixture_end(&w->f);
+    if (!queue_fixture_begin(&w->f, w->dir, site))
+        fail_msg("%s", w->f.err.text);
+}
+
+static void accounts_are_their_members_where_the_site_lists_them(void **state)
+{
+    struct world *w = *state;
+    struct jb_error err = {0};
+    assert_ok(submit_by(w, 1002, "bob", 1002, "account: course\n", &err), &err); /* anybody's word */
+    restart_with(w, "queue: { admins: [boss], accounts: { course: [ann, '@7000'], bio: [bob, ann] } }\n");
+    assert_int_equal(submit_by(w, 1002, "bob", 1002, "account: course\n", &err), -EPERM);
+    assert_string_equal(err.text, "no.yaml:4:1: account: you are not in account course; yours: bio");
+    assert_int_equal(submit_by(w, 1002, "bob", 1002, "account: fresh\n", &err), -EPERM);
+    assert_string_equal(err.text, "no.yaml:4:1: account: this site has no account fresh; yours: bio");
+    assert_int_equal(submit_by(w, 1005, "eve", 1005, "account: bio\n", &err), -EPERM);
+    assert_contains(err.text, "you are not in account bio; leave it out");
+    assert_ok(submit_by(w, 1001, "ann", 1001, "account: course\n", &err), &err);
+    assert_ok(submit_by(w, 1005, "eve", 7000, "account: course\n", &err), &err);
+    assert_ok(submit_by(w, 1009, "boss", 1009, "account: course\n", &err), &err);
+    assert_int_equal(submit_by(w, 1009, "boss", 1009, "account: fresh\n", &err), -EPERM);
+    assert_contains(err.text, "yours: course, bio");
+    assert_ok(submit_by(w, 1005, "eve", 1005, "", &err), &err);
+}
+
+/* By the name of a group: of the host's. */
+static void a_group_in_a_list_of_members_is_known_by_its_name(void **state)
+{
+    struct world *w = *state;
+    struct jb_error err = {0};
+    const struct group *one = getgrgid(1);
+    assert_non_null(one);
+    jb_autofree char *site =
+        jb_asprintf("queue: { accounts: { course: ['@%s'] } }\n", one ? one->gr_name : "");
+    restart_with(w, site);
+    assert_ok(submit_by(w, 1005, "eve", 1, "account: course\n", &err), &err);
+    assert_int_equal(submit_by(w, 1005, "eve", 1005, "account: course\n", &err), -EPERM);
+}
+
 static void a_store_of_the_future_is_refused(void **state)
 {
     struct world *w = *state;
@@ -433,6 +499,8 @@ int main(void)
         WITH_QUEUE(a_long_chain_is_doomed_as_a_whole),
         WITH_QUEUE(singletons_of_one_name_are_bounded),
         WITH_QUEUE(dependencies_are_bounded_and_each_counts_once),
+        WITH_QUEUE(accounts_are_their_members_where_the_site_lists_them),
+        WITH_QUEUE(a_group_in_a_list_of_members_is_known_by_its_name),
         WITH_QUEUE(a_store_of_the_future_is_refused),
         WITH_QUEUE(what_is_left_open_is_not_there),
         WITH_QUEUE(requests_that_are_none_are_refused_with_a_reason),
