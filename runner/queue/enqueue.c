@@ -15,6 +15,7 @@
 #include "base/when.h"
 #include "plan/plan.h"
 #include "queue/array.h"
+#include "queue/capacity.h"
 #include "queue/queue.h"
 
 #define DEPS_MAX 1000U
@@ -62,6 +63,50 @@ static int need_of(const struct jb_queue *q, const struct jb_spec *spec, struct 
         .pids = spec->resources.pids == JB_UNSET ? 0 : spec->resources.pids,
     };
     return 0;
+}
+
+static int no_room(const struct jb_spec *spec, enum jb_key key, uint64_t asked, uint64_t most, bool is_size,
+                   struct jb_error *err)
+{
+    char where[512];
+    char a[48];
+    char b[48];
+    if (asked <= most)
+        return 0;
+    (void)snprintf(a, sizeof(a), "%llu", (unsigned long long)asked);
+    (void)snprintf(b, sizeof(b), "%llu", (unsigned long long)most);
+    return jb_fail(err, ERANGE, "%s: %s wanted, and all jobs of this host together have %s; ask for less",
+                   jb_spec_where(spec, key, where, sizeof(where)),
+                   is_size ? jb_format_size(asked, a, sizeof(a)) : a,
+                   is_size ? jb_format_size(most, b, sizeof(b)) : b);
+}
+
+static int over_limit(const struct jb_spec *spec, uint32_t pus, uint64_t most, const char *of,
+                      struct jb_error *err)
+{
+    char where[512];
+    if (most == JB_UNSET || pus <= most)
+        return 0;
+    return jb_fail(err, EPERM, "%s: %u hardware threads, and this site allows %s %llu at once; ask for less",
+                   jb_spec_where(spec, spec->resources.cpu_set_said ? JB_KEY_CPU_SET : JB_KEY_CPUS, where,
+                                 sizeof(where)),
+                   (unsigned)pus, of, (unsigned long long)most);
+}
+
+/* What could never start is refused now, and does not wait for ever: CPUs and memory were placed already. */
+static int ever_fits(const struct jb_queue *q, const struct jb_spec *spec, const struct jb_need *need,
+                     struct jb_error *err)
+{
+    struct jb_need whole;
+    jb_queue_whole(q, &whole);
+    int r = no_room(spec, JB_KEY_SCRATCH, need->scratch, whole.scratch, true, err);
+    if (r == 0)
+        r = no_room(spec, JB_KEY_PIDS, need->pids, whole.pids, false, err);
+    if (r == 0)
+        r = over_limit(spec, need->pus, q->site->queue.user_limits.cpus, "each user", err);
+    if (r == 0 && spec->account)
+        r = over_limit(spec, need->pus, q->site->queue.account_limits.cpus, "each account", err);
+    return r;
 }
 
 static int times_of(const struct jb_queue *q, const struct jb_spec *spec, uint64_t now_us,
@@ -347,6 +392,8 @@ static int describe(struct jb_queue *q, const struct jb_submission *s, const str
     int r = account_of(q, s, spec, err);
     if (r == 0)
         r = need_of(q, spec, &job->need, err);
+    if (r == 0)
+        r = ever_fits(q, spec, &job->need, err);
     if (r == 0)
         r = times_of(q, spec, now_us, job, err);
     if (r == 0)

@@ -363,6 +363,30 @@ static void a_group_in_a_list_of_members_is_known_by_its_name(void **state)
     assert_int_equal(submit_by(w, 1005, "eve", 1005, "account: course\n", &err), -EPERM);
 }
 
+static void what_could_never_start_is_refused(void **state)
+{
+    struct world *w = *state;
+    struct jb_site *site = w->f.site;
+    refuse(w, "resources: { scratch: 4000TiB }\n", ERANGE, "no.yaml:4:14: resources.scratch: ");
+    site->queue.scratch = 1U << 30;
+    site->queue.pids = 100;
+    (void)submit(w, "resources: { scratch: 1GiB, pids: 100 }\n");
+    refuse(w, "resources: { scratch: 1025MiB }\n", ERANGE, "all jobs of this host together have 1.00 GiB");
+    refuse(w, "resources: { pids: 101 }\n", ERANGE, "together have 100; ask for less");
+    site->queue.user_limits.cpus = 1;
+    (void)submit(w, "resources: { cpus: 1, cpu_unit: thread, exclusive: false }\n");
+    if (w->f.q.machine.n_pus < 2)
+        return;
+    static const char two[] = "resources: { cpus: 2, cpu_unit: thread, exclusive: false }\n";
+    refuse(w, two, EPERM,
+           "no.yaml:4:14: resources.cpus: 2 hardware threads, and this site allows each user 1");
+    site->queue.user_limits.cpus = JB_UNSET;
+    site->queue.account_limits.cpus = 1;
+    (void)submit(w, two); /* on no account */
+    jb_autofree char *on_account = jb_asprintf("account: bio\n%s", two);
+    refuse(w, on_account, EPERM, "each account 1");
+}
+
 static void a_store_of_the_future_is_refused(void **state)
 {
     struct world *w = *state;
@@ -501,6 +525,7 @@ int main(void)
         WITH_QUEUE(dependencies_are_bounded_and_each_counts_once),
         WITH_QUEUE(accounts_are_their_members_where_the_site_lists_them),
         WITH_QUEUE(a_group_in_a_list_of_members_is_known_by_its_name),
+        WITH_QUEUE(what_could_never_start_is_refused),
         WITH_QUEUE(a_store_of_the_future_is_refused),
         WITH_QUEUE(what_is_left_open_is_not_there),
         WITH_QUEUE(requests_that_are_none_are_refused_with_a_reason),
