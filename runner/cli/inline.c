@@ -163,8 +163,8 @@ int jb_cli_inline_take(struct jb_cli_inline *in, int c, const char *value, struc
         return 0;
     case NUMBER:
         (void)json_object_set_new(at, key, number(value));
-        if (c == 1003)
-            (void)json_object_set_new(at, "cpu_unit", json_string("thread"));
+        if (c == 1002 || c == 1003) /* so that a stronger one replaces both */
+            (void)json_object_set_new(at, "cpu_unit", json_string(c == 1003 ? "thread" : "core"));
         return 0;
     case ITEM:
         (void)json_array_append_new(member(at, key, json_array), jb_json_text(value));

@@ -104,6 +104,22 @@ END
     one_error 'job.sh:2: #JOBBOX: .*cpux'
 }
 
+# cpus_of JOB: how its spec says CPUs.
+cpus_of() { q show --json "$1" | /usr/bin/python3 -c "
+import json,sys
+r = json.loads(json.load(sys.stdin)['spec'])['resources']
+print(r['cpus'], r.get('cpu_unit'))"; }
+
+@test "cores of the command line are no threads, whatever the lines of a script say, and the other way round" {
+    printf '#!/bin/sh\n#JOBBOX --threads 4 --image %s\ntrue\n' "$IMAGE" >threads.sh
+    printf '#!/bin/sh\n#JOBBOX --cpus 4 --image %s\ntrue\n' "$IMAGE" >cores.sh
+    q submit -q --hold --cpus 1 threads.sh
+    q submit -q --hold --threads 1 cores.sh
+    [ "$(cpus_of 1)" = "1 core" ] || fail "$(cpus_of 1)"
+    [ "$(cpus_of 2)" = "1 thread" ] || fail "$(cpus_of 2)"
+    q cancel --all >/dev/null
+}
+
 @test "what was not meant is refused: no job behind --after, bytes that no spec can hold, an end before the begin" {
     local words
     for words in '--after=' '--after=success:' '--after=,'; do
