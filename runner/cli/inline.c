@@ -208,7 +208,8 @@ static int finish(struct jb_cli_inline *in, const char *file, const char *cwd, s
         (void)json_object_set_new(in->spec, "workdir", jb_json_text(cwd));
     if (check_text("the working directory", cwd, err) < 0)
         return -EILSEQ;
-    struct jb_cli_spec spec = {.text = json_dumps(in->spec, JSON_INDENT(1)), .file = strdup(file)};
+    struct jb_cli_spec spec = {
+        .text = json_dumps(in->spec, JSON_INDENT(1)), .file = strdup(file), .hold = in->hold};
     if (!spec.text || !spec.file) {
         jb_cli_spec_free(&spec);
         return jb_fail_errno(err, ENOMEM, "%s", file);
@@ -242,10 +243,34 @@ int jb_cli_inline_command(struct jb_cli_inline *in, char **argv, const char *cwd
     return finish(in, "(command line)", cwd, ret, err);
 }
 
+enum { OPT_HOLD = 256, OPT_PRIORITY };
+
+/* What a command line says to the queue, and a script in its spec. */
+static int take_option(struct jb_cli_inline *in, int c, const char *value, struct jb_error *err)
+{
+    char *end = NULL;
+    if (c == OPT_HOLD) {
+        in->hold = true;
+        return 0;
+    }
+    if (c != OPT_PRIORITY)
+        return jb_cli_inline_take(in, c, value, err);
+    long long priority = strtoll(value, &end, 10);
+    if (*end || end == value)
+        return jb_fail(err, EINVAL, "--priority takes a whole number, not \"%s\"", value);
+    if (!in->spec)
+        in->spec = json_object();
+    (void)json_object_set_new(in->spec, "priority", json_integer(priority));
+    return 0;
+}
+
 /* One line "#JOBBOX --cpus 4 --time 1h": words as a shell has them, with '...' and "...". */
 static int take_line(struct jb_cli_inline *in, char *line, struct jb_error *err)
 {
-    static const struct option known[] = {JB_CLI_INLINE_OPTIONS, {0}};
+    static const struct option known[] = {{"hold", no_argument, NULL, OPT_HOLD},
+                                          {"priority", required_argument, NULL, OPT_PRIORITY},
+                                          JB_CLI_INLINE_OPTIONS,
+                                          {0}};
     char *argv[WORDS_MAX + 2] = {(char *)"#JOBBOX"};
     int argc = 1;
     char *out = line;
@@ -274,11 +299,11 @@ static int take_line(struct jb_cli_inline *in, char *line, struct jb_error *err)
     optind = 0;
     opterr = 0;
     for (int c; (c = getopt_long(argc, argv, ":", known, NULL)) != -1;) {
-        if (!jb_cli_inline_is(c))
+        if (c != OPT_HOLD && c != OPT_PRIORITY && !jb_cli_inline_is(c))
             return jb_fail(err, EINVAL, "%s: %s", argv[optind - 1],
                            c == ':' ? "it needs a value"
                                     : "there is no such option; jobbox submit --help lists them");
-        int r = jb_cli_inline_take(in, c, optarg, err);
+        int r = take_option(in, c, optarg, err);
         if (r < 0)
             return r;
     }
@@ -327,6 +352,7 @@ int jb_cli_inline_script(struct jb_cli_inline *in, const char *file, const char 
         if (weak.spec)
             merge_under(in->spec, weak.spec);
         in->here = in->here || weak.here;
+        in->hold = weak.hold;
         (void)json_object_set_new(in->spec, "script", jb_json_text(text));
         r = finish(in, slash ? slash + 1 : file, cwd, ret, err);
     }

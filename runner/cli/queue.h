@@ -17,6 +17,7 @@ struct jb_cli_spec {
     char *text;
     size_t len;
     char *file;
+    bool hold; /* a script says so */
 };
 void jb_cli_spec_free(struct jb_cli_spec *spec);
 
@@ -24,6 +25,7 @@ void jb_cli_spec_free(struct jb_cli_spec *spec);
 struct jb_cli_inline {
     json_t *spec; /* an object; NULL: nothing was said */
     bool here;    /* the working directory is bound, writable */
+    bool hold;    /* of a script alone: a command line says that to the queue itself */
 };
 #define JB_CLI_INLINE_OPTIONS                                                                  \
     {"name", required_argument, NULL, 1001}, {"cpus", required_argument, NULL, 1002},          \

@@ -28,7 +28,7 @@ static const char usage[] =
     "      --json           print the answers\n"
     "  -q, --quiet          print the numbers alone\n"
     "  -h, --help           this text\n\n"
-    "With a command, and in scripts:\n"
+    "With a command, and in scripts, whose lines may say --hold and --priority too:\n"
     "      --name NAME  --cpus N  --threads N  --mem SIZE  --time TIME  --pids N  --scratch SIZE\n"
     "      --array 1-100%10  --after [success:|failure:|any:]JOB  --singleton  --begin TIME  --deadline "
     "TIME\n"
@@ -206,8 +206,9 @@ static int submit_one(struct submit_options *o, const struct jb_cli_job *job, st
         (void)jb_fail(&err, EILSEQ, "the working directory: its name is not UTF-8; submit from another one");
         return jb_cli_fail(JB_EXIT_USAGE, &err);
     }
-    json_t *request = json_pack("{s:o, s:o, s:o, s:o, s:b}", "spec", json_stringn(spec->text, spec->len),
-                                "file", jb_json_text(spec->file), "cwd", cwd, "env", env, "hold", o->hold);
+    json_t *request =
+        json_pack("{s:o, s:o, s:o, s:o, s:b}", "spec", json_stringn(spec->text, spec->len), "file",
+                  jb_json_text(spec->file), "cwd", cwd, "env", env, "hold", o->hold || spec->hold);
     if (!request) {
         (void)jb_fail(&err, EINVAL, "%s: it is not UTF-8", spec->file);
         return jb_cli_fail(JB_EXIT_USAGE, &err);

@@ -120,6 +120,20 @@ print(r['cpus'], r.get('cpu_unit'))"; }
     q cancel --all >/dev/null
 }
 
+@test "a script says --hold and --priority as a command line does, which wins" {
+    printf '#!/bin/sh\n#JOBBOX --threads 1 --image %s\n#JOBBOX --hold --priority -5\ntrue\n' "$IMAGE" >low.sh
+    q submit -q low.sh
+    [ "$(field 1 priority) $(field 1 state)" = "-5 held" ] || fail "$(field 1 priority) $(field 1 state)"
+    q submit -q --priority -7 low.sh
+    [ "$(field 2 priority)" = -7 ]
+    q cancel --all >/dev/null
+    code=0
+    printf '#!/bin/sh\n#JOBBOX --priority high\ntrue\n' >high.sh
+    q submit high.sh >out 2>err || code=$?
+    exits 125
+    one_error 'high.sh:2: #JOBBOX: --priority takes a whole number, not "high"'
+}
+
 @test "what was not meant is refused: no job behind --after, bytes that no spec can hold, an end before the begin" {
     local words
     for words in '--after=' '--after=success:' '--after=,'; do
