@@ -79,7 +79,7 @@ static int sort_out(const struct cancel_options *o, char **argv, json_t *answers
     struct jb_ledger ledger = {0};
     json_t *request = json_pack("{s:s}", "verb", "cancel");
     int code = jb_cli_live(o->config, &job, &ledger);
-    for (; code == 0 && *argv; argv++) {
+    for (bool live = code == 0; live && *argv; argv++) { /* what one cannot is told, and done to the others */
         char *one[] = {*argv, NULL};
         json_t *answer = NULL;
         struct jb_id id;
@@ -94,7 +94,8 @@ static int sort_out(const struct cancel_options *o, char **argv, json_t *answers
             (void)json_array_append_new(o->ids, jb_json_text(*argv));
             continue;
         }
-        code = jb_cli_ask(o->config, one, request, &answer);
+        int asked = jb_cli_ask(o->config, one, request, &answer);
+        code = code ? code : asked;
         (void)json_array_extend(answers, answer);
         json_decref(answer);
     }

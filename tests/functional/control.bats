@@ -93,6 +93,18 @@ start_ticking()
         "times.wall_s - times.paused_s < $limit + 3 * slower"
 }
 
+@test "cancel goes on with the others when one of several boxes is none, tells each, and ends with that failure's code" {
+    start_ticking
+    ask cancel 01ZZZZZZZZZ "$id" 01YYYYYYYYY
+    exits 124
+    [ "$(wc -l <err)" = 2 ] || fail "$(cat err)"
+    err_has '01ZZZZZZZZZ: no live box'
+    err_has '01YYYYYYYYY: no live box'
+    end_job
+    exits 123
+    record 'end.reason == "cancelled"'
+}
+
 @test "a paused box can be cancelled, by the beginning of its id in small letters" {
     start_ticking
     local short
