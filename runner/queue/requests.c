@@ -278,7 +278,10 @@ static int do_priority(struct jb_server *s, struct jb_conn *c, const json_t *req
     return for_each(s, c, request, priority_one, err);
 }
 
-/* The spec of what has ended is submitted once more: of an array the one task, when one was named or there was but one. */
+/*
+ * The spec of what has ended is submitted once more: of an array the one task, when one was named or there was but one. It
+ * keeps its priority, as far as that is the peer's to give.
+ */
 static int submit_again(struct jb_server *s, const struct jb_conn *c, const struct jb_ended_pick *old,
                         json_t *submitted, struct jb_error *err)
 {
@@ -303,6 +306,8 @@ static int submit_again(struct jb_server *s, const struct jb_conn *c, const stru
         sub.file = x.file;
         sub.cwd = x.cwd;
         sub.env = env;
+        sub.has_priority = true;
+        sub.priority = json_integer_value(json_object_get(row, "priority"));
         sub.one_index = json_is_integer(index);
         sub.index = (uint64_t)json_integer_value(index);
         r = submit(s, c, &sub, &job, NULL, &diags, err);

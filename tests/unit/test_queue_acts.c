@@ -114,6 +114,28 @@ static void requeue_puts_back_what_runs_and_submits_anew_what_has_ended(void **s
     queue_fixture_peer_free(&op);
 }
 
+static void what_is_submitted_anew_keeps_its_priority_as_far_as_its_submitter_may_give_it(void **state)
+{
+    struct world *w = *state;
+    struct jb_conn ann = queue_fixture_peer(1001, "ann");
+    json_decref(ask(w, &ann,
+                    "{\"v\":1,\"op\":\"submit\",\"cwd\":\"/\",\"priority\":-5,"
+                    "\"spec\":\"version: 1\\nimage: /\\ncommand: [/bin/true]\\n\"}"));
+    SAID(w, &ann, "\"op\":\"cancel\",\"ids\":[\"1\"]", "jobs", "[\"1\"]");
+    json_decref(ask(w, &ann, "{\"v\":1,\"op\":\"requeue\",\"ids\":[\"1\"]}"));
+    assert_int_equal(job_of(w, 2)->priority, -5);
+    SAID(w, &w->peer, "\"op\":\"priority\",\"priority\":9,\"ids\":[\"2\"]", "jobs", "[\"2\"]");
+    SAID(w, &ann, "\"op\":\"cancel\",\"ids\":[\"2\"]", "jobs", "[\"2\"]");
+    json_decref(ask(w, &ann, "{\"v\":1,\"op\":\"requeue\",\"ids\":[\"2\"]}"));
+    assert_int_equal(job_of(w, 3)->priority, 0); /* above that is for operators */
+    (void)submit(w, "");
+    SAID(w, &w->peer, "\"op\":\"priority\",\"priority\":9,\"ids\":[\"4\"]", "jobs", "[\"4\"]");
+    SAID(w, &w->peer, "\"op\":\"cancel\",\"ids\":[\"4\"]", "jobs", "[\"4\"]");
+    json_decref(ask(w, &w->peer, "{\"v\":1,\"op\":\"requeue\",\"ids\":[\"4\"]}"));
+    assert_int_equal(job_of(w, 5)->priority, 9);
+    queue_fixture_peer_free(&ann);
+}
+
 static void who_is_being_ended_is_not_put_back(void **state)
 {
     struct world *w = *state;
@@ -255,6 +277,7 @@ int main(void)
         WITH_QUEUE(a_user_may_name_himself_and_names_that_nobody_has_are_told),
         WITH_QUEUE(requeue_puts_back_what_runs_and_submits_anew_what_has_ended),
         WITH_QUEUE(who_is_being_ended_is_not_put_back),
+        WITH_QUEUE(what_is_submitted_anew_keeps_its_priority_as_far_as_its_submitter_may_give_it),
         WITH_QUEUE(a_requeue_is_done_once),
         WITH_QUEUE(clock_that_is_set_back_holds_up_nothing),
         WITH_QUEUE(logs_go_on_where_they_were_cut_off),
