@@ -4,6 +4,8 @@
  * Owns: nothing. Runs in: jobboxd. Privilege: jobboxd's; who may do what is asked of jb_conn_may_act.
  */
 #include <errno.h>
+#include <grp.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -13,6 +15,7 @@
 #include "job/control.h"
 #include "queue/pick.h"
 
+#define GROUPS_MAX      65536 /* of a user, as the kernel has it */
 #define PRIORITY_MAX    1000000
 #define PRIORITY_WANTED "a priority is a whole number from -1000000 to 1000000"
 
@@ -278,6 +281,52 @@ static int do_priority(struct jb_server *s, struct jb_conn *c, const json_t *req
     return for_each(s, c, request, priority_one, err);
 }
 
+/* Of whom a job is that somebody else submits once more. */
+struct owner {
+    char *user, *home;
+    gid_t *groups;
+};
+
+static void owner_free(struct owner *owner)
+{
+    free(owner->user);
+    free(owner->home);
+    free(owner->groups);
+}
+
+/*
+ * For an operator: the job stays its owner's, with the groups and the home that he has by now. Who has no account any more
+ * is nobody to run a job for, and who has got his uid by now is somebody else.
+ */
+static int submission_for(uid_t uid, const char *user, const char *id, struct owner *owner,
+                          struct jb_submission *ret, struct jb_error *err)
+{
+    char buf[4096];
+    struct passwd pw;
+    struct passwd *found = NULL;
+    int n = GROUPS_MAX;
+    if (getpwuid_r(uid, &pw, buf, sizeof(buf), &found) != 0 || !found || !jb_streq(pw.pw_name, user))
+        return jb_fail(err, EPERM,
+                       "%s: no account %.64s has uid %u here; only its owner can submit it once more", id,
+                       user, (unsigned)uid);
+    owner->user = strdup(pw.pw_name);
+    owner->home = strdup(pw.pw_dir && pw.pw_dir[0] == '/' ? pw.pw_dir : "/");
+    owner->groups = calloc(GROUPS_MAX, sizeof(gid_t));
+    if (!owner->user || !owner->home || !owner->groups)
+        return jb_fail_errno(err, ENOMEM, "the queue");
+    if (getgrouplist(pw.pw_name, pw.pw_gid, owner->groups, &n) < 0)
+        return jb_fail(err, E2BIG, "%s: %s is in more than %d groups", id, pw.pw_name, GROUPS_MAX);
+    *ret = (struct jb_submission){
+        .uid = uid,
+        .gid = pw.pw_gid,
+        .groups = owner->groups,
+        .n_groups = (size_t)n,
+        .user = owner->user,
+        .home = owner->home,
+    };
+    return 0;
+}
+
 /*
  * The spec of what has ended is submitted once more: of an array the one task, when one was named or there was but one. It
  * keeps its priority, as far as that is the peer's to give.
@@ -286,6 +335,8 @@ static int submit_again(struct jb_server *s, const struct jb_conn *c, const stru
                         json_t *submitted, struct jb_error *err)
 {
     const struct jb_picked picked = {.num = old->num, .task = old->task};
+    struct jb_submission sub = submission_by(c);
+    struct owner owner = {0};
     struct jb_qstore_extra x = {0};
     jb_autofree char *diags = NULL;
     struct jb_qjob *job = NULL;
@@ -294,13 +345,16 @@ static int submit_again(struct jb_server *s, const struct jb_conn *c, const stru
     const json_t *row = json_array_get(list, 0);
     bool one = old->task != JB_UNSET || json_array_size(list) == 1;
     const json_t *index = one ? json_object_get(row, "index") : NULL;
-    if (r == 0 && (uid_t)json_integer_value(json_object_get(row, "uid")) != c->uid)
-        r = jb_fail(err, EPERM, "%s: only its owner can submit it once more", old->id);
+    uid_t uid = (uid_t)json_integer_value(json_object_get(row, "uid"));
+    if (r == 0 && !jb_conn_may_act(s, c, uid))
+        r = jb_fail(err, EPERM, "%s: only its owner, and operators, can submit it once more", old->id);
+    const char *user = jb_request_text(row, "user");
+    if (r == 0 && uid != c->uid)
+        r = submission_for(uid, user ? user : "", old->id, &owner, &sub, err);
     if (r == 0)
         r = jb_qstore_get_extra(s->q->store, old->num, &x, err);
     json_t *env = x.env ? json_loads(x.env, 0, NULL) : NULL;
     if (r == 0) {
-        struct jb_submission sub = submission_by(c);
         sub.spec = x.spec;
         sub.spec_len = strlen(x.spec);
         sub.file = x.file;
@@ -314,6 +368,10 @@ static int submit_again(struct jb_server *s, const struct jb_conn *c, const stru
         if (r < 0)
             r = jb_fail(err, -r, "%s: %.400s", old->id, diags ? diags : err->text);
     }
+    if (r == 0 && uid != c->uid) {
+        r = jb_qstore_event(s->q->store, job->num, JB_UNSET, s->now_us, "requeue", c->user, err);
+        s->q->broken = s->q->broken || r < 0;
+    }
     if (r == 0)
         (void)json_array_append_new(submitted, json_pack("{s:s, s:I, s:I, s:s}", "was", old->id, "job",
                                                          (json_int_t)job->num, "tasks",
@@ -321,6 +379,7 @@ static int submit_again(struct jb_server *s, const struct jb_conn *c, const stru
     json_decref(env);
     json_decref(list);
     jb_qstore_extra_free(&x);
+    owner_free(&owner);
     return r;
 }
 

@@ -1,6 +1,8 @@
 /*
  * test_queue_acts.c - what is done to jobs of the queue: which ones a request means, and what the answer says.
  */
+#include <pwd.h>
+
 #include "queue_world.h"
 
 /* An answer that is no error; its member `key`, as a line of JSON. */
@@ -108,10 +110,46 @@ static void requeue_puts_back_what_runs_and_submits_anew_what_has_ended(void **s
          "[{\"was\":\"1\",\"job\":6,\"tasks\":3,\"name\":\"one\"}]");
     expect_refusal(w, &w->peer, "{\"v\":1,\"op\":\"requeue\",\"ids\":[\"6\"]}",
                    "6_3: it has not started yet");
+    struct jb_conn bob = queue_fixture_peer(1002, "bob");
+    expect_refusal(w, &bob, "{\"v\":1,\"op\":\"requeue\",\"ids\":[\"2\"]}", "2: only its owner");
+    queue_fixture_peer_free(&bob);
+}
+
+/* Not the operator's, whatever he is. */
+static void what_an_operator_submits_anew_stays_its_owners(void **state)
+{
+    struct world *w = *state;
+    struct jb_error err = {0};
+    struct jb_qstore_extra x = {0};
     struct jb_conn op = queue_fixture_peer(1003, "op");
+    struct jb_conn gone = queue_fixture_peer(2000000001, "gone");
+    const struct passwd *known = getpwuid(1);
+    assert_non_null(known);
+    jb_autofree char *user = strdup(known ? known->pw_name : "");
+    jb_autofree char *home = strdup(known ? known->pw_dir : "");
+    struct jb_conn owner = queue_fixture_peer(1, user);
+    static const char submission[] = "{\"v\":1,\"op\":\"submit\",\"cwd\":\"/\",\"spec\":"
+                                     "\"version: 1\\nimage: /\\ncommand: [/bin/true]\\n\"}";
     assert_int_equal(jb_strv_add(&w->f.site->queue.operators, "op"), 0);
-    expect_refusal(w, &op, "{\"v\":1,\"op\":\"requeue\",\"ids\":[\"2\"]}", "2: only its owner");
+    json_decref(ask(w, &owner, submission));
+    json_decref(ask(w, &gone, submission));
+    SAID(w, &w->peer, "\"op\":\"cancel\",\"ids\":[\"1\",\"2\"]", "jobs", "[\"1\",\"2\"]");
+    SAID(w, &op, "\"op\":\"requeue\",\"ids\":[\"1\"]", "submitted",
+         "[{\"was\":\"1\",\"job\":3,\"tasks\":1,\"name\":\"job\"}]");
+    assert_int_equal(job_of(w, 3)->uid, 1);
+    assert_int_equal(job_of(w, 3)->gid, known ? known->pw_gid : 0);
+    assert_string_equal(job_of(w, 3)->user, user);
+    assert_ok(jb_qstore_get_extra(w->f.q.store, 3, &x, &err), &err);
+    assert_string_equal(x.home, home);
+    assert_null(strstr(x.groups, "1003"));
+    jb_qstore_extra_free(&x);
+    jb_autofree char *events = said(w, &op, "{\"v\":1,\"op\":\"show\",\"id\":\"3\"}", "events");
+    assert_contains(events, "\"requeue\",\"detail\":\"op\"");
+    expect_refusal(w, &op, "{\"v\":1,\"op\":\"requeue\",\"ids\":[\"2\"]}",
+                   "2: no account gone has uid 2000000001 here; only its owner");
     queue_fixture_peer_free(&op);
+    queue_fixture_peer_free(&owner);
+    queue_fixture_peer_free(&gone);
 }
 
 static void what_is_submitted_anew_keeps_its_priority_as_far_as_its_submitter_may_give_it(void **state)
@@ -278,6 +316,7 @@ int main(void)
         WITH_QUEUE(requeue_puts_back_what_runs_and_submits_anew_what_has_ended),
         WITH_QUEUE(who_is_being_ended_is_not_put_back),
         WITH_QUEUE(what_is_submitted_anew_keeps_its_priority_as_far_as_its_submitter_may_give_it),
+        WITH_QUEUE(what_an_operator_submits_anew_stays_its_owners),
         WITH_QUEUE(a_requeue_is_done_once),
         WITH_QUEUE(clock_that_is_set_back_holds_up_nothing),
         WITH_QUEUE(logs_go_on_where_they_were_cut_off),
