@@ -13,6 +13,7 @@
 #include "record/record.h"
 
 #define LIST_MAX 10000
+#define RUNS_MAX 100 /* tasks of a job whose attempts are told at once */
 
 static json_t *moment(uint64_t us)
 {
@@ -173,7 +174,7 @@ int jb_look_show(struct jb_server *s, struct jb_conn *c, const json_t *request, 
     if (r == 0)
         r = jb_look_rows(s, &p, &list, err);
     uid_t uid = (uid_t)json_integer_value(json_object_get(json_array_get(list, 0), "uid"));
-    for (size_t i = 0; r == 0 && i < json_array_size(list) && i < 100; i++) {
+    for (size_t i = 0; r == 0 && i < json_array_size(list) && i < RUNS_MAX; i++) {
         json_t *one = json_array_get(list, i);
         json_t *attempts = NULL;
         r = jb_qstore_attempts(s->q->store, (uint64_t)json_integer_value(json_object_get(one, "task")),
@@ -187,7 +188,10 @@ int jb_look_show(struct jb_server *s, struct jb_conn *c, const json_t *request, 
     if (r == 0 && may_read)
         r = jb_qstore_get_extra(s->q->store, p.num, &x, err);
     if (r == 0) {
+        size_t n = json_array_size(list);
         (void)json_object_set_new(reply, "jobs", json_incref(list));
+        (void)json_object_set_new(reply, "without_runs",
+                                  json_integer((json_int_t)(n > RUNS_MAX ? n - RUNS_MAX : 0)));
         if (may_read) {
             (void)json_object_set_new(reply, "events", json_incref(events));
             (void)json_object_set_new(reply, "spec", json_string(x.spec));

@@ -548,3 +548,14 @@ truncated() { /usr/bin/python3 -c "import json,sys; print(json.loads(open(sys.ar
     [ "$(truncated)" = True ]
     rm state/logs/3
 }
+
+@test "show of a large array says of how many tasks it does not print the attempts" {
+    job many true "array: 1-102"
+    q submit -q --hold many.yaml
+    q show 1 >out
+    [ "$(grep -c '^state  *held$' out)" = 102 ]
+    [[ $(tail -n 1 out) == "The attempts of the last 2 tasks are left out; ask for one task, such as 1_"* ]] || fail "$(tail -n 1 out)"
+    q show 1_102 >out
+    ! grep -q 'left out' out
+    q cancel --all >/dev/null
+}

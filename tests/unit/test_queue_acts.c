@@ -174,6 +174,16 @@ static void what_is_submitted_anew_keeps_its_priority_as_far_as_its_submitter_ma
     queue_fixture_peer_free(&ann);
 }
 
+static void show_says_of_how_many_tasks_it_leaves_out_the_attempts(void **state)
+{
+    struct world *w = *state;
+    (void)submit(w, "array: 1-103\n");
+    (void)submit(w, "array: 1-100\n");
+    SAID(w, &w->peer, "\"op\":\"show\",\"id\":\"1\"", "without_runs", "3");
+    SAID(w, &w->peer, "\"op\":\"show\",\"id\":\"2\"", "without_runs", "0");
+    SAID(w, &w->peer, "\"op\":\"show\",\"id\":\"1_103\"", "without_runs", "0");
+}
+
 static void who_is_being_ended_is_not_put_back(void **state)
 {
     struct world *w = *state;
@@ -317,6 +327,7 @@ int main(void)
         WITH_QUEUE(who_is_being_ended_is_not_put_back),
         WITH_QUEUE(what_is_submitted_anew_keeps_its_priority_as_far_as_its_submitter_may_give_it),
         WITH_QUEUE(what_an_operator_submits_anew_stays_its_owners),
+        WITH_QUEUE(show_says_of_how_many_tasks_it_leaves_out_the_attempts),
         WITH_QUEUE(a_requeue_is_done_once),
         WITH_QUEUE(clock_that_is_set_back_holds_up_nothing),
         WITH_QUEUE(logs_go_on_where_they_were_cut_off),
