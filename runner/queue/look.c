@@ -76,6 +76,51 @@ static json_t *task_json(const struct jb_qtask *t, uint64_t now_us)
     return o;
 }
 
+/* Where the text begins to say who holds what is wanted: "..., none free now; held by ...". */
+static size_t before_holders(const char *text)
+{
+    const char *by = strstr(text, "held by ");
+    const char *to = strstr(text, "promised to ");
+    const char *at = by && (!to || by < to) ? by : to;
+    size_t n = strlen(text);
+    for (size_t i = 1; at && text + i < at; i++)
+        if ((text[i - 1] == ';' || text[i - 1] == ':') && text[i] == ' ')
+            n = i - 1;
+    return n;
+}
+
+/*
+ * Details of how a job fares are for who may act on it. Where jobs are private those of others are not in them: what a
+ * refused start says of the holders is the operators' to read.
+ */
+static void veil(const struct jb_server *s, const struct jb_conn *c, uid_t uid, json_t *o, const char *key)
+{
+    const char *text = jb_request_text(o, key);
+    if (!text || jb_conn_is_operator(s, c))
+        return;
+    if (c->uid != uid)
+        (void)json_object_set_new(o, key, json_null());
+    else if (s->q->site->queue.private_jobs)
+        (void)json_object_set_new(o, key, json_stringn(text, before_holders(text)));
+}
+
+static void veil_rows(const struct jb_server *s, const struct jb_conn *c, json_t *list)
+{
+    size_t i;
+    size_t k;
+    json_t *one;
+    json_t *run;
+    json_array_foreach(list, i, one)
+    {
+        uid_t uid = (uid_t)json_integer_value(json_object_get(one, "uid"));
+        veil(s, c, uid, one, "why");
+        json_array_foreach(json_object_get(one, "runs"), k, run)
+        {
+            veil(s, c, uid, run, "error");
+        }
+    }
+}
+
 static bool wanted_state(const char *state, const struct jb_qtask *t)
 {
     const char *is = t->state == JB_TASK_RUNNING ? "running" : t->held ? "held" : "pending";
@@ -131,6 +176,7 @@ int jb_look_list(struct jb_server *s, struct jb_conn *c, const json_t *request, 
         }
         json_decref(done);
     }
+    veil_rows(s, c, list);
     (void)json_object_set_new(reply, "jobs", list);
     (void)json_object_set_new(reply, "more", json_integer((json_int_t)more));
     (void)json_object_set_new(reply, "drained", jb_json_text(s->q->drained));
@@ -189,6 +235,7 @@ int jb_look_show(struct jb_server *s, struct jb_conn *c, const json_t *request, 
         r = jb_qstore_get_extra(s->q->store, p.num, &x, err);
     if (r == 0) {
         size_t n = json_array_size(list);
+        veil_rows(s, c, list);
         (void)json_object_set_new(reply, "jobs", json_incref(list));
         (void)json_object_set_new(reply, "without_runs",
                                   json_integer((json_int_t)(n > RUNS_MAX ? n - RUNS_MAX : 0)));
@@ -345,6 +392,16 @@ int jb_look_stats(struct jb_server *s, struct jb_conn *c, const json_t *request,
     return 0;
 }
 
+static void veil_explanation(const struct jb_server *s, const struct jb_conn *c, uid_t uid, json_t *why)
+{
+    const char *code = jb_request_text(why, "why");
+    if (!code || (!jb_streq(code, "placement") && !jb_streq(code, "budget")))
+        return;
+    veil(s, c, uid, why, "text");
+    if (json_is_null(json_object_get(why, "text")))
+        (void)json_object_set_new(why, "text", json_string("more of it is for its owner and the operators"));
+}
+
 int jb_look_explain(struct jb_server *s, struct jb_conn *c, const json_t *request, struct jb_error *err)
 {
     struct jb_picked p = {.num = JB_UNSET, .task = JB_UNSET};
@@ -364,6 +421,7 @@ int jb_look_explain(struct jb_server *s, struct jb_conn *c, const json_t *reques
             r = jb_queue_explain(s->q, t, s->now_us, &why, err);
         if (r < 0)
             break;
+        veil_explanation(s, c, t->job->uid, why);
         (void)json_object_set_new(why, "job", json_string(jb_task_name(t, name, sizeof(name))));
         (void)json_object_set_new(why, "submitted", moment(t->job->submitted_us));
         (void)json_object_set_new(why, "eligible", moment(t->eligible_us));

@@ -270,8 +270,11 @@ static void task_ended(void *ctx, const struct jb_qtask *t, const struct jb_end 
         jb_map_remove(&c->waits, t->id);
         if (c->exit_code == 0)
             c->exit_code = jb_end_code(end->reason, end->exit_code, end->signal);
+        json_t *how = jb_end_to_json(end);
+        if (!jb_conn_may_act(s, c, t->job->uid)) /* of others' jobs how they ended, and no more */
+            (void)json_object_set_new(how, "error", json_null());
         jb_conn_send(c, json_pack("{s:s, s:s, s:o}", "event", "ended", "job",
-                                  jb_task_name(t, name, sizeof(name)), "end", jb_end_to_json(end)));
+                                  jb_task_name(t, name, sizeof(name)), "end", how));
         if (c->waits.len == 0)
             jb_conn_send(c, json_pack("{s:i, s:b, s:b, s:I}", "v", JB_PROTOCOL, "ok", true, "done", true,
                                       "exit_code", (json_int_t)c->exit_code));

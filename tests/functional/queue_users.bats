@@ -680,3 +680,23 @@ $mine" ]
     [ "$(field 2 account)" = bio ] && [ "$(field 3 account)" = None ]
     q cancel --all --user "$((ORDINARY + 1))" --user "$((ORDINARY + 2))" --user "$((ORDINARY + 3))" >/dev/null
 }
+
+@test "who waits for the job of another learns how it ended, and not more of why" {
+    start_daemon
+    install -m 755 "$JOBBOX" jobbox
+    printf 'version: 1\nimage: %s\ncommand: [/no/such/program]\nresources: { cpus: 1, cpu_unit: thread }\n' "$IMAGE" >none.yaml
+    as 1 ./jobbox submit --hold --config "$CONF" -q none.yaml
+    as 1 ./jobbox wait --config "$CONF" 1 >own 2>own.err 3>&- &
+    local one=$!
+    as 2 ./jobbox wait --config "$CONF" 1 >others 2>others.err 3>&- &
+    local two=$!
+    sleep 0.5
+    q release 1
+    wait $one || true
+    wait $two || true
+    grep -q '^jobbox: job 1: command not found' own.err || fail "$(cat own own.err)"
+    [ "$(cat others)" = "$(cat own)" ] || fail "$(cat others)"
+    [ ! -s others.err ] || fail "$(cat others.err)"
+    as 2 ./jobbox show --config "$CONF" --json 1 >out
+    ! grep -q 'no/such\|not found' out || fail "$(cat out)"
+}

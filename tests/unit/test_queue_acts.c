@@ -184,6 +184,90 @@ static void show_says_of_how_many_tasks_it_leaves_out_the_attempts(void **state)
     SAID(w, &w->peer, "\"op\":\"show\",\"id\":\"1_103\"", "without_runs", "0");
 }
 
+/* A start that was refused, with this text. */
+static void refuse_start(struct world *w, uint64_t num, const char *text)
+{
+    struct jb_error err = {0};
+    const struct jb_qtask *t = pretend_to_run(w, num);
+    json_t *busy = json_pack("{s:I, s:s, s:s, s:i, s:s}", "task", (json_int_t)t->id, "id", t->attempt.text,
+                             "failure", "busy", "errnum", 16, "error", text);
+    assert_ok(jb_queue_heard(&w->f.q, busy, w->f.server.now_us, &err), &err);
+    json_decref(busy);
+}
+
+#define SHOW    "{\"v\":1,\"op\":\"show\",\"id\":\"1\"}"
+#define LIST    "{\"v\":1,\"op\":\"list\",\"all\":true}"
+#define EXPLAIN "{\"v\":1,\"op\":\"explain\",\"id\":\"1\"}"
+
+static void expect_told(struct world *w, struct jb_conn *c, const char *line, const char *part)
+{
+    jb_autofree char *text = said(w, c, line, "jobs");
+    assert_contains(text, part);
+}
+
+static void texts_name_no_holders_where_jobs_are_private_and_are_not_for_others(void **state)
+{
+    static const char *const cases[][2] = {
+        {"cpus: 2 cores wanted, none free now; held by 01M8C421M71Q (cs, uid 0) 2 CPUs",
+         "cpus: 2 cores wanted, none free now"},
+        {"memory: 2 GiB wanted and 1 GiB free now where its cores could be; promised to 01M8C421M71Q (cs, "
+         "uid 0)",
+         "memory: 2 GiB wanted and 1 GiB free now where its cores could be"},
+        {"memory: 2 GiB wanted and 1 GiB free now where its cores could be; CPUs elsewhere are held by "
+         "01M8C421M71Q",
+         "memory: 2 GiB wanted and 1 GiB free now where its cores could be"},
+        {"j.yaml:4:1: resources.devices[0]: acme.com/gpu=0 is taken: held by 01M8C421M71Q (cs, uid 0)",
+         "j.yaml:4:1: resources.devices[0]: acme.com/gpu=0 is taken"},
+        {"an earlier attempt is not dead yet", "an earlier attempt is not dead yet"},
+    };
+    struct world *w = *state;
+    struct jb_conn ann = queue_fixture_peer(1001, "ann");
+    struct jb_conn bob = queue_fixture_peer(1002, "bob");
+    json_decref(ask(w, &ann,
+                    "{\"v\":1,\"op\":\"submit\",\"cwd\":\"/\","
+                    "\"spec\":\"version: 1\\nimage: /\\ncommand: [/bin/true]\\n\"}"));
+    for (size_t i = 0; i < JB_ARRAY_LEN(cases); i++) {
+        for (int private = 0; private < 2; private ++) {
+            refuse_start(w, 1, cases[i][0]);
+            w->f.site->queue.private_jobs = private != 0;
+            jb_autofree char *wanted = jb_asprintf("\"%s\"", cases[i][private]);
+            expect_told(w, &ann, SHOW, wanted);
+            expect_told(w, &ann, LIST, wanted);
+            expect_told(w, &ann, EXPLAIN, wanted);
+            expect_told(w, &w->peer, SHOW, cases[i][0]);
+        }
+        w->f.site->queue.private_jobs = false;
+        expect_told(w, &bob, SHOW, "\"why\":null");
+        expect_told(w, &bob, LIST, "\"why\":null");
+        expect_told(w, &bob, EXPLAIN, "\"text\":\"more of it is for its owner and the operators\"");
+    }
+    queue_fixture_peer_free(&ann);
+    queue_fixture_peer_free(&bob);
+}
+
+static void why_a_job_failed_is_for_who_may_act_on_it(void **state)
+{
+    struct world *w = *state;
+    struct jb_error err = {0};
+    struct jb_conn ann = queue_fixture_peer(1001, "ann");
+    struct jb_conn bob = queue_fixture_peer(1002, "bob");
+    json_decref(ask(w, &ann,
+                    "{\"v\":1,\"op\":\"submit\",\"cwd\":\"/\","
+                    "\"spec\":\"version: 1\\nimage: /\\ncommand: [/bin/true]\\n\"}"));
+    const struct jb_qtask *t = pretend_to_run(w, 1);
+    json_t *failed = json_pack("{s:I, s:s, s:s, s:i, s:s}", "task", (json_int_t)t->id, "id", t->attempt.text,
+                               "failure", "spec", "errnum", 5, "error", "a secret path");
+    assert_ok(jb_queue_heard(&w->f.q, failed, w->f.server.now_us, &err), &err);
+    json_decref(failed);
+    jb_autofree char *own = said(w, &ann, "{\"v\":1,\"op\":\"show\",\"id\":\"1\"}", "jobs");
+    jb_autofree char *others = said(w, &bob, "{\"v\":1,\"op\":\"show\",\"id\":\"1\"}", "jobs");
+    assert_contains(own, "a secret path");
+    assert_contains(others, "\"runs\":[{");
+    assert_null(strstr(others, "secret"));
+    queue_fixture_peer_free(&ann);
+    queue_fixture_peer_free(&bob);
+}
+
 static void who_is_being_ended_is_not_put_back(void **state)
 {
     struct world *w = *state;
@@ -328,6 +412,8 @@ int main(void)
         WITH_QUEUE(what_is_submitted_anew_keeps_its_priority_as_far_as_its_submitter_may_give_it),
         WITH_QUEUE(what_an_operator_submits_anew_stays_its_owners),
         WITH_QUEUE(show_says_of_how_many_tasks_it_leaves_out_the_attempts),
+        WITH_QUEUE(texts_name_no_holders_where_jobs_are_private_and_are_not_for_others),
+        WITH_QUEUE(why_a_job_failed_is_for_who_may_act_on_it),
         WITH_QUEUE(a_requeue_is_done_once),
         WITH_QUEUE(clock_that_is_set_back_holds_up_nothing),
         WITH_QUEUE(logs_go_on_where_they_were_cut_off),
