@@ -21,10 +21,11 @@ int jb_cli_ask_queue(const char *config, const char *text, const json_t *request
     int code = jb_cli_load(config, NULL, &job);
     const struct jb_client_wish wish = {
         .site = job.site, .who = &job.submitter, .state = &job.state, .config = config};
-    if (code || jb_client_open(&wish, &client, &err) < 0)
-        return -1;
-    int r = jb_client_call(&client, "control", json_pack("{s:s, s:O}", "id", text, "request", request),
-                           &reply, &err);
+    int r = code ? -ENOENT : jb_client_open(&wish, &client, &err);
+    if (r < 0)
+        return r == -ENOENT || !jb_cli_is_job(text) ? -1 : jb_cli_fail(JB_EXIT_NO_BOX, &err);
+    r = jb_client_call(&client, "control", json_pack("{s:s, s:O}", "id", text, "request", request), &reply,
+                       &err);
     if (r == -ENOENT && !jb_cli_is_job(text))
         return -1;
     if (r < 0)

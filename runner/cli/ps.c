@@ -239,13 +239,9 @@ static int show_once(const struct ps_options *o)
     json_int_t more = 0;
     jb_autofree char *drained = NULL;
     int code = jb_cli_live(o->config, &job, &ledger);
-    if (code == 0)
-        code = ask_queue(o, &jobs, &more, &drained);
-    if (code) {
-        jb_ledger_free(&ledger);
-        json_decref(jobs);
+    if (code)
         return code;
-    }
+    code = ask_queue(o, &jobs, &more, &drained); /* without its answer boxes are listed all the same */
     json_t *boxes = json_array();
     for (size_t i = 0; i < ledger.len; i++) {
         struct jb_holding h;
@@ -271,7 +267,7 @@ static int show_once(const struct ps_options *o)
     json_decref(boxes);
     json_decref(jobs);
     jb_ledger_free(&ledger);
-    return 0;
+    return o->watch ? 0 : code; /* who watches is told, and sees the next daemon */
 }
 
 int jb_cmd_ps(int argc, char **argv)

@@ -700,3 +700,32 @@ $mine" ]
     as 2 ./jobbox show --config "$CONF" --json 1 >out
     ! grep -q 'no/such\|not found' out || fail "$(cat out)"
 }
+
+# As an ordinary user of a host whose daemon was killed: its socket is there, and nobody behind it.
+on_a_host_whose_daemon_is_down()
+{
+    env -i PATH="$PATH" "$MARK" HOME="$T/home" XDG_RUNTIME_DIR="$T/home" unshare -m sh -c '
+        mount -t tmpfs none /run && mkdir -m 755 /run/jobbox || exit 99
+        [ ! -d /etc/jobbox ] || mount -t tmpfs none /etc/jobbox || exit 99
+        /usr/bin/python3 -c "import socket; socket.socket(socket.AF_UNIX).bind(\"/run/jobbox/jobboxd.sock\")" || exit 99
+        chmod 666 /run/jobbox/jobboxd.sock
+        id=$1; shift
+        exec setpriv --reuid "$id" --regid "$id" --clear-groups "$@"' sh $((ORDINARY + 1)) "$@"
+}
+
+@test "while the system's daemon does not answer, no verb turns to a queue of one's own" {
+    mkdir -m 700 home
+    chown $((ORDINARY + 1)):$((ORDINARY + 1)) home
+    install -m 755 "$JOBBOX" jobbox
+    local words
+    for words in "submit -- true" "cancel 5" "show 5" "wait 5" "hold 5" "logs 5" "pause 5" ps; do
+        code=0
+        # shellcheck disable=SC2086 # a verb and what it is for
+        on_a_host_whose_daemon_is_down ./jobbox $words >out 2>err || code=$?
+        exits 124
+        [ ! -s out ] || fail "$words: $(cat out)"
+        one_error "^jobbox: the system's jobboxd does not answer at /run/jobbox/jobboxd.sock: .*--own"
+    done
+    [ -z "$(find home -name 'jobboxd*')" ] || fail "it started one: $(find home)"
+    on_a_host_whose_daemon_is_down ./jobbox ps --own >out 2>err || fail "$(cat err)"
+}
