@@ -314,6 +314,7 @@ static int row_code(const json_t *one)
 int jb_look_wait(struct jb_server *s, struct jb_conn *c, const json_t *request, struct jb_error *err)
 {
     const json_t *ids = json_object_get(request, "ids");
+    struct jb_map seen = {0}; /* whole jobs, each of which is looked at once */
     size_t i;
     const json_t *item;
     int r = 0;
@@ -326,7 +327,10 @@ int jb_look_wait(struct jb_server *s, struct jb_conn *c, const json_t *request, 
         json_t *one;
         const char *id = json_string_value(item);
         r = jb_pick_id(s, c, id ? id : "", &p, err);
-        if (r == 0)
+        bool again = r == 0 && p.task == JB_UNSET && jb_map_get(&seen, p.num);
+        if (r == 0 && p.task == JB_UNSET && !again && jb_map_put(&seen, p.num, s) < 0)
+            r = jb_fail_errno(err, ENOMEM, "waiting");
+        if (r == 0 && !again)
             r = jb_look_rows(s, &p, &list, err);
         json_array_foreach(list, k, one)
         {
@@ -341,10 +345,13 @@ int jb_look_wait(struct jb_server *s, struct jb_conn *c, const json_t *request, 
         }
         json_decref(list);
         free(p.tasks);
-        if (r < 0) {
-            jb_map_free(&c->waits);
-            return r;
-        }
+        if (r < 0)
+            break;
+    }
+    jb_map_free(&seen);
+    if (r < 0) {
+        jb_map_free(&c->waits);
+        return r;
     }
     if (c->waits.len == 0)
         jb_conn_send(c, json_pack("{s:i, s:b, s:b, s:I}", "v", JB_PROTOCOL, "ok", true, "done", true,

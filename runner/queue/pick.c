@@ -119,9 +119,6 @@ int jb_pick_id(struct jb_server *s, const struct jb_conn *c, const char *id, str
     uint64_t num = JB_UNSET;
     uint64_t index = JB_UNSET;
     uint64_t task = JB_UNSET;
-    uint64_t total = 0;
-    uint64_t left = 0;
-    uint64_t bad = 0;
     uid_t uid = 0;
     int r = 0;
     if (!parse_number(id, &num, &index)) {
@@ -133,28 +130,20 @@ int jb_pick_id(struct jb_server *s, const struct jb_conn *c, const char *id, str
     if (job)
         uid = job->uid;
     else
-        r = jb_qstore_outcome(s->q->store, num, &total, &left, &bad, &uid, err);
+        r = jb_qstore_owner(s->q->store, num, &uid, err);
     if (r == -ENOENT || (r == 0 && !jb_conn_may_see(s, c, uid)))
         return absent(id, err);
     p->num = num;
     p->task = task;
     if (index != JB_UNSET && r == 0) { /* of an array, also one that has ended */
-        json_t *list = NULL;
-        const struct jb_qstore_query query = {
-            .uid = JB_UNSET, .num = num, .task = JB_UNSET, .state = -1, .before = JB_UNSET, .limit = 0};
         for (size_t i = 0; job && i < job->n_left; i++)
             if (job->tasks[i]->index == index)
-                p->task = task = job->tasks[i]->id;
+                task = job->tasks[i]->id;
         if (task == JB_UNSET)
-            r = jb_qstore_list(s->q->store, &query, &list, err);
-        for (size_t i = 0; r == 0 && i < json_array_size(list); i++) {
-            const json_t *one = json_array_get(list, i);
-            if (json_integer_value(json_object_get(one, "index")) == (json_int_t)index)
-                p->task = task = (uint64_t)json_integer_value(json_object_get(one, "task"));
-        }
-        json_decref(list);
-        if (r == 0 && task == JB_UNSET)
+            r = jb_qstore_task_of(s->q->store, num, index, &task, err);
+        if (r == -ENOENT)
             return absent(id, err);
+        p->task = task;
     }
     for (size_t i = 0; r == 0 && job && i < job->n_left; i++)
         if (task == JB_UNSET || job->tasks[i]->id == task)

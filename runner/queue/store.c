@@ -103,6 +103,8 @@ static const char *const sql[JB_SQL_MAX] = {
     [JB_SQL_OUTCOME] =
         "SELECT uid, count(t.id), sum(t.state < 2), sum(t.state = 2 AND t.reason IS NOT 'completed')"
         " FROM jobs JOIN tasks t ON t.job = num WHERE num=?",
+    [JB_SQL_OWNER] = "SELECT uid FROM jobs WHERE num=?",
+    [JB_SQL_TASK_OF] = "SELECT id FROM tasks WHERE job=? AND idx=? LIMIT 1",
     [JB_SQL_FIND] = "SELECT t.job, t.id FROM attempts a JOIN tasks t ON t.id = a.task"
                     " WHERE a.id >= ?1 AND a.id < ?1 || '~' LIMIT 2",
     [JB_SQL_LIST] =

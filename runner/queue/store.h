@@ -127,6 +127,12 @@ int jb_qstore_oldest_mark(struct jb_qstore *store, struct jb_journal_mark *ret, 
 int jb_qstore_outcome(struct jb_qstore *store, uint64_t num, uint64_t *ret_tasks, uint64_t *ret_left,
                       uint64_t *ret_bad, uid_t *ret_uid, struct jb_error *err);
 
+/* Whose job it is, also when it has ended: without a look at its tasks. -ENOENT. */
+int jb_qstore_owner(struct jb_qstore *store, uint64_t num, uid_t *ret, struct jb_error *err);
+/* The task of an array by its index. -ENOENT. */
+int jb_qstore_task_of(struct jb_qstore *store, uint64_t num, uint64_t index, uint64_t *ret,
+                      struct jb_error *err);
+
 /* Which task an attempt's id (or the beginning of it, at least 8 characters) belongs to. -ENOENT, -ENOTUNIQ. */
 int jb_qstore_find_attempt(struct jb_qstore *store, const char *prefix, uint64_t *ret_num, uint64_t *ret_task,
                            struct jb_error *err);

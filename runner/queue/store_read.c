@@ -231,6 +231,36 @@ int jb_qstore_outcome(struct jb_qstore *store, uint64_t num, uint64_t *ret_tasks
     return 0;
 }
 
+static int number_row(void *ctx, sqlite3_stmt *s)
+{
+    *(uint64_t *)ctx = number(s, 0);
+    return 0;
+}
+
+int jb_qstore_owner(struct jb_qstore *store, uint64_t num, uid_t *ret, struct jb_error *err)
+{
+    uint64_t uid = JB_UNSET;
+    int r = each(store, jb_sql_bind(store, JB_SQL_OWNER, "u", num), number_row, &uid, err);
+    if (r == 0 && uid == JB_UNSET)
+        r = jb_fail(err, ENOENT, "there is no job %llu", (unsigned long long)num);
+    if (r == 0)
+        *ret = (uid_t)uid;
+    return r;
+}
+
+int jb_qstore_task_of(struct jb_qstore *store, uint64_t num, uint64_t index, uint64_t *ret,
+                      struct jb_error *err)
+{
+    uint64_t task = JB_UNSET;
+    int r = each(store, jb_sql_bind(store, JB_SQL_TASK_OF, "uu", num, index), number_row, &task, err);
+    if (r == 0 && task == JB_UNSET)
+        r = jb_fail(err, ENOENT, "job %llu has no task %llu", (unsigned long long)num,
+                    (unsigned long long)index);
+    if (r == 0)
+        *ret = task;
+    return r;
+}
+
 struct found {
     uint64_t num, task;
     unsigned n;

@@ -39,6 +39,8 @@ enum jb_sql {
     JB_SQL_USAGES,
     JB_SQL_MARK,
     JB_SQL_OUTCOME,
+    JB_SQL_OWNER,
+    JB_SQL_TASK_OF,
     JB_SQL_FIND,
     JB_SQL_LIST,
     JB_SQL_LIST_TASK,

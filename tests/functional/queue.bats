@@ -556,6 +556,6 @@ truncated() { /usr/bin/python3 -c "import json,sys; print(json.loads(open(sys.ar
     [ "$(grep -c '^state  *held$' out)" = 102 ]
     [[ $(tail -n 1 out) == "The attempts of the last 2 tasks are left out; ask for one task, such as 1_"* ]] || fail "$(tail -n 1 out)"
     q show 1_102 >out
-    ! grep -q 'left out' out
+    ! grep -q 'left out' out || fail "$(cat out)"
     q cancel --all >/dev/null
 }

@@ -268,6 +268,34 @@ static void why_a_job_failed_is_for_who_may_act_on_it(void **state)
     queue_fixture_peer_free(&bob);
 }
 
+/* A request {"op", "ids"} with the same ids over and over; how long its answer takes, in seconds. */
+static double ask_often(struct world *w, const char *op, bool of_array, int n)
+{
+    json_t *ids = json_array();
+    for (int i = 0; i < n; i++)
+        (void)json_array_append_new(ids, of_array ? json_sprintf("1_%d", i + 1) : json_string("1"));
+    json_t *request = json_pack("{s:i, s:s, s:o}", "v", 1, "op", op, "ids", ids);
+    jb_autofree char *line = json_dumps(request, JSON_COMPACT);
+    json_decref(request);
+    uint64_t begin = jb_mono_ns(NULL);
+    json_decref(ask(w, &w->peer, line));
+    return (double)(jb_mono_ns(NULL) - begin) / (double)JB_NS_PER_S;
+}
+
+/* A look at all tasks of the array for each of them would stop the daemon for half a minute. */
+static void a_small_request_with_many_ids_takes_no_seconds(void **state)
+{
+    struct world *w = *state;
+    (void)submit(w, "array: 1-10000\n");
+    SAID(w, &w->peer, "\"op\":\"cancel\",\"ids\":[\"1\"]", "failed", "null");
+    assert_null(job_of(w, 1));
+    double again = ask_often(w, "wait", false, 500);
+    double each = ask_often(w, "wait", true, 500);
+    double ended = ask_often(w, "cancel", false, 10000);
+    if (again > 5 || each > 5 || ended > 5)
+        fail_msg("%.1f s, %.1f s, %.1f s", again, each, ended);
+}
+
 static void who_is_being_ended_is_not_put_back(void **state)
 {
     struct world *w = *state;
@@ -414,6 +442,7 @@ int main(void)
         WITH_QUEUE(show_says_of_how_many_tasks_it_leaves_out_the_attempts),
         WITH_QUEUE(texts_name_no_holders_where_jobs_are_private_and_are_not_for_others),
         WITH_QUEUE(why_a_job_failed_is_for_who_may_act_on_it),
+        WITH_QUEUE(a_small_request_with_many_ids_takes_no_seconds),
         WITH_QUEUE(a_requeue_is_done_once),
         WITH_QUEUE(clock_that_is_set_back_holds_up_nothing),
         WITH_QUEUE(logs_go_on_where_they_were_cut_off),
