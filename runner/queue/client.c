@@ -74,7 +74,8 @@ int jb_client_open(const struct jb_client_wish *wish, struct jb_client *ret, str
     int r = -ENOENT;
     if (wish->who->uid != 0 && !wish->own && (!wish->site->file || jb_starts_with(wish->site->file, "/etc/")))
         r = connect_to(system_dir(wish), &client.fd);
-    if (r < 0 && r != -ENOENT) /* a job 5 of one's own is another one than the job 5 that was meant */
+    if (r < 0 && r != -ENOENT &&
+        r != -EACCES) /* a job 5 of one's own is another one than the job 5 that was meant */
         return jb_fail(err, -r,
                        "the system's jobboxd does not answer at %s/" JB_SOCKET_NAME
                        ": %s; try again, or ask for your own queue with --own",

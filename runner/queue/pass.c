@@ -9,14 +9,13 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/statvfs.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/crashpoint.h"
 #include "base/json.h"
-#include "base/kfile.h"
 #include "base/str.h"
+#include "queue/capacity.h"
 #include "queue/queue.h"
 #include "queue/tail.h"
 
@@ -230,38 +229,6 @@ static void collect_running(struct pass *p)
     p->in.n_running = n;
 }
 
-static uint64_t kernel_number(const char *path, uint64_t otherwise)
-{
-    struct jb_kdir proc = {.fd = -1};
-    char line[64];
-    uint64_t n = otherwise;
-    if (jb_kdir_open("/proc/sys/kernel", &proc) == 0) {
-        if (jb_kread_line(&proc, path, line, sizeof(line)) < 0 || jb_parse_u64(line, INT64_MAX, &n) < 0)
-            n = otherwise;
-        jb_kdir_close(&proc);
-    }
-    return n;
-}
-
-/* The whole machine, as far as jobs may have it. */
-static void capacity(const struct jb_queue *q, struct jb_need *ret)
-{
-    struct statvfs fs;
-    *ret = (struct jb_need){.pus = q->pus, .memory = q->machine.memory ? q->machine.memory : INT64_MAX};
-    ret->scratch = q->site->queue.scratch;
-    if (ret->scratch == JB_UNSET) {
-        ret->scratch = ret->memory;
-        if (q->site->scratch_backend == JB_SCRATCH_DISK && fstatvfs(q->state->state_fd, &fs) == 0)
-            ret->scratch = (uint64_t)fs.f_blocks * fs.f_frsize;
-    }
-    ret->pids = q->site->queue.pids;
-    if (ret->pids == JB_UNSET) {
-        uint64_t threads = kernel_number("threads-max", INT64_MAX);
-        ret->pids = kernel_number("pid_max", INT64_MAX);
-        ret->pids = threads < ret->pids ? threads : ret->pids;
-    }
-}
-
 /*
  * Somebody runs of whom nobody knows for how long, or somebody before it has no room set aside for he may not start yet:
  * when there is room is a guess.
@@ -296,7 +263,7 @@ static int prepare(struct pass *p, bool all, struct jb_error *err)
         return jb_fail_errno(err, ENOMEM, "scheduling");
     jb_fair_refresh(&q->fair, p->now_us);
     q->wake_us = JB_UNSET;
-    capacity(q, &p->in.capacity);
+    jb_queue_whole(q, &p->in.capacity);
     r = collect(p, err);
     if (r < 0)
         return r;
