@@ -27,6 +27,9 @@
 #include "base/str.h"
 #include "box/identity.h"
 
+#define TMP_NAME        24   /* bytes of a temporary name */
+#define TMP_MAX_AT_ONCE 1000 /* files being written into one folder */
+
 struct collect {
     const struct jb_plan *plan;
     const struct jb_plan_artifact *artifact;
@@ -109,6 +112,45 @@ static int copy_data(int in, int out, off_t size, char digest[SHA256_DIGEST_STRI
     return ftruncate(out, size) < 0 ? -errno : 0;
 }
 
+/* The place of a name, by descriptor: what stands there is what is open, and not what somebody put there since. */
+static bool is_still(int dir, const char *name, int fd)
+{
+    struct stat a;
+    struct stat b;
+    return fstat(fd, &a) == 0 && fstatat(dir, name, &b, AT_SYMLINK_NOFOLLOW) == 0 && a.st_dev == b.st_dev &&
+           a.st_ino == b.st_ino;
+}
+
+/* Of somebody who was killed while he wrote: nobody holds it. Only who does may remove it or give it its name. */
+static void remove_left(int dir, const char *name)
+{
+    struct stat st;
+    jb_autoclose int fd = openat(dir, name, O_WRONLY | O_NONBLOCK | O_NOFOLLOW | O_NOCTTY | O_CLOEXEC);
+    if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && jb_lock_try(fd) == 0 &&
+        is_still(dir, name, fd))
+        (void)unlinkat(dir, name, 0);
+}
+
+/*
+ * A file beside the place, under a short name of its own: others may bring something out into the same folder, even under
+ * the same name, at the same time. It is locked for as long as it is written; where the file system has no locks, what is
+ * left of the dead stays.
+ */
+static int open_beside(int dir, mode_t mode, char tmp[TMP_NAME])
+{
+    for (unsigned i = 0; i < TMP_MAX_AT_ONCE; i++) {
+        (void)snprintf(tmp, TMP_NAME, ".jobbox-%u", i);
+        remove_left(dir, tmp);
+        jb_autoclose int fd = openat(dir, tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
+        if (fd < 0 && errno != EEXIST)
+            return -errno;
+        if (fd < 0 || jb_lock_try(fd) == -EAGAIN || !is_still(dir, tmp, fd)) /* taken for a dead one's */
+            continue;
+        return jb_take_fd(&fd);
+    }
+    return -EBUSY;
+}
+
 /* Written beside its place and renamed, so that nobody finds half a file. */
 static int write_out(int in, const struct stat *st, const char *to, char digest[SHA256_DIGEST_STRING_LENGTH])
 {
@@ -116,19 +158,15 @@ static int write_out(int in, const struct stat *st, const char *to, char digest[
     jb_autofree char *parent = strndup(to, slash == to ? 1 : (size_t)(slash - to));
     jb_autoclose int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
     jb_autoclose int dir = -1;
-    char tmp[NAME_MAX + 1];
+    char tmp[TMP_NAME];
     if (!parent || root < 0)
         return -ENOMEM;
     int r = jb_mkdir_p(root, parent, 0777, (uid_t)-1, (gid_t)-1, JB_WALK_IN_ROOT, &dir);
     if (r < 0)
         return r;
-    if (snprintf(tmp, sizeof(tmp), ".%s.jobbox", slash + 1) >= (int)sizeof(tmp))
-        return -ENAMETOOLONG;
-    (void)unlinkat(dir, tmp, 0);
-    jb_autoclose int out = openat(dir, tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-                                  st->st_mode & 0100 ? 0777 : 0666);
+    jb_autoclose int out = open_beside(dir, st->st_mode & 0100 ? 0777 : 0666, tmp);
     if (out < 0)
-        return -errno;
+        return out;
     r = copy_data(in, out, st->st_size, digest);
     if (r == 0 && renameat(dir, tmp, dir, slash + 1) < 0)
         r = -errno;

@@ -88,3 +88,51 @@ dd if=/dev/zero of=sparse bs=1 count=1 seek=67108863 2>/dev/null' \
     [ ! -e got ]
     [ "$(find all -type f)" = all/real/f ]
 }
+
+# Starts a job that brings out much, and stops its supervisor while it writes.
+stop_while_writing()
+{
+    script 'head -c 100000000 /dev/urandom >f' "artifacts: [ { path: f, to: got/f } ]"
+    start_job
+    local end=$((SECONDS + 30 * JBT_SLOWER))
+    until compgen -G 'got/.*jobbox*' >/dev/null; do
+        [ $SECONDS -le $end ] && kill -0 "$supervisor" || fail "it was never seen writing" || return 1
+    done
+    kill -STOP "$supervisor"
+}
+
+@test "two jobs that bring out the same name at the same time: a whole file of one of them, and both records are right" {
+    stop_while_writing
+    [ ! -e got/f ] || fail "it was done before it was stopped"
+    script 'echo small >f' "artifacts: [ { path: f, to: got/f } ]"
+    run_job
+    exits 0
+    [ "$(cat got/f)" = small ]
+    record "artifacts[0].sha256 == '$(sha256sum <got/f | cut -d' ' -f1)'"
+    kill -CONT "$supervisor"
+    end_job
+    exits 0
+    record "artifacts[0].sha256 == '$(sha256sum <got/f | cut -d' ' -f1)'" 'artifacts[0].bytes == 100000000'
+    [ "$(ls -A got)" = f ] || fail "there is more: $(ls -A got)"
+}
+
+@test "what a supervisor that was killed had half written goes with the next artifact of that folder" {
+    stop_while_writing
+    kill -9 "$supervisor"
+    wait "$supervisor" || true
+    sweep
+    script 'echo small >f' "artifacts: [ { path: f, to: got/other } ]"
+    run_job
+    exits 0
+    [ "$(ls -A got)" = other ] || fail "there is more: $(ls -A got)"
+}
+
+@test "a name of 255 bytes comes out" {
+    local name
+    name=$(printf 'n%.0s' $(seq 255))
+    script "echo x >$name" "artifacts: [ { path: '*', to: got/ } ]"
+    run_job
+    exits 0
+    [ "$(cat "got/$name")" = x ]
+    record 'len(artifacts) == 1' '"error" not in artifacts[0]'
+}
