@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <getopt.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -163,6 +164,13 @@ static int make_raw(struct jb_exec_ask *ask, struct termios *saved)
     return 0;
 }
 
+/* Who reads us has gone, and wants no more. */
+static bool reader_is_gone(int fd)
+{
+    struct pollfd p = {.fd = fd};
+    return poll(&p, 1, 0) > 0 && (p.revents & POLLERR);
+}
+
 static int report(const struct options *o, const json_t *entry)
 {
     const char *error = json_string_value(json_object_get(entry, "error"));
@@ -176,6 +184,12 @@ static int report(const struct options *o, const json_t *entry)
     }
     if (!o->json && json_is_true(json_object_get(entry, "left_processes")))
         (void)fprintf(stderr, "jobbox: processes of the command could not be ended (%s)\n", reason);
+    if (!o->json && json_is_true(json_object_get(entry, "output_truncated")) &&
+        !reader_is_gone(STDOUT_FILENO))
+        (void)fprintf(stderr,
+                      "jobbox: %s: not all of its output came out: whoever reads it took nothing for 5 s, it "
+                      "could not be written, or limits.output was reached\n",
+                      o->ask.argv.items[0]);
     return jb_boxes_exit_code(entry);
 }
 

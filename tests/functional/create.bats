@@ -187,6 +187,39 @@ leaves_no_child()
     leaves_no_child
 }
 
+# Takes longer than anybody waits for a reader that takes nothing, but never rests that long.
+reads_slowly()
+{
+    for _ in 1 2 3 4 5 6 7 8 9; do
+        sleep 0.7
+        dd bs=8192 count=1 2>/dev/null
+    done
+    cat
+}
+
+@test "a slow reader gets all that a command wrote" {
+    create
+    { jb exec "$id" -- head -c 130000 /dev/zero 3>&- 2>err || echo "$?" >code; } | reads_slowly >read
+    [ ! -e code ] || fail "exit code $(<code)"
+    [ "$(wc -c <read)" = 130000 ] || fail "it got $(wc -c <read) bytes"
+    [ ! -s err ] || fail "it says: $(<err)"
+    destroy
+    destroyed 'execs[0].output_truncated is False' 'output.truncated is False' 'execs[0].stdout_bytes == 130000'
+}
+
+@test "what a reader that takes nothing does not get is said" {
+    create
+    mkfifo pipe
+    exec 9<>pipe
+    code=0
+    jb exec "$id" -- head -c 130000 /dev/zero >pipe 2>err 3>&- 9>&- || code=$?
+    exec 9>&-
+    exits 0
+    err_has '^jobbox: head: not all of its output came out'
+    destroy
+    destroyed 'execs[0].output_truncated is True' 'output.truncated is True'
+}
+
 @test "each command has the isolation of the box, and nothing of the client's is handed into it" {
     create
     execute "$id" -- sh -c 'grep -E "^(Seccomp|NoNewPrivs|CapEff|CapBnd|Cpus_allowed_list)" /proc/1/status >/tmp/one

@@ -69,6 +69,7 @@ json_t *jb_exec_entry(const struct jb_exec *e)
               jb_json_set(entry, "left_processes", json_boolean(e->left)) &&
               jb_json_set(entry, "stdout_bytes", jb_json_u64(over ? e->out_bytes : JB_UNSET)) &&
               jb_json_set(entry, "stderr_bytes", jb_json_u64(over ? e->err_bytes : JB_UNSET)) &&
+              jb_json_set(entry, "output_truncated", over ? json_boolean(e->truncated) : json_null()) &&
               jb_json_set(entry, "used", over ? make_used(e) : json_null());
     if (ok)
         return entry;

@@ -31,7 +31,7 @@
 
 #define KILL_TIME  (2 * JB_NS_PER_S)  /* for the member to report after SIGKILL */
 #define CLEAR_TIME (10 * JB_NS_PER_S) /* for the kernel to end what is left */
-#define DRAIN_TIME (5 * JB_NS_PER_S)  /* for a slow reader */
+#define DRAIN_TIME (5 * JB_NS_PER_S)  /* for a reader that takes nothing */
 #define LOOK_TIME  JB_NS_PER_S        /* the latest next look at what is left, whatever the kernel tells */
 #define LOOK_FIRST JB_NS_PER_MS       /* growing to it where the kernel tells nothing */
 
@@ -343,6 +343,14 @@ static void tell_alone(const struct jb_loop *l)
         (void)jb_box_tell(l->s->box, &msg);
 }
 
+/* What was taken from the command less what waits for a reader: it grows with every byte that was carried. */
+static uint64_t carried(const struct jb_exec *e)
+{
+    const struct jb_pump *out = &e->io.out;
+    const struct jb_pump *err = &e->io.err;
+    return out->bytes - (out->end - out->start) + err->bytes - (err->end - err->start);
+}
+
 static void look(struct jb_loop *l, struct jb_exec *e)
 {
     uint64_t now = jb_loop_now(l);
@@ -361,14 +369,15 @@ static void look(struct jb_loop *l, struct jb_exec *e)
     e->left = left != 0 || !gone || (e->group.dir.fd < 0 && !e->clean);
     e->look = JB_UNSET;
     e->phase = JB_EXEC_DRAINING;
+    e->carried = carried(e);
     e->drain_until = jb_after(now, DRAIN_TIME);
     read_used(e);
     JB_CRASH_POINT(member_ended);
 }
 
-static void output_cut(struct jb_loop *l)
+static void output_cut(struct jb_loop *l, struct jb_exec *e)
 {
-    l->execs->truncated = true;
+    e->truncated = true;
     jb_loop_output_cut(l);
 }
 
@@ -376,9 +385,14 @@ static void move(struct jb_loop *l, struct jb_exec *e, const struct pollfd *fds)
 {
     uint64_t before = e->io.out.bytes + e->io.err.bytes;
     if (jb_exec_io_move(&e->io, fds, &l->s->streams->budget))
-        output_cut(l);
+        output_cut(l, e);
     if (e->io.out.bytes + e->io.err.bytes != before)
         jb_limits_output(l);
+}
+
+static bool all_carried(const struct jb_exec *e)
+{
+    return jb_exec_io_drained(&e->io, e->ask.keep_children || e->left);
 }
 
 static void over(struct jb_loop *l, struct jb_exec *e)
@@ -389,18 +403,23 @@ static void over(struct jb_loop *l, struct jb_exec *e)
     e->err_bytes = e->io.err.bytes;
     x->out_bytes += e->out_bytes;
     x->err_bytes += e->err_bytes;
-    x->truncated |=
-        e->io.out.lost || e->io.err.lost || jb_pump_active(&e->io.out) || jb_pump_active(&e->io.err);
+    e->truncated |= e->io.out.lost || e->io.err.lost || !all_carried(e);
+    x->truncated |= e->truncated;
     add_sum(x, e);
     jb_cg_child_end(&e->group);
     JB_CRASH_POINT(member_gone);
     jb_exec_note_end(l, e);
 }
 
-static bool is_drained(const struct jb_loop *l, const struct jb_exec *e)
+/* A slow reader gets all of it; one that takes nothing for a while is not waited for. */
+static bool is_drained(const struct jb_loop *l, struct jb_exec *e)
 {
-    return e->peer < 0 || jb_loop_now(l) >= e->drain_until ||
-           jb_exec_io_drained(&e->io, e->ask.keep_children || e->left);
+    uint64_t now = jb_loop_now(l);
+    uint64_t so_far = carried(e);
+    if (so_far != e->carried)
+        e->drain_until = jb_after(now, DRAIN_TIME);
+    e->carried = so_far;
+    return e->peer < 0 || l->execs->hurry || now >= e->drain_until || all_carried(e);
 }
 
 static void turn(struct jb_loop *l, struct jb_exec *e, const struct pollfd *fds)
@@ -491,15 +510,19 @@ void jb_execs_finish(struct jb_loop *l, enum jb_end_reason why)
         e->ask.keep_children = false;
     }
     while (x && x->n > 0) {
-        struct pollfd fds[JB_EXECS_MAX * JB_EXEC_P_MAX];
+        struct pollfd fds[JB_EXECS_MAX * JB_EXEC_P_MAX + 1];
         size_t n = jb_execs_poll(l, fds);
+        struct pollfd *asked = &fds[n];
+        *asked = (struct pollfd){.fd = x->hurry ? -1 : l->s->signal_fd, .events = POLLIN};
         uint64_t now = jb_loop_now(l);
         uint64_t next = jb_execs_next(l);
         uint64_t left = next <= now ? 0 : next - now;
         int ms = left > JB_NS_PER_S ? 1000 : (int)((left + JB_NS_PER_MS - 1) / JB_NS_PER_MS);
-        if (poll(fds, n, ms) <= 0)
-            for (size_t i = 0; i < n; i++)
+        if (poll(fds, n + 1, ms) <= 0)
+            for (size_t i = 0; i <= n; i++)
                 fds[i].revents = 0;
+        if (asked->revents) /* to go, while a reader sleeps; what it is reads whoever comes after */
+            x->hurry = true;
         jb_execs_turn(l, fds);
     }
 }

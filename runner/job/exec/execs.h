@@ -84,7 +84,9 @@ struct jb_exec {
     struct pollfd
         rest; /* while clearing: ready when something of what is left is gone; fd -1: nothing tells */
     uint64_t clear_until, drain_until;
-    unsigned step; /* 0: not asked to end, 1: asked, 2: killed, 3: from outside too */
+    uint64_t carried; /* bytes, when it was last looked at while draining */
+    bool truncated;   /* not all of its output came out */
+    unsigned step;    /* 0: not asked to end, 1: asked, 2: killed, 3: from outside too */
     uint64_t started_ns, wall_ns, started_us, ended_us;
     int exit_code, signal; /* -1, 0: none */
     enum jb_end_reason reason;
@@ -106,6 +108,7 @@ struct jb_execs {
     struct jb_msg sum; /* of what all of them used */
     uint64_t out_bytes, err_bytes;
     bool truncated;
+    bool hurry; /* the box has ended, and a signal came: no reader is waited for */
 };
 
 /* --- exec_begin.c --- */
