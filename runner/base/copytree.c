@@ -80,6 +80,8 @@ static bool is_wanted(struct copying *c, const char *name)
         return false;
     if (!is_overlays(name))
         return true;
+    if (!jb_overlay_means(c->copy->space, name))
+        return false;
     const char *what = strchr(name, '.') + strlen(".overlay.");
     if (jb_streq(what, "redirect") || jb_streq(what, "metacopy")) {
         c->sum->linked_below = true;

@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/overlaymarks.h"
 
 #define JB_COPY_DEPTH 200 /* folders in folders */
 
@@ -33,7 +34,9 @@ struct jb_copy {
     bool
         from_fuse; /* `from` is a layer of fuse-overlayfs: its marks become those of an ordinary user's overlay */
     bool to_fuse; /* `to` is to be one: what is opaque says so by a mark where it can have no attributes */
-    bool plain;   /* `to` is no layer of anything: what says how one is to be read is left behind */
+    enum jb_overlay_space
+        space;  /* of the overlay that wrote `from`; what only looks like its attributes stays behind */
+    bool plain; /* `to` is no layer of anything: what says how one is to be read is left behind */
 };
 
 struct jb_copied {

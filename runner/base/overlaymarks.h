@@ -35,10 +35,25 @@ static inline const char *jb_fuse_deleted(const char *name)
 
 bool jb_is_whiteout(const struct stat *st);
 
-/* An attribute of the overlay: of root's, or of an ordinary user's. Its length, or negative: there is none. */
-ssize_t jb_overlay_attribute(int fd, const char *name, char *buf, size_t len);
+/*
+ * Whose attributes mean something: an overlay reads either trusted.overlay.* or, mounted in a user namespace, user.overlay.*.
+ * To the other one these are attributes like any, and whoever may write a file may set user.overlay.* on it.
+ */
+enum jb_overlay_space {
+    JB_OVERLAY_ANY, /* layers of the image store, which have the marks for both */
+    JB_OVERLAY_TRUSTED,
+    JB_OVERLAY_USER,
+    JB_OVERLAY_NONE, /* no overlay writes there */
+};
+
+/* "trusted.overlay.x" is an attribute of an overlay, and means something in this space. */
+bool jb_overlay_means(enum jb_overlay_space space, const char *name);
+
+/* An attribute of the overlay. Its length, or negative: there is none. */
+ssize_t jb_overlay_attribute(int fd, enum jb_overlay_space space, const char *name, char *buf, size_t len);
 
 /* The folder, opened for reading, shows nothing of below; by the kernel's mark, which fuse-overlayfs sets too where it can. */
-bool jb_is_opaque(int fd);
+bool jb_is_opaque(int fd); /* in any space */
+bool jb_is_opaque_in(int fd, enum jb_overlay_space space);
 
 #endif

@@ -200,7 +200,8 @@ static void run_box(struct jb_job_attempt *a, int signal_fd, json_t **ret_artifa
         .mourners = &a->mourners,
     };
     struct jb_error unseen = {0};
-    if (a->plan->changes && jb_changes_begin(&a->box, &a->changes, &unseen) < 0)
+    const enum jb_overlay_space space = a->plan->userns ? JB_OVERLAY_USER : JB_OVERLAY_TRUSTED;
+    if (a->plan->changes && jb_changes_begin(&a->box, space, &a->changes, &unseen) < 0)
         (void)jb_record_warn(a->record, NULL, "changes: %s", unseen.text);
     uint64_t setup_ns = jb_mono_ns(NULL) - a->begun_ns;
     int r = jb_supervise_go(&s, err);

@@ -300,6 +300,34 @@ three"
     exits 124
 }
 
+@test "attributes of a user's overlay that a job of root's sets hide nothing, neither in a kept box nor in an image of it" {
+    needs_root "in an ordinary user's box its overlay reads them, and lets nobody set them"
+    mkdir "$T/bin"
+    install -m 755 "$FILE_DIR/probe" "$T/bin/probe"
+    script 'set -e; touch /data/one
+for d in /data /data/old; do /probe/probe setxattr $d user.overlay.opaque y; done
+/probe/probe setxattr /data/old user.overlay.redirect /etc
+/probe/probe setxattr /data/one user.overlay.metacopy x
+/probe/probe setxattr /data/one user.note y
+cat /data/one /data/old/two; exit 3' 'keep: on_failure' 'user: root-in-box' "mounts: [{ source: $T/bin, target: /probe }]"
+    run_job --changes
+    exits 3
+    out_is "one
+two"
+    ! grep /data err || fail "changes that are none"
+    id=$(show rec.id)
+    jb enter -q "$id" -- sh -c 'cat /data/one /data/old/two'
+    out_is "one
+two"
+    jb commit -q "$id" --image mine:3
+    exits 0
+    script 'cat /data/one /data/old/two' 'image: mine:3'
+    run_job
+    exits 0
+    out_is "one
+two"
+}
+
 @test "a box that stands is kept when it is destroyed" {
     printf '%s\n' 'keep: on_failure' "image: $IMAGE" 'resources: { cpus: 1, cpu_unit: thread, exclusive: false }' | spec
     jb create job.yaml

@@ -28,6 +28,7 @@
 #include <sys/time.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -435,6 +436,8 @@ int main(int argc, char **argv)
         return where(strtoul(argv[2], NULL, 10));
     if (strcmp(verb, "huge") == 0 && argc > 2)
         return huge(strtoul(argv[2], NULL, 10));
+    if (strcmp(verb, "setxattr") == 0 && argc > 4)
+        return setxattr(argv[2], argv[3], argv[4], strlen(argv[4]), 0) < 0;
     if (strcmp(verb, "winsize") == 0)
         return winsize();
     (void)fprintf(stderr, "probe: what is \"%s\"?\n", verb);

@@ -80,10 +80,22 @@ static void whiteout(int at, const char *path)
         skip(); /* a kernel before 5.8, for an ordinary user */
 }
 
+/* As of an overlay that whoever runs the test would mount. */
+static enum jb_overlay_space space(void)
+{
+    return geteuid() == 0 ? JB_OVERLAY_TRUSTED : JB_OVERLAY_USER;
+}
+
+static bool set(int fd, enum jb_overlay_space in, const char *name, const char *value)
+{
+    char full[64];
+    (void)snprintf(full, sizeof(full), "%s.overlay.%s", in == JB_OVERLAY_USER ? "user" : "trusted", name);
+    return fsetxattr(fd, full, value, strlen(value), 0) == 0;
+}
+
 static bool opaque(int fd)
 {
-    return fsetxattr(fd, "trusted.overlay.opaque", "y", 1, 0) == 0 ||
-           fsetxattr(fd, "user.overlay.opaque", "y", 1, 0) == 0;
+    return set(fd, space(), "opaque", "y");
 }
 
 static void says(const struct world *w, struct jb_changes *c, const char *expected)
@@ -100,7 +112,7 @@ static struct jb_changes begin(const struct world *w)
 {
     struct jb_changes c;
     struct jb_error err = {0};
-    assert_int_equal(jb_changes_begin(&w->box, &c, &err), 0);
+    assert_int_equal(jb_changes_begin(&w->box, space(), &c, &err), 0);
     return c;
 }
 
@@ -157,6 +169,30 @@ static void directories_are_compared_inside(void **state)
     says(w, &c,
          can ? "D /dir/hidden\nA /dir/mine\nA /new/\nA /new/x\nR /typed/\n"
              : "A /dir/mine\nA /new/\nA /new/x\nR /typed/\n");
+}
+
+/* Anybody may set user.overlay.* on his files; an overlay of root's does not read it. */
+static void what_only_looks_like_an_overlays_mark_is_none(void **state)
+{
+    struct world *w = *state;
+    struct jb_changes c = begin(w);
+    c.space = JB_OVERLAY_TRUSTED;
+    jb_autoclose int below = make_dir(w->lower, "dir");
+    jb_autoclose int above = make_dir(w->upper, "dir");
+    jb_autoclose int moved = make_dir(w->upper, "moved");
+    jb_autoclose int deeper = make_dir(w->deep, "dir");
+    put(below, "hidden", "text");
+    put(deeper, "deeper", "text");
+    put(above, "deeper", "text");
+    put(w->lower, "file", "text");
+    put(w->upper, "file", "tExt");
+    jb_autoclose int file = openat(w->upper, "file", O_WRONLY | O_CLOEXEC);
+    bool can = set(above, JB_OVERLAY_USER, "opaque", "y") && set(below, JB_OVERLAY_USER, "opaque", "y") &&
+               set(moved, JB_OVERLAY_USER, "redirect", "/dir") && set(file, JB_OVERLAY_USER, "metacopy", "");
+    if (can)
+        says(w, &c, "M /file\nA /moved/\n");
+    else
+        jb_changes_free(&c);
 }
 
 static void what_was_there_before_the_job_is_not_the_jobs(void **state)
@@ -247,6 +283,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_layer_of_fuse_overlayfs, setup, teardown),
         cmocka_unit_test_setup_teardown(every_layer_below_counts, setup, teardown),
         cmocka_unit_test_setup_teardown(directories_are_compared_inside, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_only_looks_like_an_overlays_mark_is_none, setup, teardown),
         cmocka_unit_test_setup_teardown(what_was_there_before_the_job_is_not_the_jobs, setup, teardown),
         cmocka_unit_test_setup_teardown(hostile_names_and_links, setup, teardown),
         cmocka_unit_test_setup_teardown(too_much_is_said_to_be_too_much, setup, teardown),

@@ -146,6 +146,35 @@ static void what_an_overlay_leaves(void **state)
     assert_true(sum.linked_below);
 }
 
+/* Whoever may write a file may set user.overlay.* on it: a copy of what root's overlay wrote leaves it behind. */
+static void what_only_looks_like_an_overlays_mark(void **state)
+{
+    struct trees *t = *state;
+    struct jb_copied sum = {0};
+    struct jb_error err = {0};
+    char value[8];
+    int fd = openat(t->from, ".", O_RDONLY);
+    if (fsetxattr(fd, "user.overlay.opaque", "y", 1, 0) < 0 ||
+        fsetxattr(fd, "user.overlay.redirect", "/etc", 4, 0) < 0)
+        skip();
+    (void)close(fd);
+    struct jb_copy what = {.from = t->from,
+                           .to = t->to,
+                           .max_bytes = JB_UNSET,
+                           .max_files = JB_UNSET,
+                           .space = JB_OVERLAY_TRUSTED};
+    assert_ok(jb_copy_tree(&what, &sum, &err), &err);
+    fd = openat(t->to, ".", O_RDONLY);
+    assert_int_equal(fgetxattr(fd, "user.overlay.opaque", value, sizeof(value)), -1);
+    assert_int_equal(fgetxattr(fd, "user.overlay.redirect", value, sizeof(value)), -1);
+    assert_false(sum.linked_below);
+    what.space = JB_OVERLAY_USER;
+    assert_ok(jb_copy_tree(&what, &sum, &err), &err);
+    assert_int_equal(fgetxattr(fd, "user.overlay.opaque", value, sizeof(value)), 1);
+    assert_true(sum.linked_below);
+    (void)close(fd);
+}
+
 static void limits(void **state)
 {
     struct trees *t = *state;
@@ -327,6 +356,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(everything_comes_along, setup, teardown),
         cmocka_unit_test_setup_teardown(what_an_overlay_leaves, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_only_looks_like_an_overlays_mark, setup, teardown),
         cmocka_unit_test_setup_teardown(what_no_layer_needs, setup, teardown),
         cmocka_unit_test_setup_teardown(what_fuse_overlayfs_leaves, setup, teardown),
         cmocka_unit_test_setup_teardown(limits, setup, teardown),

@@ -96,9 +96,16 @@ static const char *type_name(mode_t mode)
     }
 }
 
-static bool is_opaque(int fd, bool fuse)
+/* A folder that is not an overlay's has no marks. */
+static enum jb_overlay_space space_of(const struct walk *w)
 {
-    return (fuse && faccessat(fd, JB_FUSE_OPAQUE, F_OK, AT_SYMLINK_NOFOLLOW) == 0) || jb_is_opaque(fd);
+    return w->layer->n_lowers == 0 ? JB_OVERLAY_NONE : w->c->space;
+}
+
+static bool is_opaque(const struct walk *w, int fd)
+{
+    return (w->layer->fuse && faccessat(fd, JB_FUSE_OPAQUE, F_OK, AT_SYMLINK_NOFOLLOW) == 0) ||
+           jb_is_opaque_in(fd, space_of(w));
 }
 
 /* --- entries --- */
@@ -246,8 +253,8 @@ static int add_below(struct below *b, int fd)
  * What the layers below show under a name: 1 and its stat, and for a directory those that it is made of; 0: nothing.
  * *ret_at: the layer that it is in.
  */
-static int look_below(const struct below *b, const char *name, struct stat *ret, size_t *ret_at,
-                      struct below *ret_sub)
+static int look_below(const struct walk *w, const struct below *b, const char *name, struct stat *ret,
+                      size_t *ret_at, struct below *ret_sub)
 {
     bool found = false;
     for (size_t i = 0; i < b->n; i++) {
@@ -271,7 +278,7 @@ static int look_below(const struct below *b, const char *name, struct stat *ret,
             fd = openat(b->fds[i], name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (fd < 0)
             return -errno;
-        bool opaque = is_opaque(fd, false);
+        bool opaque = jb_is_opaque_in(fd, space_of(w));
         int r = add_below(ret_sub, fd);
         if (r < 0)
             return r;
@@ -293,7 +300,7 @@ static int follow_redirect(const struct walk *w, const struct below *parent, con
     for (char *part = path ? strtok_r(path, "/", &save) : NULL; part; part = strtok_r(NULL, "/", &save)) {
         autobelow struct below sub = {0};
         size_t layer;
-        r = look_below(from, part, ret, &layer, &sub);
+        r = look_below(w, from, part, ret, &layer, &sub);
         if (r <= 0 || !S_ISDIR(ret->st_mode))
             return r < 0 ? r : 0;
         below_free(&at);
@@ -321,13 +328,13 @@ static int open_file(int dir, const char *name)
 }
 
 /* 1: they differ, 0: they do not, -errno. Both have the same size. */
-static int differ(int a_dir, int b_dir, const char *name)
+static int differ(const struct walk *w, int a_dir, int b_dir, const char *name)
 {
     char value[8];
     jb_autoclose int a = open_file(a_dir, name);
     if (a < 0)
         return a;
-    if (jb_overlay_attribute(a, "metacopy", value, 0) >= 0) /* its content is the one below */
+    if (jb_overlay_attribute(a, space_of(w), "metacopy", value, 0) >= 0) /* its content is the one below */
         return 0;
     jb_autoclose int b = open_file(b_dir, name);
     jb_autofree char *buf = malloc(2 * CHUNK);
@@ -372,7 +379,7 @@ static int compare(struct walk *w, int upper, int lower, const char *name, const
 {
     int r = other_metadata(w, st, was);
     if (r == 0 && S_ISREG(st->st_mode))
-        r = st->st_size != was->st_size ? 1 : differ(upper, lower, name);
+        r = st->st_size != was->st_size ? 1 : differ(w, upper, lower, name);
     else if (r == 0 && S_ISLNK(st->st_mode))
         r = other_target(upper, lower, name);
     else if (r == 0)
@@ -398,8 +405,8 @@ static int visit_folder(struct walk *w, int upper, const char *name, const struc
     jb_autoclose int fd = openat(upper, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
         return cannot(w, -errno);
-    ssize_t n = jb_overlay_attribute(fd, "redirect", redirect, sizeof(redirect) - 1);
-    bool opaque = is_opaque(fd, w->layer->fuse);
+    ssize_t n = jb_overlay_attribute(fd, space_of(w), "redirect", redirect, sizeof(redirect) - 1);
+    bool opaque = is_opaque(w, fd);
     int r = 0;
     if (ours && opaque) { /* it was empty when the job came: what is below was never seen */
         below_free(sub);
@@ -439,7 +446,7 @@ static int visit(struct walk *w, int upper, const char *name, const struct below
         return r < 0 || !S_ISDIR(st.st_mode) ? r
                                              : visit_folder(w, upper, name, below, &sub, &st, NULL, depth);
     }
-    int known = look_below(below, name, &was, &at, &sub);
+    int known = look_below(w, below, name, &was, &at, &sub);
     if (known < 0)
         return cannot(w, known);
     if (jb_is_whiteout(&st) || deleted)
@@ -488,7 +495,7 @@ static int hidden(struct walk *w, const struct below *below, const struct names 
             if (upper->n && bsearch(&names.items[k], upper->items, upper->n, sizeof(char *), by_name))
                 continue;
             /* only where it is the uppermost of its name */
-            if (look_below(below, names.items[k], &was, &at, &sub) != 1 || at != i)
+            if (look_below(w, below, names.items[k], &was, &at, &sub) != 1 || at != i)
                 continue;
             w->seen++;
             r = with_name(w, names.items[k], &len);
@@ -554,9 +561,10 @@ static int walk_all(const struct jb_box *box, struct jb_changes *c, bool marking
     return r < 0 ? jb_fail_errno(err, r, "looking for what the job changed") : 0;
 }
 
-int jb_changes_begin(const struct jb_box *box, struct jb_changes *ret, struct jb_error *err)
+int jb_changes_begin(const struct jb_box *box, enum jb_overlay_space space, struct jb_changes *ret,
+                     struct jb_error *err)
 {
-    struct jb_changes c = {.list = json_array()};
+    struct jb_changes c = {.list = json_array(), .space = space};
     int r = c.list ? walk_all(box, &c, true, err) : jb_fail_errno(err, ENOMEM, "changes");
     if (r < 0) {
         jb_changes_free(&c);

@@ -22,6 +22,7 @@
 
 #include "base/error.h"
 #include "base/id.h"
+#include "base/overlaymarks.h"
 #include "base/str.h"
 #include "box/box.h"
 
@@ -52,12 +53,14 @@ struct jb_changes {
     uint64_t counts[JB_CHANGE_MAX]; /* of the list */
     uint64_t unread; /* directories and files that could not be read, which are in the list with an error */
     bool truncated;  /* there is more than is listed */
+    enum jb_overlay_space space;   /* of the box's overlays */
     struct jb_changes_mark *marks; /* owned, by path */
     size_t n_marks;
 };
 
-/* Notes what is there before GO. */
-int jb_changes_begin(const struct jb_box *box, struct jb_changes *ret, struct jb_error *err);
+/* Notes what is there before GO. `space`: whose attributes the box's overlays read. */
+int jb_changes_begin(const struct jb_box *box, enum jb_overlay_space space, struct jb_changes *ret,
+                     struct jb_error *err);
 /* Fills list and counts. */
 int jb_changes_find(const struct jb_box *box, struct jb_changes *changes, struct jb_error *err);
 void jb_changes_free(struct jb_changes *changes);

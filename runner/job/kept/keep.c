@@ -103,6 +103,9 @@ static int copy_layer(const struct part *p, const struct jb_box_layer *layer, st
                                  .max_bytes = p->what->site->kept.max_bytes,
                                  .max_files = p->what->site->kept.max_files,
                                  .skip = root ? skip_run : NULL,
+                                 .space = layer->n_lowers == 0    ? JB_OVERLAY_NONE
+                                          : p->what->plan->userns ? JB_OVERLAY_USER
+                                                                  : JB_OVERLAY_TRUSTED,
                                  .from_fuse = layer->fuse};
     int r = jb_copy_tree(&copy, p->sum, err);
     if (r == 0 && layer->n_lowers == 0)
