@@ -71,6 +71,20 @@ listed()
     record 'changes.deleted == 3' 'changes.replaced == 1' 'changes.modified == 3' 'changes.truncated is False' 'warnings == []'
 }
 
+@test "modes of the root, and of folders that jobbox had copied or made before the job, are changes too" {
+    # an ordinary user's root is not his in every kind of box
+    [ "$JBT_AS" = root ] || skip "changes what is root's"
+    script 'chmod 711 / /etc /bin /work /data/old; chmod 755 /data' 'user: root-in-box'
+    chmod 755 "$IMAGE" "$IMAGE/etc" "$IMAGE/bin" "$IMAGE/data"
+    run_job --changes
+    exits 0
+    [ "$(cat err)" = 'M /
+M /bin/
+M /data/old/
+M /etc/
+M /work/' ] || fail "not as expected: $(cat err)"
+}
+
 @test "with scratch on disk too" {
     site_config "env: { JBT_MARK: $T }" 'scratch: { backend: disk }'
     script "$SCRIPT" 'allow_degraded: [scratch]'

@@ -171,6 +171,29 @@ static void directories_are_compared_inside(void **state)
              : "A /dir/mine\nA /new/\nA /new/x\nR /typed/\n");
 }
 
+/* Mode and owner of what jobbox had made or copied up, and of a layer's root. */
+static void modes_of_folders_that_were_there_before_the_job(void **state)
+{
+    struct world *w = *state;
+    jb_autoclose int copied = make_dir(w->upper, "copied");
+    jb_autoclose int same = make_dir(w->upper, "same");
+    jb_autoclose int other = make_dir(w->upper, "other");
+    jb_autoclose int back = make_dir(w->upper, "back");
+    jb_autoclose int fresh = make_dir(w->upper, "fresh");
+    jb_autoclose int a = make_dir(w->lower, "copied");
+    jb_autoclose int b = make_dir(w->lower, "same");
+    jb_autoclose int c = make_dir(w->lower, "other");
+    jb_autoclose int d = make_dir(w->lower, "back");
+    assert_int_equal(fchmod(other, 0700), 0); /* jobbox's doing */
+    assert_int_equal(fchmod(back, 0700), 0);
+    struct jb_changes changes = begin(w);
+    assert_int_equal(fchmod(w->upper, 0711), 0);
+    assert_int_equal(fchmod(copied, 0711), 0);
+    assert_int_equal(fchmod(fresh, 0711), 0);
+    assert_int_equal(fchmod(back, 0755), 0);
+    says(w, &changes, "M /\nM /copied/\nM /fresh/\n");
+}
+
 /* Anybody may set user.overlay.* on his files; an overlay of root's does not read it. */
 static void what_only_looks_like_an_overlays_mark_is_none(void **state)
 {
@@ -283,6 +306,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_layer_of_fuse_overlayfs, setup, teardown),
         cmocka_unit_test_setup_teardown(every_layer_below_counts, setup, teardown),
         cmocka_unit_test_setup_teardown(directories_are_compared_inside, setup, teardown),
+        cmocka_unit_test_setup_teardown(modes_of_folders_that_were_there_before_the_job, setup, teardown),
         cmocka_unit_test_setup_teardown(what_only_looks_like_an_overlays_mark_is_none, setup, teardown),
         cmocka_unit_test_setup_teardown(what_was_there_before_the_job_is_not_the_jobs, setup, teardown),
         cmocka_unit_test_setup_teardown(hostile_names_and_links, setup, teardown),

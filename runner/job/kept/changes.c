@@ -169,14 +169,19 @@ static int cannot(struct walk *w, int r)
 
 /* --- what was there before the job --- */
 
+/* A path may be there twice: in the upper of `/`, and as the root of a layer that is shown there. */
 static int by_path(const void *a, const void *b)
 {
-    return strcmp(((const struct jb_changes_mark *)a)->path, ((const struct jb_changes_mark *)b)->path);
+    const struct jb_changes_mark *x = a;
+    const struct jb_changes_mark *y = b;
+    int order = strcmp(x->path, y->path);
+    return order ? order : x->ino < y->ino ? -1 : x->ino > y->ino;
 }
 
-static const struct jb_changes_mark *find_mark(const struct walk *w)
+/* Of what is at this path now; NULL: the job put it there. */
+static const struct jb_changes_mark *find_mark(const struct walk *w, const struct stat *st)
 {
-    const struct jb_changes_mark key = {.path = w->path.data};
+    const struct jb_changes_mark key = {.path = w->path.data, .ino = st->st_ino};
     return w->marking || !w->c->n_marks ? NULL
                                         : bsearch(&key, w->c->marks, w->c->n_marks, sizeof(key), by_path);
 }
@@ -191,8 +196,13 @@ static int add_mark(struct walk *w, const struct stat *st)
     char *path = strdup(w->path.data);
     if (!path)
         return -ENOMEM;
-    grown[c->n_marks++] = (struct jb_changes_mark){
-        .path = path, .ino = st->st_ino, .ctime_s = st->st_ctim.tv_sec, .ctime_ns = st->st_ctim.tv_nsec};
+    grown[c->n_marks++] = (struct jb_changes_mark){.path = path,
+                                                   .ino = st->st_ino,
+                                                   .mode = st->st_mode,
+                                                   .uid = st->st_uid,
+                                                   .gid = st->st_gid,
+                                                   .ctime_s = st->st_ctim.tv_sec,
+                                                   .ctime_ns = st->st_ctim.tv_nsec};
     return 0;
 }
 
@@ -389,6 +399,19 @@ static int compare(struct walk *w, int upper, int lower, const char *name, const
     return r ? add(w, JB_CHANGE_MODIFIED, st, was, NULL) : 0;
 }
 
+/*
+ * A directory that is what it was. One that was there before GO may differ from what is below by jobbox's doing; `was` NULL:
+ * what is below was never seen.
+ */
+static int compare_folder(struct walk *w, const struct stat *st, const struct stat *was,
+                          const struct jb_changes_mark *ours)
+{
+    bool same = ours && st->st_mode == ours->mode && st->st_uid == ours->uid && st->st_gid == ours->gid;
+    if (same || (was && !other_metadata(w, st, was)))
+        return 0;
+    return add(w, JB_CHANGE_MODIFIED, st, was, NULL);
+}
+
 /* --- the walk --- */
 
 static int walk_folder(struct walk *w, int upper, const struct below *below, bool hides, unsigned depth);
@@ -400,8 +423,7 @@ static int visit_folder(struct walk *w, int upper, const char *name, const struc
 {
     char redirect[PATH_MAX];
     struct stat other;
-    const struct jb_changes_mark *mark = find_mark(w);
-    bool ours = mark && mark->ino == st->st_ino;
+    const struct jb_changes_mark *ours = find_mark(w, st);
     jb_autoclose int fd = openat(upper, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
         return cannot(w, -errno);
@@ -410,6 +432,7 @@ static int visit_folder(struct walk *w, int upper, const char *name, const struc
     int r = 0;
     if (ours && opaque) { /* it was empty when the job came: what is below was never seen */
         below_free(sub);
+        r = compare_folder(w, st, NULL, ours);
     } else if (n > 0) {
         redirect[n] = '\0';
         below_free(sub);
@@ -420,8 +443,8 @@ static int visit_folder(struct walk *w, int upper, const char *name, const struc
         r = add(w, JB_CHANGE_REPLACED, st, was, NULL);
     } else if (!was && !ours) {
         r = add(w, JB_CHANGE_ADDED, st, NULL, NULL);
-    } else if (was && !ours && other_metadata(w, st, was)) {
-        r = add(w, JB_CHANGE_MODIFIED, st, was, NULL);
+    } else {
+        r = compare_folder(w, st, was, ours);
     }
     return r < 0 ? r : walk_folder(w, fd, sub, opaque, depth + 1);
 }
@@ -453,8 +476,8 @@ static int visit(struct walk *w, int upper, const char *name, const struct below
         return known ? add(w, JB_CHANGE_DELETED, NULL, &was, NULL) : 0;
     if (S_ISDIR(st.st_mode))
         return visit_folder(w, upper, name, below, &sub, &st, known ? &was : NULL, depth);
-    const struct jb_changes_mark *mark = find_mark(w);
-    if (mark && mark->ino == st.st_ino) {
+    const struct jb_changes_mark *mark = find_mark(w, &st);
+    if (mark) {
         bool same = mark->ctime_s == st.st_ctim.tv_sec && mark->ctime_ns == st.st_ctim.tv_nsec;
         return same ? 0 : add(w, JB_CHANGE_MODIFIED, &st, known ? &was : NULL, NULL);
     }
@@ -534,6 +557,19 @@ static int walk_folder(struct walk *w, int upper, const struct below *below, boo
     return r;
 }
 
+/* The directory that a layer is shown as. */
+static int visit_root(struct walk *w, int upper)
+{
+    struct stat st;
+    struct stat was;
+    if (fstat(upper, &st) < 0 || (w->root->n && fstat(w->root->fds[0], &was) < 0))
+        return -errno;
+    if (w->marking)
+        return add_mark(w, &st);
+    const struct jb_changes_mark *ours = find_mark(w, &st);
+    return ours ? compare_folder(w, &st, w->root->n ? &was : NULL, ours) : 0;
+}
+
 static int walk_layer(struct walk *w, const struct jb_box *box, const struct jb_box_layer *layer)
 {
     jb_autoclose int upper =
@@ -546,6 +582,8 @@ static int walk_layer(struct walk *w, const struct jb_box *box, const struct jb_
     w->layer = layer;
     w->path.len = 0;
     int r = jb_buf_puts(&w->path, layer->target);
+    if (r == 0)
+        r = visit_root(w, upper);
     return r < 0 ? r : walk_folder(w, upper, &below, false, 0);
 }
 

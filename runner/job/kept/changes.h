@@ -45,6 +45,9 @@ const char *jb_change_name(enum jb_change change); /* "added" */
 struct jb_changes_mark {
     char *path; /* owned; in the box */
     ino_t ino;
+    mode_t mode;
+    uid_t uid;
+    gid_t gid;
     int64_t ctime_s, ctime_ns;
 };
 
@@ -54,7 +57,7 @@ struct jb_changes {
     uint64_t unread; /* directories and files that could not be read, which are in the list with an error */
     bool truncated;  /* there is more than is listed */
     enum jb_overlay_space space;   /* of the box's overlays */
-    struct jb_changes_mark *marks; /* owned, by path */
+    struct jb_changes_mark *marks; /* owned, by path and inode */
     size_t n_marks;
 };
 

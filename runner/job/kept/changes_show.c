@@ -55,7 +55,7 @@ static int add_line(struct jb_buf *buf, const json_t *entry)
     int r = jb_buf_printf(buf, "%c ", error || !change ? '?' : change[0] - 'a' + 'A');
     if (r == 0)
         r = add_path(buf, path ? path : "");
-    if (r == 0 && type && strcmp(type, "directory") == 0)
+    if (r == 0 && type && strcmp(type, "directory") == 0 && path && strcmp(path, "/") != 0)
         r = jb_buf_puts(buf, "/");
     if (r == 0 && from)
         r = jb_buf_puts(buf, " from ");
