@@ -375,6 +375,38 @@ ${ids[3]}" ] || fail "kept: $(kept)"
     record '"keeps none" in kept.error'
 }
 
+@test "no kept box goes for one that has no room even then, and the limit is named" {
+    site_config "env: { JBT_MARK: $T }" 'kept: { max_bytes: 10MiB, max_count: 3 }'
+    local ids=() size
+    for size in 6 1; do
+        script "dd if=/dev/zero of=/work/x bs=1M count=$size 2>/dev/null; exit 1" 'keep: on_failure'
+        run_job
+        ids+=("$(show rec.id)")
+    done
+    "${AS[@]}" "$JOBBOX" enter -q --config "$CONF" "${ids[0]}" -- sh -c 'echo in; sleep 321' >in 2>&1 </dev/null 3>&- &
+    local client=$!
+    started+=("$client")
+    until_true 10 grep -q in in
+    script 'dd if=/dev/zero of=/work/x bs=1M count=8 2>/dev/null; exit 1' 'keep: on_failure'
+    run_job
+    exits 1
+    record '"10.0 MiB of one user at most (kept.max_bytes)" in kept.error'
+    [ "$(kept)" = "${ids[0]}
+${ids[1]}" ] || fail "kept: $(kept)"
+    site_config "env: { JBT_MARK: $T }" 'kept: { max_count: 1 }'
+    run_job
+    record '"1 boxes of one user at most (kept.max_count)" in kept.error'
+    [ "$(kept)" = "${ids[0]}
+${ids[1]}" ] || fail "kept: $(kept)"
+    site_config "env: { JBT_MARK: $T }" 'kept: { max_bytes: 14848KiB }'
+    run_job
+    [ "$(kept)" = "${ids[0]}
+$(show rec.id)" ] || fail "kept: $(kept)"
+    kill -TERM "$client"
+    wait "$client" || true
+    nothing_half_done
+}
+
 @test "sweep: what is older than the site wants goes, and what somebody is in does not" {
     keep_one
     site_config "env: { JBT_MARK: $T }" 'kept: { max_age: 1h }'

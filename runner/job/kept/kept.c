@@ -8,6 +8,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -319,19 +320,33 @@ int jb_kept_find_of(int state_fd, const char *text, uid_t uid, struct jb_kept *r
 
 /* --- removing --- */
 
-/* Out of sight, under the lock of the store. -EBUSY: somebody uses it. */
-static int move_away(int kept_fd, const char *id)
+/* Nobody may come into it any more: *ret_lock, -1 where it has none. -EBUSY: somebody uses it. */
+static int lock_out(int kept_fd, const char *id, int *ret_lock)
 {
-    char gone[JB_ID_LEN + sizeof(JB_KEPT_GONE)];
     jb_autofree char *path = jb_asprintf("%s/lock", id);
     jb_autoclose int lock = path ? jb_open_at(kept_fd, path, O_RDWR, 0, JB_WALK_STRICT) : -ENOMEM;
     if (lock < 0 && lock != -ENOENT)
         return lock;
     if (lock >= 0 && jb_lock_try(lock) < 0)
         return -EBUSY;
+    *ret_lock = lock < 0 ? -1 : jb_take_fd(&lock);
+    return 0;
+}
+
+/* Out of sight, under the lock of the store and its own. */
+static int hide(int kept_fd, const char *id)
+{
+    char gone[JB_ID_LEN + sizeof(JB_KEPT_GONE)];
     (void)snprintf(gone, sizeof(gone), JB_KEPT_GONE "%.26s", id);
-    int r = renameat(kept_fd, id, kept_fd, gone) < 0 ? -errno : 0;
-    return r;
+    return renameat(kept_fd, id, kept_fd, gone) < 0 ? -errno : 0;
+}
+
+/* Under the lock of the store. -EBUSY: somebody uses it. */
+static int move_away(int kept_fd, const char *id)
+{
+    jb_autoclose int lock = -1;
+    int r = lock_out(kept_fd, id, &lock);
+    return r < 0 ? r : hide(kept_fd, id);
 }
 
 int jb_kept_discard(int state_fd, const struct jb_id *id, struct jb_error *err)
@@ -429,44 +444,95 @@ static uint64_t number(const json_t *about, const char *key)
     return (uint64_t)json_integer_value(json_object_get(about, key));
 }
 
-static bool fits(const struct jb_site *site, const struct holding *h, const struct jb_copied *sum)
+/* The first limit that is passed, and what it is; NULL: it fits. */
+static const char *passed(const struct jb_site *site, const struct holding *h, const struct jb_copied *sum,
+                          char ret[static 64])
 {
-    return h->boxes < site->kept.max_count &&
-           (site->kept.max_bytes == JB_UNSET || h->bytes + sum->bytes <= site->kept.max_bytes) &&
-           (site->kept.max_files == JB_UNSET || h->files + sum->files <= site->kept.max_files);
+    char size[32];
+    if (h->boxes >= site->kept.max_count) {
+        (void)snprintf(ret, 64, "%" PRIu64 " boxes", site->kept.max_count);
+        return "kept.max_count";
+    }
+    if (site->kept.max_bytes != JB_UNSET && h->bytes + sum->bytes > site->kept.max_bytes) {
+        (void)snprintf(ret, 64, "%s", jb_format_size(site->kept.max_bytes, size, sizeof(size)));
+        return "kept.max_bytes";
+    }
+    if (site->kept.max_files != JB_UNSET && h->files + sum->files > site->kept.max_files) {
+        (void)snprintf(ret, 64, "%" PRIu64 " files", site->kept.max_files);
+        return "kept.max_files";
+    }
+    return NULL;
 }
 
+struct his_box {
+    char id[JB_ID_LEN + 1];
+    struct holding size;
+    bool goes;
+    int lock; /* owned; -1: none */
+};
+
+struct his_boxes {
+    struct his_box *items; /* owned; the oldest first */
+    size_t n;
+};
+
+static void his_free(struct his_boxes *his)
+{
+    for (size_t i = 0; i < his->n; i++)
+        jb_close(&his->items[i].lock);
+    free(his->items);
+}
+
+static int read_his(int kept_fd, uid_t uid, struct his_boxes *ret, struct holding *sum, struct jb_error *err)
+{
+    jb_autostrv struct jb_strv names = {0};
+    int r = names_of(kept_fd, &names, err);
+    if (r < 0)
+        return r;
+    ret->items = calloc(names.len + 1, sizeof(*ret->items));
+    if (!ret->items)
+        return jb_fail_errno(err, ENOMEM, JB_KEPT_DIR);
+    for (size_t i = 0; i < names.len; i++) {
+        json_t *about = read_wished(kept_fd, names.items[i], &(struct jb_kept_wish){.uid = uid});
+        if (!about)
+            continue;
+        struct his_box *box = &ret->items[ret->n++];
+        (void)snprintf(box->id, sizeof(box->id), "%s", names.items[i]);
+        box->lock = -1;
+        box->size = (struct holding){1, number(about, "bytes"), number(about, "files")};
+        sum->boxes += box->size.boxes;
+        sum->bytes += box->size.bytes;
+        sum->files += box->size.files;
+        json_decref(about);
+    }
+    return 0;
+}
+
+/* Nothing goes for a box that has no room even then: first it is seen, and held, what can go, and whether that is enough. */
 int jb_kept_make_room(int kept_fd, const struct jb_site *site, uid_t uid, const struct jb_copied *sum,
                       struct jb_error *err)
 {
-    jb_autostrv struct jb_strv names = {0};
-    jb_autostrv struct jb_strv his = {0};
+    __attribute__((cleanup(his_free))) struct his_boxes his = {0};
     struct holding h = {0};
-    json_t *abouts = json_array();
-    int r = abouts ? names_of(kept_fd, &names, err) : jb_fail_errno(err, ENOMEM, JB_KEPT_DIR);
-    for (size_t i = 0; r == 0 && i < names.len; i++) {
-        json_t *about = read_wished(kept_fd, names.items[i], &(struct jb_kept_wish){.uid = uid});
-        if (about) {
-            h.boxes++;
-            h.bytes += number(about, "bytes");
-            h.files += number(about, "files");
-            if (jb_strv_add(&his, names.items[i]) < 0 || json_array_append(abouts, about) < 0)
-                r = jb_fail_errno(err, ENOMEM, JB_KEPT_DIR);
-        }
-        json_decref(about);
-    }
-    for (size_t i = 0; r == 0 && i < his.len && !fits(site, &h, sum); i++) {
-        if (move_away(kept_fd, his.items[i]) < 0)
+    char limit[64];
+    int r = read_his(kept_fd, uid, &his, &h, err);
+    for (size_t i = 0; r == 0 && i < his.n && passed(site, &h, sum, limit); i++) {
+        struct his_box *box = &his.items[i];
+        if (lock_out(kept_fd, box->id, &box->lock) < 0)
             continue; /* in use */
-        h.boxes--;
-        h.bytes -= number(json_array_get(abouts, i), "bytes");
-        h.files -= number(json_array_get(abouts, i), "files");
+        box->goes = true;
+        h.boxes -= box->size.boxes;
+        h.bytes -= box->size.bytes;
+        h.files -= box->size.files;
     }
-    json_decref(abouts);
-    if (r == 0 && !fits(site, &h, sum))
-        r = jb_fail(err, EDQUOT,
-                    "the site keeps %llu boxes of one user (kept in its config), and those that there are "
-                    "are in use",
-                    (unsigned long long)site->kept.max_count);
+    const char *key = r == 0 ? passed(site, &h, sum, limit) : NULL;
+    if (key)
+        return jb_fail(err, EDQUOT,
+                       "the site keeps %s of one user at most (%s), and with those of your kept boxes that "
+                       "somebody is in there would be more; leave one, or keep less",
+                       limit, key);
+    for (size_t i = 0; r == 0 && i < his.n; i++)
+        if (his.items[i].goes && (r = hide(kept_fd, his.items[i].id)) < 0)
+            return jb_fail_errno(err, r, JB_KEPT_DIR "/%s", his.items[i].id);
     return r;
 }
