@@ -100,26 +100,48 @@ static int by_text(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
+/* What the job's user is called in the box; NULL: not known. One who is not the submitter has a name of the image's. */
+static int name_in_box(const struct jb_plan *plan, const struct jb_plan_input *in, char **ret)
+{
+    uint64_t number;
+    const char *text = jb_make_user_kind(in->spec) == JB_USER_ROOT_IN_BOX   ? "root"
+                       : plan->uid == in->submitter->uid                    ? in->submitter->user
+                       : in->image->has_user && in->image->uid == plan->uid ? in->image->config.user
+                                                                            : NULL;
+    *ret = NULL;
+    if (!text)
+        return 0;
+    jb_autofree char *name =
+        strndup(text, text == in->image->config.user ? strcspn(text, ":") : strlen(text));
+    if (!name)
+        return -ENOMEM;
+    if (text != in->image->config.user || jb_parse_u64(name, UINT64_MAX, &number) < 0)
+        *ret = jb_take_ptr(name);
+    return 0;
+}
+
 static int make_env(struct jb_plan *plan, const struct jb_plan_input *in)
 {
     static const struct {
         const char *key, *value;
     } same[] = {{"LANG", "C.UTF-8"}, {"LC_ALL", "C.UTF-8"}, {"TZ", "UTC"}};
     struct jb_strv *env = &plan->env;
+    jb_autofree char *user = NULL;
+    int r = name_in_box(plan, in, &user);
     const struct {
         const char *key, *value;
     } fixed[] = {
         {"PATH", DEFAULT_PATH},
         {"HOME", home_in_box(plan, in)},
-        {"USER", jb_make_user_kind(in->spec) == JB_USER_ROOT_IN_BOX ? "root" : in->submitter->user},
-        {"LOGNAME", jb_make_user_kind(in->spec) == JB_USER_ROOT_IN_BOX ? "root" : in->submitter->user},
+        {"USER", user},
+        {"LOGNAME", user},
         {"SHELL", "/bin/sh"},
         {"TMPDIR", "/tmp"},
         {"JOBBOX_NAME", plan->name},
     };
-    int r = 0;
     for (size_t i = 0; r == 0 && i < JB_ARRAY_LEN(fixed); i++)
-        r = jb_env_set(env, fixed[i].key, fixed[i].value);
+        if (fixed[i].value)
+            r = jb_env_set(env, fixed[i].key, fixed[i].value);
     if (r == 0 && !plan->reproducible) /* another one each time */
         r = jb_env_set(env, "JOBBOX_ID", plan->id.text);
     for (size_t i = 0; r == 0 && i < in->image->config.env.len; i++)

@@ -116,13 +116,14 @@ END
     run_job
     exits 0
     out_is "from the image"
-    script 'echo $COLOR $SHAPE; pwd; id -u; id -g; echo $JOBBOX_ID | wc -c' "image: asks:1" "env: { SHAPE: square }"
+    script 'echo $COLOR $SHAPE; pwd; id -u; id -g; echo $JOBBOX_ID | wc -c; echo $USER $LOGNAME' "image: asks:1" "env: { SHAPE: square }"
     run_job
     out_is "blue square
 /srv/app
 65534
 65534
-27"
+27
+nobody nobody"
     script 'pwd; id -u' "image: asks:1" "workdir: /tmp" "user: submitter"
     run_job
     out_is "/tmp

@@ -263,6 +263,36 @@ static const char *env(const struct jb_plan *plan, const char *key)
     return jb_env_get(&plan->env, key);
 }
 
+/* As somebody else than the submitter: by the name that the image gives, or by none. */
+static void name_of_another_user(void **state)
+{
+    struct fixture *f = *state;
+    fixture_spec(f, SPEC "user: 4321:4321\n");
+    {
+        jb_autoplan struct jb_plan *plan = fixture_plan(f);
+        assert_null(env(plan, "USER"));
+        assert_null(env(plan, "LOGNAME"));
+    }
+    f->image.has_user = true;
+    f->image.uid = f->image.gid = 65534;
+    fixture_spec(f, SPEC);
+    static const char *const users[][2] = {
+        {"nobody", "nobody"}, {"nobody:daemon", "nobody"}, {"65534", NULL}};
+    for (size_t i = 0; i < JB_ARRAY_LEN(users); i++) {
+        free(f->image.config.user);
+        f->image.config.user = strdup(users[i][0]);
+        jb_autoplan struct jb_plan *plan = fixture_plan(f);
+        assert_int_equal(plan->uid, 65534);
+        if (users[i][1]) {
+            assert_string_equal(env(plan, "USER"), users[i][1]);
+            assert_string_equal(env(plan, "LOGNAME"), users[i][1]);
+        } else {
+            assert_null(env(plan, "USER"));
+            assert_null(env(plan, "LOGNAME"));
+        }
+    }
+}
+
 static void environment_is_clean(void **state)
 {
     struct fixture *f = *state;
@@ -394,6 +424,7 @@ int main(void)
         as_root(io_limits_need_a_disk),
         as_root(argv_of_scripts),
         as_user(environment_is_clean),
+        as_root(name_of_another_user),
         as_user(later_sources_win),
         as_user(passed_by_name_and_prefix),
         as_user(terminals),
