@@ -175,8 +175,8 @@ int jb_cli_image_store(struct jb_cli_image *ret, bool write)
                                           .privileged = who->privileged,
                                           .shared = who->privileged && site->images.shared};
     struct jb_istore_where here = there;
+    ret->mask = umask(0);
     enter_ranges(who, &here);
-    (void)umask(0); /* modes are said in full */
     raise_descriptors();
     int r = jb_istore_open(&here, &ret->store, &err);
     if (r == -ENOENT && !write)
@@ -267,11 +267,11 @@ static int cmd_import(struct jb_cli_image *image)
     return pull_or_import(image, false);
 }
 
-static int open_output(const char *path, struct jb_error *err)
+static int open_output(const char *path, mode_t mask, struct jb_error *err)
 {
     if (jb_streq(path, "-"))
         return dup(STDOUT_FILENO);
-    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666 & ~mask);
     return fd < 0 ? jb_fail_errno(err, errno, "%s", path) : fd;
 }
 
@@ -292,7 +292,7 @@ static int cmd_export(struct jb_cli_image *image)
         return failed(&err);
     struct jb_ref ref;
     bool named = jb_ref_parse(image->o->args[0], &ref, NULL) == 0 && ref.name[0];
-    jb_autoclose int out = open_output(image->o->output, &err);
+    jb_autoclose int out = open_output(image->o->output, image->mask, &err);
     if (out < 0)
         return failed(&err);
     const struct jb_image_job job = {.store = &image->store,

@@ -25,7 +25,8 @@ struct jb_cli_image {
     struct jb_cli_job job;
     struct jb_istore store;
     struct jb_image_ui ui;
-    bool drawn; /* a line of progress stands on the terminal */
+    mode_t mask; /* the user's, for what he names; the store's modes are said in full */
+    bool drawn;  /* a line of progress stands on the terminal */
     uint64_t drawn_ns;
 };
 

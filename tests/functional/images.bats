@@ -307,6 +307,15 @@ assert open(lowers[39] + "/own0").read() == "0\n"'
     run ! setpriv --reuid $ORDINARY --clear-groups stat "$path"
 }
 
+@test "what export writes has the mode that the user's umask leaves, and the store's modes are the same under any" {
+    image import "$IMAGE" --name plain:1
+    (umask 077 && image export plain:1 -o closed.oci && image export plain:1 --format tar -o closed.tar)
+    (umask 022 && image export plain:1 -o open.oci)
+    [ "$(stat -c %a closed.oci closed.tar open.oci | tr '\n' ' ')" = "600 600 644 " ] || fail "$(stat -c "%a %n" ./*.oci ./*.tar)"
+    (umask 077 && image import closed.tar --name again:1)
+    cmp <(list_image plain:1) <(list_image again:1)
+}
+
 @test "export and import again: the same tree; a whole image as layers" {
     python3 "$LAYOUT" layered lay
     image pull oci:lay --name lay:1
