@@ -424,7 +424,9 @@ int jb_cmd_discard(int argc, char **argv)
     if (optind == argc)
         return jb_cli_usage("discard", "which box? Give its id, or the beginning of it");
     code = jb_cli_load(o.config, NULL, &job);
-    for (int i = optind; code != JB_EXIT_USAGE && i < argc; i++) {
+    if (code)
+        return code;
+    for (int i = optind; i < argc; i++) {
         struct jb_error err = {0};
         struct jb_kept kept = JB_KEPT_INIT;
         jb_autoclose int state = open_state(&job, &err);

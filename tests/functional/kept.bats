@@ -474,6 +474,16 @@ $(show rec.id)" ] || fail "kept: $(kept)"
     [ -z "$(kept)" ]
 }
 
+@test "discard that cannot find out who asks says so once, and removes nothing" {
+    keep_one
+    mkdir gone
+    code=0
+    (cd gone && rmdir "$T/gone" && jobbox discard --config "$CONF" "$id" 01NOSUCH) >out 2>err || code=$?
+    exits 124
+    one_error 'finding out who and where we are'
+    [ "$(kept)" = "$id" ]
+}
+
 @test "kill -9 of the supervisor while it keeps, or of whoever discards, leaves all or nothing" {
     # shellcheck disable=SC2016
     script 'mkdir /work/d; i=0; while [ $i -lt 1500 ]; do echo $i >/work/d/$i; i=$((i + 1)); done; echo written; exit 1' 'keep: on_failure'
