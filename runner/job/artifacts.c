@@ -72,8 +72,11 @@ static int copy_stretch(int in, int out, off_t from, off_t to, SHA2_CTX *sha)
             return -errno;
         if (n == 0)
             return -EIO; /* shrunk under our hands: nobody should be alive to do that */
-        if (pwrite(out, buf, (size_t)n, from) != n)
-            return errno ? -errno : -ENOSPC;
+        for (ssize_t done = 0, some; done < n; done += some) {
+            some = pwrite(out, buf + done, (size_t)(n - done), from + done);
+            if (some < 0)
+                return -errno;
+        }
         SHA256Update(sha, (const uint8_t *)buf, (size_t)n);
         from += n;
     }

@@ -127,6 +127,18 @@ stop_while_writing()
     [ "$(ls -A got)" = other ] || fail "there is more: $(ls -A got)"
 }
 
+@test "a full disk is the reason that is given, and no half file is left" {
+    needs_root "mounts a small file system"
+    mkdir got
+    script 'head -c 100000 /dev/urandom >f' "artifacts: [ { path: f, to: got/f } ]"
+    code=0
+    AS=(unshare -m sh -c 'mount -t tmpfs -o size=80k small got && "$@"; code=$?; ls -A got >left; exit $code' jbt "${AS[@]}")
+    run_job
+    exits 0
+    record '"No space left on device" in artifacts[0].error'
+    [ ! -s left ] || fail "left: $(<left)"
+}
+
 @test "a name of 255 bytes comes out" {
     local name
     name=$(printf 'n%.0s' $(seq 255))
