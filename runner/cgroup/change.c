@@ -9,6 +9,27 @@
 #include "base/units.h"
 #include "cgroup/internal.h"
 
+/* v1: memory may never be more than memory and swap together, which comes later: first when there is to be more. */
+static void order_memory(const struct jb_cgroup *cg, struct jb_cg_write *writes, size_t n)
+{
+    struct jb_cg_write *memory = NULL;
+    struct jb_cg_write *both = NULL;
+    uint64_t now = JB_UNSET;
+    uint64_t wish = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (jb_streq(writes[i].file, "memory.limit_in_bytes"))
+            memory = &writes[i];
+        else if (jb_streq(writes[i].file, "memory.memsw.limit_in_bytes"))
+            both = &writes[i];
+    }
+    if (!memory || !both || jb_kread_u64(&cg->of[JB_CTL_MEMORY]->dir, memory->file, &now) < 0 ||
+        jb_parse_u64(memory->value, UINT64_MAX, &wish) < 0 || wish <= now)
+        return;
+    struct jb_cg_write swapped = *memory;
+    *memory = *both;
+    *both = swapped;
+}
+
 int jb_cgroup_change(const struct jb_cgroup *cg, const struct jb_cg_layout *layout,
                      const struct jb_cg_plan *plan, struct jb_error *err)
 {
@@ -18,20 +39,8 @@ int jb_cgroup_change(const struct jb_cgroup *cg, const struct jb_cg_layout *layo
     for (size_t i = 0; r == 0 && i < n; i++)
         if (!cg->of[writes[i].controller])
             r = jb_fail(err, ENOTSUP, "the box has no %s group", jb_controller_name(writes[i].controller));
-    /* v1: memory may never be more than memory and swap together, which comes last: first when there is to be more */
-    for (size_t i = 0; r == 0 && i + 1 < n; i++) {
-        uint64_t now = JB_UNSET;
-        uint64_t wish = 0;
-        if (!jb_streq(writes[i].file, "memory.limit_in_bytes") ||
-            !jb_streq(writes[n - 1].file, "memory.memsw.limit_in_bytes") ||
-            jb_kread_u64(&cg->of[JB_CTL_MEMORY]->dir, writes[i].file, &now) < 0 ||
-            jb_parse_u64(writes[i].value, UINT64_MAX, &wish) < 0 || wish <= now)
-            continue;
-        struct jb_cg_write swapped = writes[i];
-        writes[i] = writes[n - 1];
-        writes[n - 1] = swapped;
-        break;
-    }
+    if (r == 0)
+        order_memory(cg, writes, n);
     if (r == 0)
         r = jb_cg_write_values(cg, writes, n, err);
     jb_cg_writes_free(writes, n);

@@ -41,13 +41,13 @@ int jb_check_calls(const struct jb_doctor_facts *facts, struct jb_findings *ret)
     static const struct {
         enum jb_trial trial;
         const char *name;
-        enum jb_health otherwise;
+        enum jb_health otherwise; /* DEGRADED: it is done without, more slowly or with one more look */
     } calls[] = {
-        {JB_TRIAL_CLONE3, "clone3", JB_HEALTH_MISSING},
-        {JB_TRIAL_OPENAT2, "openat2", JB_HEALTH_DEGRADED}, /* paths are walked by hand then */
-        {JB_TRIAL_CLOSE_RANGE, "close_range", JB_HEALTH_MISSING},
-        {JB_TRIAL_PIDFD_OPEN, "pidfd_open", JB_HEALTH_MISSING},
-        {JB_TRIAL_PIDFD_SIGNAL, "pidfd_send_signal", JB_HEALTH_MISSING},
+        {JB_TRIAL_CLONE3, "clone3", JB_HEALTH_DEGRADED},
+        {JB_TRIAL_OPENAT2, "openat2", JB_HEALTH_DEGRADED},
+        {JB_TRIAL_CLOSE_RANGE, "close_range", JB_HEALTH_DEGRADED},
+        {JB_TRIAL_PIDFD_OPEN, "pidfd_open", JB_HEALTH_DEGRADED},
+        {JB_TRIAL_PIDFD_SIGNAL, "pidfd_send_signal", JB_HEALTH_DEGRADED},
         {JB_TRIAL_MOUNT_CALLS, "fsopen, open_tree, move_mount, mount_setattr", JB_HEALTH_MISSING},
     };
     jb_autobuf struct jb_buf missing = {0};

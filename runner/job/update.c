@@ -259,9 +259,15 @@ static int new_grant(const struct jb_updater *u, const struct jb_wish *wish, str
     struct jb_machine machine = {0};
     struct jb_ledger all = {0};
     struct choice c = {.machine = &machine, .now = &u->plan->grant};
-    const struct jb_machine_source source = {.cache_dirfd = u->state->runtime_fd,
-                                             .reserved = &u->site->reserved_cpus};
+    struct jb_cpus own = {0};
+    struct jb_cpus allowed =
+        u->plan->grant.held; /* also what has been taken from this process, as a partition is */
+    const struct jb_machine_source source = {
+        .cache_dirfd = u->state->runtime_fd, .allowed_cpus = &allowed, .reserved = &u->site->reserved_cpus};
     int r = jb_plan_request(u->spec, u->site, &c.request, err);
+    if (r == 0)
+        r = jb_machine_own_cpus(&own, err);
+    jb_cpus_or(&allowed, &own);
     if (r == 0)
         r = jb_machine_load(&source, &machine, err);
     if (r == 0)
@@ -281,25 +287,37 @@ static int new_grant(const struct jb_updater *u, const struct jb_wish *wish, str
 
 /* --- the groups --- */
 
+/* What is another than before. What is not is left alone: a CPU that is offline by now would not be taken again. */
+struct places {
+    bool cpus, mems;
+};
+
 /* The plan's settings with the new values; returns how many there are. */
 static size_t new_settings(const struct jb_plan *plan, const struct jb_grant *grant,
-                           const struct jb_wish *wish, struct jb_cg_setting *ret)
+                           const struct places *moved, const struct jb_wish *wish, struct jb_cg_setting *ret)
 {
     size_t n = 0;
     for (size_t i = 0; i < plan->cgroup.n_settings; i++) {
         struct jb_cg_setting s = plan->cgroup.settings[i];
         switch (s.key) {
         case JB_CG_CPUSET_CPUS:
+            if (!moved->cpus)
+                continue;
             s.set = grant->cpus;
             break;
         case JB_CG_CPUSET_MEMS:
+            if (!moved->mems)
+                continue;
             s.set = grant->mems;
             break;
         case JB_CG_MEMORY_MAX:
             s.value = wish->memory == JB_UNSET ? s.value : wish->memory;
             break;
         case JB_CG_PARTITION: /* of the new CPUs too */
-        case JB_CG_SWAP_MAX:  /* on v1 it is written as a sum with memory */
+            if (!moved->cpus)
+                continue;
+            break;
+        case JB_CG_SWAP_MAX: /* on v1 it is written as a sum with memory */
             break;
         case JB_CG_PIDS_MAX:
             s.value = wish->pids == JB_UNSET ? s.value : wish->pids;
@@ -319,6 +337,7 @@ static int set_groups(const struct jb_updater *u, struct jb_cg_setting *settings
     struct jb_cg_plan part = u->plan->cgroup;
     part.settings = settings;
     part.n_settings = n;
+    part.limit_devices = false; /* they stay as they are: on v1 they would be taken away for a moment */
     int r = jb_cgroup_change(u->cgroup, u->plan->cgroups, &part, err);
     if (r == 0)
         r = jb_cgroup_readback(u->cgroup, &got, err);
@@ -358,12 +377,23 @@ static int put_in_force(struct jb_updater *u, const struct jb_wish *wish, struct
     jb_autofree struct jb_cg_setting *old = calloc(plan->cgroup.n_settings + 1, sizeof(*old));
     if (!settings || !old)
         return jb_fail_errno(err, ENOMEM, "update");
-    int r = new_grant(u, wish, &grant, err);
+    int r = 0;
+    if (wish->cpus == JB_UNSET && wish->memory == JB_UNSET)
+        grant = plan->grant;
+    else
+        r = new_grant(u, wish, &grant, err);
     if (r < 0)
         return r;
+    if (wish->cpus == JB_UNSET) { /* a CPU that is offline is still its own */
+        grant.cpus = plan->grant.cpus;
+        grant.held = plan->grant.held;
+        grant.cores = plan->grant.cores;
+    }
+    const struct places moved = {.cpus = !jb_cpus_equal(&grant.cpus, &plan->grant.cpus),
+                                 .mems = !jb_cpus_equal(&grant.mems, &plan->grant.mems)};
     const struct jb_wish none = {JB_UNSET, JB_UNSET, JB_UNSET, JB_UNSET, JB_UNSET};
-    size_t n_old = new_settings(plan, &plan->grant, &none, old);
-    size_t n = new_settings(plan, &grant, wish, settings);
+    size_t n_old = new_settings(plan, &plan->grant, &moved, &none, old);
+    size_t n = new_settings(plan, &grant, &moved, wish, settings);
     r = set_groups(u, settings, n, err);
     if (r == 0) {
         jb_update_holding(plan, &holding);

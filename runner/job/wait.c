@@ -48,7 +48,7 @@ void jb_wait_end(struct jb_wait *w)
     jb_close(&w->bell_fd);
 }
 
-/* Which boxes live and how many are dead, in one number; their order does not matter. */
+/* Which boxes live, what they have, and how many are dead, in one number; their order does not matter. */
 static uint64_t fingerprint(const struct jb_ledger *ledger)
 {
     uint64_t sum = ledger->dead * UINT64_C(0x9e3779b97f4a7c15);
@@ -56,7 +56,7 @@ static uint64_t fingerprint(const struct jb_ledger *ledger)
         uint64_t one = UINT64_C(14695981039346656037);
         for (const char *c = ledger->items[i].id.text; *c; c++)
             one = (one ^ (unsigned char)*c) * UINT64_C(1099511628211);
-        sum += one;
+        sum += one ^ ledger->items[i].sum;
     }
     return sum;
 }

@@ -276,3 +276,8 @@ void jb_machine_free(struct jb_machine *machine)
     free(machine->devices);
     *machine = (struct jb_machine){0};
 }
+
+int jb_machine_own_cpus(struct jb_cpus *ret, struct jb_error *err)
+{
+    return ask_cpus(ret, err);
+}

@@ -80,4 +80,7 @@ struct jb_machine_source {
 int jb_machine_load(const struct jb_machine_source *source, struct jb_machine *ret, struct jb_error *err);
 void jb_machine_free(struct jb_machine *machine);
 
+/* Those that the kernel lets this process run on. */
+int jb_machine_own_cpus(struct jb_cpus *ret, struct jb_error *err);
+
 #endif

@@ -240,6 +240,26 @@ on_one_cpu()
     record 'granted.cpu_count == 1'
 }
 
+@test "a box on CPUs that its supervisor may not use any more: other limits change all the same, and its CPUs stay" {
+    needs_limits
+    needs_cpus 2
+    script 'echo ready; while :; do grep Cpus_allowed_list /proc/self/status; sleep 0.05; done' \
+        'resources: { cpu_set: "1", cpu_unit: thread, memory: 64MiB, pids: 50 }'
+    start_job
+    until_true 10 says ready
+    until_true 10 phase_is running
+    id=$(box)
+    taskset -p -c 0 "$supervisor" >/dev/null
+    ask update "$id" --pids 60
+    exits 0
+    ask update "$id" --memory 96MiB
+    exits 0
+    kill -TERM "$supervisor"
+    end_job
+    [ "$(tail -n 1 out | tr -dc 0-9)" = 1 ]
+    record 'granted.cpus == "1"' 'granted.pids == 60' 'granted.memory_bytes == 96 << 20'
+}
+
 @test "a supervisor that is stopped is said not to answer" {
     start_ticking
     kill -STOP "$supervisor"

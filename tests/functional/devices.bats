@@ -71,6 +71,24 @@ box_devices_group()
         'len(isolation.devices["allowed"]) == 8' 'isolation.degraded == []'
 }
 
+@test "limits of a box with devices change, and it has its devices all the while" {
+    needs_limits
+    script 'echo ready; while [ ! -e /tmp/stop ]; do : </dev/gpu1 || echo lost; done' \
+        "resources: { devices: [vendor.com/gpu=gpu1], memory: 64MiB, pids: 50 }"
+    start_job
+    until_true 10 says ready
+    local id i
+    id=$(ls run/boxes)
+    until_true 10 jobbox update --config "$CONF" "$id" --memory 128MiB
+    for ((i = 60; i < 90; i++)); do
+        jobbox update --config "$CONF" "$id" --pids "$i" >/dev/null
+    done
+    kill -TERM "$supervisor"
+    end_job
+    out_lacks lost
+    record 'granted.memory_bytes == 128 << 20' 'granted.pids == 89'
+}
+
 @test "without devices there is no devices cgroup and nothing to read" {
     script 'ls /dev | grep -c gpu || true'
     run_job

@@ -313,7 +313,11 @@ new_cgroups()
 
 nothing_left()
 {
-    local left=() pid dir
+    local left=() pid dir i
+    for ((i = 0; i < 10; i++)); do # what was killed may take a moment to go
+        ! none_marked || break
+        sleep 0.05
+    done
     for pid in $(marked_processes); do
         left+=("process $pid: $(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null)")
     done

@@ -153,8 +153,10 @@ static void test_kernel(JB_UNUSED void **state)
     h.answers[JB_TRIAL_OPENAT2] = -ENOSYS; /* there is a way without */
     says(&h, "system calls", JB_HEALTH_DEGRADED, "openat2", NULL, true);
     h.answers[JB_TRIAL_CLONE3] = -EPERM;
+    says(&h, "system calls", JB_HEALTH_DEGRADED, "clone3: Operation not permitted; openat2", "filter", true);
+    h.answers[JB_TRIAL_MOUNT_CALLS] = -EPERM; /* without these there is none */
     says(&h, "system calls", JB_HEALTH_MISSING, "clone3: Operation not permitted; openat2", "filter", false);
-    h.answers[JB_TRIAL_CLONE3] = h.answers[JB_TRIAL_OPENAT2] = 0;
+    h.answers[JB_TRIAL_CLONE3] = h.answers[JB_TRIAL_OPENAT2] = h.answers[JB_TRIAL_MOUNT_CALLS] = 0;
     h.answers[JB_TRIAL_OVERLAY] = -ENODEV;
     says(&h, "overlay", JB_HEALTH_MISSING, "no overlay", "modprobe overlay", false);
     h.answers[JB_TRIAL_OVERLAY] = 0;
