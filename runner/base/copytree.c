@@ -351,7 +351,7 @@ static int copy_entry(struct copying *c, int from, int to, const char *name, uns
         return marked < 0 ? failed(c, marked, err) : 0;
     }
     bool folder = S_ISDIR(st.st_mode);
-    bool whiteout = jb_is_whiteout(&st);
+    bool whiteout = c->copy->space != JB_OVERLAY_NONE && jb_is_whiteout(&st); /* else a device like any */
     bool plain = S_ISREG(st.st_mode) || S_ISLNK(st.st_mode) || S_ISFIFO(st.st_mode);
     if ((!folder && !whiteout && !plain) || st.st_dev != c->dev) {
         c->sum->left_out++;

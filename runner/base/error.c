@@ -10,19 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/str.h"
+
 static int positive(int errnum)
 {
     if (errnum == 0)
         return EIO;
     return errnum < 0 ? -errnum : errnum;
-}
-
-/* Control bytes of a hostile name must not reach a terminal or forge a second line. */
-static void one_line(char *text)
-{
-    for (unsigned char *c = (unsigned char *)text; *c; c++)
-        if (*c < 0x20 || *c == 0x7f)
-            *c = '?';
 }
 
 int jb_fail(struct jb_error *err, int errnum, const char *fmt, ...)
@@ -35,7 +29,7 @@ int jb_fail(struct jb_error *err, int errnum, const char *fmt, ...)
     va_start(ap, fmt);
     (void)vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
-    one_line(text);
+    jb_one_line(text);
     memcpy(err->text, text, strlen(text) + 1);
     err->errnum = errnum;
     return -errnum;
@@ -53,7 +47,7 @@ int jb_fail_errno(struct jb_error *err, int errnum, const char *fmt, ...)
     size_t used = strlen(err->text);
     (void)snprintf(err->text + used, sizeof(err->text) - used, ": %s",
                    strerrordesc_np(errnum) ?: "unknown error");
-    one_line(err->text);
+    jb_one_line(err->text);
     err->errnum = errnum;
     return -errnum;
 }
@@ -68,7 +62,7 @@ int jb_wrap(struct jb_error *err, const char *fmt, ...)
     va_start(ap, fmt);
     (void)vsnprintf(outer, sizeof(outer), fmt, ap);
     va_end(ap);
-    one_line(outer);
+    jb_one_line(outer);
     memcpy(inner, err->text, sizeof(inner));
     size_t used = strlen(outer);
     if (used > sizeof(err->text) / 2)

@@ -166,6 +166,17 @@ int jb_env_set(struct jb_strv *env, const char *key, const char *value)
     return 0;
 }
 
+void jb_env_unset(struct jb_strv *env, const char *key)
+{
+    size_t i = env_index(env, key);
+    if (i == env->len)
+        return;
+    free(env->items[i]);
+    env->len--;
+    memmove(&env->items[i], &env->items[i + 1], (env->len - i) * sizeof(*env->items));
+    env->items[env->len] = NULL;
+}
+
 char *jb_asprintf(const char *fmt, ...)
 {
     va_list ap;

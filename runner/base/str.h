@@ -45,6 +45,7 @@ void jb_strv_free(struct jb_strv *list);
 /* KEY=value lists: the value of `key`, or NULL; and set, replacing an older one. */
 const char *jb_env_get(const struct jb_strv *env, const char *key);
 int jb_env_set(struct jb_strv *env, const char *key, const char *value);
+void jb_env_unset(struct jb_strv *env, const char *key);
 
 /* An allocated formatted string, NULL when out of memory. */
 char *jb_asprintf(const char *fmt, ...) JB_PRINTF(1, 2);
@@ -52,6 +53,14 @@ char *jb_asprintf(const char *fmt, ...) JB_PRINTF(1, 2);
 static inline bool jb_streq(const char *a, const char *b)
 {
     return strcmp(a, b) == 0;
+}
+
+/* Control bytes of what a stranger wrote must not reach a terminal or forge a second line. */
+static inline void jb_one_line(char *text)
+{
+    for (unsigned char *c = (unsigned char *)text; *c; c++)
+        if (*c < 0x20 || *c == 0x7f)
+            *c = '?';
 }
 
 static inline bool jb_starts_with(const char *text, const char *prefix)

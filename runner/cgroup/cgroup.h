@@ -143,7 +143,7 @@ struct jb_cg_io_limits {
     uint32_t major, minor;
     uint64_t rbps, wbps, riops, wiops;
 };
-#define JB_CG_IO_DEVICES_MAX 16
+#define JB_CG_IO_DEVICES_MAX 1024 /* of one box */
 
 /* The limit of huge pages of one size as the kernel has it. */
 struct jb_cg_huge_limit {

@@ -255,7 +255,7 @@ static const char *advice(enum jb_controller c, const char *file, int errnum)
     for (size_t i = 0; i < JB_ARRAY_LEN(table); i++)
         if (table[i].c == c && table[i].errnum == errnum)
             return table[i].text;
-    if (errnum == ENOENT && strstr(file, "memsw"))
+    if (errnum == ENOENT && (strstr(file, "memsw") || strstr(file, "memory.swap")))
         return "this kernel does not count swap per cgroup: boot with swapaccount=1, or allow_degraded: "
                "[memory]";
     if (errnum == ENOENT && c == JB_CTL_HUGETLB)

@@ -52,6 +52,7 @@ struct jb_cgroup {
     const struct jb_cg_ops *ops_v1, *ops_v2;
     unsigned asked; /* 1 << enum jb_cg_key: what the plan sets, for what is read back only then */
     const struct jb_kfault *fault; /* NULL outside tests; not owned */
+    const char *block;             /* NULL outside tests: /sys/dev/block; not owned */
 };
 
 /* jb_cgroup_create with the groups made by `ops` (NULL: as the layout says) and faults injected (NULL: none).
@@ -88,6 +89,13 @@ int jb_cg_device_parse(char *line, struct jb_cg_device *ret);
 
 /* True when `word` is one of the words of `text`, which are separated by any of `separators`. */
 bool jb_cg_has_word(const char *text, const char *word, const char *separators);
+
+/*
+ * Bytes read and written, operations to read and to write, of the text of io.stat, which is cut in place. `block` is
+ * /sys/dev/block, where it says which devices lie on which; its fd is -1 where there is none: then each is by itself.
+ */
+#define JB_CG_IO_FIGURES 4
+int jb_cg_io_count(const struct jb_kdir *block, char *text, uint64_t ret[JB_CG_IO_FIGURES]);
 
 /* v2 weight to v1 shares; its inverse gives the same weight back for 1-10000. */
 uint64_t jb_cg_shares_of_weight(uint64_t weight);

@@ -370,10 +370,23 @@ static int remove_one(void *ctx, const struct jb_kdir *parent, const char *name)
     return r == -ENOENT ? 0 : r;
 }
 
+/* The CPUs of a partition are back in the group above when this returns; after a mere removal they come back some time. */
+static void end_partition(const struct jb_cgroup *cg, const struct jb_cg_group *g)
+{
+    static const char file[] = "cpuset.cpus.partition";
+    char line[192];
+    if (g->version != 2 || !(g->controllers & 1U << JB_CTL_CPUSET) ||
+        (g->made && !(cg->asked & 1U << JB_CG_PARTITION)))
+        return;
+    if (jb_kread_line(&g->dir, file, line, sizeof(line)) == 0 && !jb_streq(line, "member"))
+        (void)jb_kwrite(&g->dir, file, "member");
+}
+
 static int remove_group(const struct jb_cgroup *cg, const struct jb_cg_group *g, uint64_t deadline,
                         struct jb_error *err)
 {
     struct removal rm = {.ops = jb_cg_group_ops(cg, g), .group = g};
+    end_partition(cg, g);
     if (g->inner.fd >= 0)
         (void)rm.ops->remove(rm.group, &g->dir, JB_CG_INNER);
     /* most jobs make no groups of their own: there is nothing else to look for below */

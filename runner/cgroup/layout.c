@@ -300,6 +300,16 @@ static void check_access(struct jb_cg_controller *ctl, const char *path)
                        errno == EROFS ? "it is mounted read-only" : strerrordesc_np(errno));
 }
 
+/* The root of the v2 tree has no limits at all, and tells nothing: there the box itself is refused. */
+static bool lacks_swap(const char *path, int version)
+{
+    jb_autofree char *memory = jb_asprintf("%s/memory.max", path);
+    jb_autofree char *swap =
+        jb_asprintf("%s/%s", path, version == 1 ? "memory.memsw.limit_in_bytes" : "memory.swap.max");
+    return memory && swap && (version == 1 || access(memory, F_OK) == 0) && access(swap, F_OK) < 0 &&
+           errno == ENOENT;
+}
+
 /* Fills what needs a look at the directories themselves. */
 static int look(struct jb_cg_layout *layout)
 {
@@ -321,10 +331,8 @@ static int look(struct jb_cg_layout *layout)
         check_access(ctl, path);
         if (ctl->writable && ctl->version == 2 && c != JB_CTL_UNIFIED)
             ctl->writable = !v2_refuses(&state, ctl, names[c].v2);
-        if (c == JB_CTL_MEMORY && ctl->version == 1) {
-            jb_autofree char *memsw = jb_asprintf("%s/memory.memsw.limit_in_bytes", path);
-            layout->no_swap_limit = memsw && access(memsw, F_OK) < 0 && errno == ENOENT;
-        }
+        if (c == JB_CTL_MEMORY)
+            layout->no_swap_limit = lacks_swap(path, ctl->version);
     }
     return 0;
 }

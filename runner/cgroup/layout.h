@@ -45,7 +45,7 @@ enum jb_cg_backend {
 struct jb_cg_layout {
     struct jb_cg_controller ctl[JB_CTL_MAX];
     bool unified_only;  /* pure v2: no v1 controller is mounted */
-    bool no_swap_limit; /* the kernel counts memory on v1 but not swap (swapaccount=0) */
+    bool no_swap_limit; /* the kernel counts memory for each group but not swap (swapaccount=0) */
     enum jb_cg_backend backend;
 };
 

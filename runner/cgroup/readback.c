@@ -138,16 +138,18 @@ static int read_pids(const struct jb_cg_group *g, struct jb_cg_readback *back)
     return jb_kread_u64(&g->dir, "pids.max", &back->pids_max);
 }
 
-static struct jb_cg_io_limits *io_entry(struct jb_cg_readback *back, unsigned major, unsigned minor)
+static int io_entry(struct jb_cg_readback *back, unsigned major, unsigned minor, struct jb_cg_io_limits **ret)
 {
     for (size_t i = 0; i < back->n_io; i++)
-        if (back->io[i].major == major && back->io[i].minor == minor)
-            return &back->io[i];
+        if (back->io[i].major == major && back->io[i].minor == minor) {
+            *ret = &back->io[i];
+            return 0;
+        }
     if (back->n_io == JB_CG_IO_DEVICES_MAX)
-        return NULL;
-    struct jb_cg_io_limits *io = &back->io[back->n_io++];
-    *io = (struct jb_cg_io_limits){major, minor, JB_UNSET, JB_UNSET, JB_UNSET, JB_UNSET};
-    return io;
+        return -E2BIG;
+    *ret = &back->io[back->n_io++];
+    **ret = (struct jb_cg_io_limits){major, minor, JB_UNSET, JB_UNSET, JB_UNSET, JB_UNSET};
+    return 0;
 }
 
 /* Cuts "major:minor rest" in place; NULL when the line is something else. */
@@ -190,7 +192,10 @@ static int read_io_v1(const struct jb_kdir *dir, struct jb_cg_readback *back)
             unsigned major = 0;
             unsigned minor = 0;
             const char *value = cut_device(line, &major, &minor);
-            struct jb_cg_io_limits *io = value ? io_entry(back, major, minor) : NULL;
+            struct jb_cg_io_limits *io = NULL;
+            r = value ? io_entry(back, major, minor, &io) : 0;
+            if (r < 0)
+                return r;
             if (io && jb_parse_u64(value, UINT64_MAX, io_field(io, f)) < 0)
                 return -EINVAL;
         }
@@ -210,8 +215,11 @@ static int read_io_v2(const struct jb_kdir *dir, struct jb_cg_readback *back)
         unsigned major = 0;
         unsigned minor = 0;
         char *rest = cut_device(line, &major, &minor);
-        struct jb_cg_io_limits *io = rest ? io_entry(back, major, minor) : NULL;
+        struct jb_cg_io_limits *io = NULL;
         char *inner = NULL;
+        r = rest ? io_entry(back, major, minor, &io) : 0;
+        if (r < 0)
+            return r;
         for (char *word = io ? strtok_r(rest, " ", &inner) : NULL; word; word = strtok_r(NULL, " ", &inner))
             for (size_t f = 0; f < JB_ARRAY_LEN(words); f++)
                 if (jb_starts_with(word, words[f]) && !jb_streq(word + strlen(words[f]), "max") &&
@@ -363,9 +371,11 @@ static int verify_io(const struct jb_cg_readback *got, const struct jb_cg_settin
     size_t which = (size_t)(s->key - JB_CG_IO_RBPS);
     uint64_t have = JB_UNSET;
     for (size_t i = 0; i < got->n_io; i++) {
+        if (got->io[i].major != s->major || got->io[i].minor != s->minor)
+            continue;
         struct jb_cg_io_limits io = got->io[i];
-        if (io.major == s->major && io.minor == s->minor)
-            have = *io_field(&io, which);
+        have = *io_field(&io, which);
+        break;
     }
     if (have == s->value)
         return 0;

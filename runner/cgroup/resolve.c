@@ -160,13 +160,13 @@ static int put_memory(struct writes *w, const struct jb_cg_setting *s, const cha
 
 static int put_swap(struct writes *w, const struct jb_cg_setting *s, const char *file, struct jb_error *err)
 {
-    if (w->layout->ctl[JB_CTL_MEMORY].version == 2)
-        return emit(w, JB_CTL_MEMORY, file, "%" PRIu64, s->value);
     if (w->layout->no_swap_limit)
         return jb_fail(err, ENOTSUP,
                        "%s: this kernel does not count swap per cgroup, so swap cannot be limited; boot with "
                        "swapaccount=1, or let the job do without: allow_degraded: [memory]",
                        file);
+    if (w->layout->ctl[JB_CTL_MEMORY].version == 2)
+        return emit(w, JB_CTL_MEMORY, file, "%" PRIu64, s->value);
     uint64_t memory = planned(w->plan, JB_CG_MEMORY_MAX);
     if (memory == JB_UNSET)
         return jb_fail(err, EINVAL, "%s: cgroup v1 limits swap only together with memory; limit memory too",

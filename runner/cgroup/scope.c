@@ -91,14 +91,36 @@ static int choose_target(const struct jb_scope_wish *wish, const struct jb_seat 
     return 0;
 }
 
-/* What would no longer hold in the scope. A slice that the site names is its decision. */
-static const char *limit_left(const struct jb_scope_wish *wish, const struct jb_seat *s,
-                              const struct target *t, char *where, size_t len)
+/* One of the trees that a process leaves its group in when systemd puts it into a scope. */
+struct tree {
+    const char *mount, *own;
+    int version;
+    enum jb_controller controller;
+};
+#define TREES_MAX 5
+
+/* The v2 tree, and each v1 hierarchy that systemd makes groups in. */
+static size_t list_trees(const struct jb_seat *s, const struct jb_cg_layout *layout,
+                         struct tree ret[TREES_MAX])
 {
-    jb_autofree char *at = !wish->slice && s->own ? strdup(s->own) : NULL;
+    static const enum jb_controller v1[] = {JB_CTL_MEMORY, JB_CTL_CPU, JB_CTL_IO, JB_CTL_PIDS};
+    size_t n = 0;
+    if (s->own)
+        ret[n++] = (struct tree){s->mount, s->own, 2, JB_CTL_UNIFIED};
+    for (size_t i = 0; i < JB_ARRAY_LEN(v1); i++) {
+        const struct jb_cg_controller *ctl = &layout->ctl[v1[i]];
+        if (ctl->version == 1 && ctl->own)
+            ret[n++] = (struct tree){ctl->mount, ctl->own, 1, v1[i]};
+    }
+    return n;
+}
+
+static const char *limit_left_in(const struct tree *tree, const struct target *t, char *where, size_t len)
+{
+    jb_autofree char *at = strdup(tree->own);
     while (at && !jb_streq(at, "/") && !jb_path_beneath(t->path, at)) {
-        jb_autofree char *path = jb_seat_path(s, at);
-        const char *limit = path ? jb_group_limit(path) : "cgroup";
+        jb_autofree char *path = jb_group_path(tree->mount, at);
+        const char *limit = path ? jb_group_limit(path, tree->version, tree->controller) : "cgroup";
         if (limit) {
             (void)snprintf(where, len, "%s", at);
             return limit;
@@ -110,18 +132,46 @@ static const char *limit_left(const struct jb_scope_wish *wish, const struct jb_
     return NULL;
 }
 
-/* The limit of processes of the unit that is left goes along. */
-static uint64_t tasks_max(const struct jb_seat *s)
+/* What would no longer hold in the scope. A slice that the site names is its decision. */
+static const char *limit_left(const struct jb_scope_wish *wish, const struct jb_seat *s,
+                              const struct jb_cg_layout *layout, const struct target *t, char *where,
+                              size_t len)
 {
-    uint64_t n = JB_UNSET;
-    jb_autofree char *path = s->unit ? jb_seat_path(s, s->unit) : NULL;
-    struct jb_kdir dir;
-    if (!path || jb_kdir_open(path, &dir) < 0)
-        return JB_UNSET;
-    if (jb_kread_u64(&dir, "pids.max", &n) < 0)
-        n = JB_UNSET;
-    jb_kdir_close(&dir);
-    return n;
+    struct tree trees[TREES_MAX];
+    size_t n = wish->slice ? 0 : list_trees(s, layout, trees);
+    const char *limit = NULL;
+    for (size_t i = 0; !limit && i < n; i++)
+        limit = limit_left_in(&trees[i], t, where, len);
+    return limit;
+}
+
+/*
+ * The limits of processes that are left go along, as the least of them: every unit has one. Where the site names the slice
+ * that of the unit does.
+ */
+static uint64_t tasks_max(const struct jb_scope_wish *wish, const struct jb_seat *s,
+                          const struct jb_cg_layout *layout, const struct target *t)
+{
+    uint64_t least = JB_UNSET; /* the largest number there is */
+    struct tree trees[TREES_MAX];
+    size_t n = list_trees(s, layout, trees);
+    for (size_t i = 0; i < n; i++) {
+        const struct tree *tree = &trees[i];
+        if (tree->version == 1 && tree->controller != JB_CTL_PIDS)
+            continue;
+        jb_autofree char *unit = wish->slice ? jb_innermost_unit(tree->own) : NULL;
+        jb_autofree char *at = wish->slice && !unit ? NULL : strdup(tree->own);
+        while (at && !jb_streq(at, "/") &&
+               (wish->slice ? jb_path_beneath(at, unit) : !jb_path_beneath(t->path, at))) {
+            jb_autofree char *path = jb_group_path(tree->mount, at);
+            uint64_t here = path ? jb_group_tasks(path) : JB_UNSET;
+            least = here < least ? here : least;
+            char *up = jb_group_above(at);
+            free(at);
+            at = up;
+        }
+    }
+    return least;
 }
 
 /* No group is made anywhere, and every refusal says why. */
@@ -246,23 +296,22 @@ static int settle_in_scope(const struct jb_scope_wish *wish, const char *unit, s
 }
 
 /* What stands against asking; fills `target`. -ENOMEM, or 0 with `why` empty when nothing does. */
-static int may_ask(const struct jb_scope_wish *wish, const struct jb_seat *s, struct target *target,
-                   char *why, size_t len)
+static int may_ask(const struct jb_scope_wish *wish, const struct jb_seat *s,
+                   const struct jb_cg_layout *layout, struct target *target, char *why, size_t len)
 {
     char where[128];
     int r = choose_target(wish, s, target);
     if (r < 0)
         return r;
     *why = '\0';
-    const char *limit = limit_left(wish, s, target, where, sizeof(where));
+    const char *limit = limit_left(wish, s, layout, target, where, sizeof(where));
     if (wish->use == JB_SYSTEMD_NEVER)
         (void)snprintf(why, len,
                        "and the site config says never to ask it for a scope (cgroups.systemd); name a "
                        "delegated cgroup_parent");
     else if (limit)
-        (void)snprintf(why, len,
-                       "a scope of its own would leave %s of %.60s behind; give that unit Delegate=yes",
-                       limit, where);
+        (void)snprintf(why, len, "a scope of its own would leave %s of %.60s behind; %s", limit, where,
+                       s->own ? "give that unit Delegate=yes" : "name a delegated cgroup_parent");
     return 0;
 }
 
@@ -273,7 +322,7 @@ static int ask(const struct jb_scope_wish *wish, const struct jb_seat *s, struct
     const struct jb_bus *bus = wish->bus ? wish->bus : &jb_bus_systemd;
     struct jb_error refused = {0};
     char why[160];
-    int r = may_ask(wish, s, &target, why, sizeof(why));
+    int r = may_ask(wish, s, layout, &target, why, sizeof(why));
     if (r < 0)
         return jb_fail_errno(err, r, "scope");
     if (*why)
@@ -286,7 +335,7 @@ static int ask(const struct jb_scope_wish *wish, const struct jb_seat *s, struct
         .slice = target.slice,
         .description = wish->description,
         .uid = wish->uid,
-        .tasks_max = tasks_max(s),
+        .tasks_max = tasks_max(wish, s, layout, &target),
         .tasks_any = wish->many,
     };
     if (bus->start_scope(bus->ctx, &request, &refused) < 0) {
@@ -309,7 +358,7 @@ static int imagine_scope(const struct jb_scope_wish *wish, const struct jb_seat 
 {
     struct target target __attribute__((cleanup(target_free))) = {0};
     char why[160];
-    int r = may_ask(wish, s, &target, why, sizeof(why));
+    int r = may_ask(wish, s, layout, &target, why, sizeof(why));
     if (r == 0 && *why)
         return no_scope(wish, s, layout, why, err);
     jb_autofree char *path = r == 0 ? jb_asprintf("%s/%s.scope", target.path, wish->name) : NULL;
@@ -370,6 +419,8 @@ static int settle(const struct jb_scope_wish *wish, struct jb_cg_layout *layout,
         return jb_fail_errno(err, r, "looking at the own cgroup");
     s.mount = mount; /* what follows replaces the layout's */
     s.own = own;
+    if (!ret && wish->many) /* who goes there is a child of this process */
+        s.alone = false;
     switch (judge(layout, &s, booted)) {
     case STEP_DOWN:
         if (ret)

@@ -11,7 +11,8 @@
  *   a delegated group, its parent delegated as well and empty (DelegateSubgroup=)  boxes are made beside the starter's
  *   a group that systemd manages                    the manager is asked for a delegated scope; leaf and boxes in that
  *   anything else                                   nothing is changed, and the layout says what stands in the way
- * A limit is never left behind: where a unit has one, its processes are not taken out of it.
+ * A limit is never left behind: where a unit has one, its processes are not taken out of it, be it in the v2 tree or in a v1
+ * hierarchy that systemd moves processes in. The number of processes goes along: the scope gets the least that is left.
  */
 #ifndef JB_CGROUP_SCOPE_H
 #define JB_CGROUP_SCOPE_H
@@ -81,7 +82,10 @@ bool jb_scope_booted(const struct jb_scope_wish *wish);
 int jb_scope_enter(const struct jb_scope_wish *wish, struct jb_cg_layout *layout, struct jb_scope *ret,
                    struct jb_error *err);
 
-/* The layout that jb_scope_enter would leave, as far as can be told without asking anybody. Changes nothing. */
+/*
+ * The layout that jb_scope_enter would leave, as far as can be told without asking anybody; with `many` that of a child of
+ * this process, which is not alone in its group. Changes nothing.
+ */
 int jb_scope_predict(const struct jb_scope_wish *wish, struct jb_cg_layout *layout, struct jb_error *err);
 
 /* Goes back to where it stepped down from and removes the leaf. Boxes must be gone. A scope needs none of this: systemd

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/xattr.h>
@@ -55,7 +56,7 @@ static char *innermost(const char *path, const char *const *suffixes, size_t n)
     return end ? strndup(path, end) : NULL;
 }
 
-static char *innermost_unit(const char *path)
+char *jb_innermost_unit(const char *path)
 {
     static const char *const units[] = {".service", ".scope", ".slice", ".socket", ".mount", ".swap"};
     return innermost(path, units, JB_ARRAY_LEN(units));
@@ -73,9 +74,9 @@ char *jb_copy_of(const char *text)
     return text ? strdup(text) : NULL;
 }
 
-char *jb_seat_path(const struct jb_seat *s, const char *below)
+char *jb_group_path(const char *mount, const char *below)
 {
-    return jb_asprintf("%s%s", s->mount, jb_streq(below, "/") ? "" : below);
+    return jb_asprintf("%s%s", mount, jb_streq(below, "/") ? "" : below);
 }
 
 /* 0, 1 (this process alone) or 2: more. */
@@ -110,30 +111,90 @@ static bool is_real_root(const char *path)
     return type && access(type, F_OK) < 0 && errno == ENOENT;
 }
 
-/* The first file of the group that limits anything; NULL: none does. The number of processes is not among them: every
- * unit has such a limit, and the scope gets the same. */
-const char *jb_group_limit(const char *path)
+#define V1_NO_LIMIT (UINT64_C(1) << 62) /* v1 writes "none" as the largest page count */
+
+/* A file that limits something. `none`: how the text begins without a limit; "": it is empty then. */
+struct limit_file {
+    enum jb_controller controller;
+    int version;
+    const char *file, *none;
+};
+
+/*
+ * Of v1 only what systemd moves a process in: cpuset and hugetlb are not its, and stay as they are. The number of
+ * processes is not among them: see jb_group_tasks.
+ */
+static const struct limit_file limit_files[] = {
+    {JB_CTL_MEMORY, 2, "memory.max", "max"},
+    {JB_CTL_MEMORY, 2, "memory.high", "max"},
+    {JB_CTL_MEMORY, 2, "memory.swap.max", "max"},
+    {JB_CTL_CPU, 2, "cpu.max", "max"},
+    {JB_CTL_CPUSET, 2, "cpuset.cpus", ""},
+    {JB_CTL_CPUSET, 2, "cpuset.mems", ""},
+    {JB_CTL_IO, 2, "io.max", ""},
+    {JB_CTL_MEMORY, 1, "memory.limit_in_bytes", NULL},
+    {JB_CTL_MEMORY, 1, "memory.memsw.limit_in_bytes", NULL},
+    {JB_CTL_CPU, 1, "cpu.cfs_quota_us", "-1"},
+    {JB_CTL_IO, 1, "blkio.throttle.read_bps_device", ""},
+    {JB_CTL_IO, 1, "blkio.throttle.write_bps_device", ""},
+    {JB_CTL_IO, 1, "blkio.throttle.read_iops_device", ""},
+    {JB_CTL_IO, 1, "blkio.throttle.write_iops_device", ""},
+};
+
+static bool limits(const struct jb_kdir *dir, const char *file, const char *none)
 {
-    static const struct {
-        const char *file, *none; /* how the text begins without a limit */
-    } files[] = {
-        {"memory.max", "max"}, {"memory.high", "max"}, {"memory.swap.max", "max"},
-        {"cpu.max", "max"},    {"cpuset.cpus", ""},    {"cpuset.mems", ""},
-        {"io.max", ""},
-    };
+    char line[256];
+    uint64_t value;
+    int r = jb_kread_line(dir, file, line, sizeof(line));
+    if (r < 0 || !*line)
+        return r == -ENAMETOOLONG;
+    if (!none)
+        return jb_parse_u64(line, UINT64_MAX, &value) < 0 || value < V1_NO_LIMIT;
+    return !*none || !jb_starts_with(line, none);
+}
+
+static const char *huge_limit(const struct jb_kdir *dir)
+{
+    for (const uint64_t *page = jb_cg_huge_sizes; *page; page++)
+        for (int reserved = 0; reserved < 2; reserved++) {
+            char name[16];
+            char file[64];
+            (void)snprintf(file, sizeof(file), "hugetlb.%s.%smax", jb_cg_huge_name(*page, name, sizeof(name)),
+                           reserved ? "rsvd." : "");
+            if (limits(dir, file, "max"))
+                return "hugetlb";
+        }
+    return NULL;
+}
+
+/* Of version 2, all of the group's files. */
+const char *jb_group_limit(const char *path, int version, enum jb_controller c)
+{
     struct jb_kdir dir;
     const char *found = NULL;
     if (jb_kdir_open(path, &dir) < 0)
         return "cgroup";
-    for (size_t i = 0; !found && i < JB_ARRAY_LEN(files); i++) {
-        char line[256];
-        int r = jb_kread_line(&dir, files[i].file, line, sizeof(line));
-        if (r == -ENAMETOOLONG ||
-            (r == 0 && *line && (!*files[i].none || !jb_starts_with(line, files[i].none))))
-            found = files[i].file;
+    for (size_t i = 0; !found && i < JB_ARRAY_LEN(limit_files); i++) {
+        const struct limit_file *f = &limit_files[i];
+        if (f->version == version && (version == 2 || f->controller == c) && limits(&dir, f->file, f->none))
+            found = f->file;
     }
+    if (!found && version == 2)
+        found = huge_limit(&dir);
     jb_kdir_close(&dir);
     return found;
+}
+
+uint64_t jb_group_tasks(const char *path)
+{
+    uint64_t n = JB_UNSET;
+    struct jb_kdir dir;
+    if (jb_kdir_open(path, &dir) < 0)
+        return JB_UNSET;
+    if (jb_kread_u64(&dir, "pids.max", &n) < 0)
+        n = JB_UNSET;
+    jb_kdir_close(&dir);
+    return n;
 }
 
 char *jb_group_above(const char *path)
@@ -148,12 +209,12 @@ static int look_above(const struct jb_scope_wish *wish, struct jb_seat *s)
     jb_autofree char *above = jb_group_above(s->own);
     if (!above || (s->unit && strlen(above) < strlen(s->unit)))
         return 0;
-    jb_autofree char *own_path = jb_seat_path(s, s->own);
-    jb_autofree char *path = jb_seat_path(s, above);
+    jb_autofree char *own_path = jb_group_path(s->mount, s->own);
+    jb_autofree char *path = jb_group_path(s->mount, above);
     if (!own_path || !path)
         return -ENOMEM;
     if (!is_real_root(path) && count_processes(path, wish->pid) == 0 && can_write(path) &&
-        !jb_group_limit(own_path))
+        !jb_group_limit(own_path, 2, JB_CTL_UNIFIED) && jb_group_tasks(own_path) == JB_UNSET)
         s->above = jb_take_ptr(above);
     return 0;
 }
@@ -169,11 +230,11 @@ int jb_seat_look(const struct jb_scope_wish *wish, const struct jb_cg_layout *la
         *ret = s;
         return 0;
     }
-    jb_autofree char *path = jb_seat_path(&s, s.own);
+    jb_autofree char *path = jb_group_path(s.mount, s.own);
     if (!path)
         return -ENOMEM;
-    s.unit = innermost_unit(s.own);
-    jb_autofree char *unit_path = s.unit ? jb_seat_path(&s, s.unit) : NULL;
+    s.unit = jb_innermost_unit(s.own);
+    jb_autofree char *unit_path = s.unit ? jb_group_path(s.mount, s.unit) : NULL;
     s.managed = booted && !(unit_path && delegated(unit_path));
     s.real_root = is_real_root(path);
     s.alone = count_processes(path, wish->pid) == 1;

@@ -7,6 +7,7 @@
 #define JB_CGROUP_SEAT_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "cgroup/scope.h"
 
@@ -29,11 +30,17 @@ int jb_seat_look(const struct jb_scope_wish *wish, const struct jb_cg_layout *la
 /* --- paths; what is returned is the caller's, NULL: out of memory, or there is none --- */
 
 char *jb_copy_of(const char *text); /* NULL stays NULL */
-char *jb_seat_path(const struct jb_seat *s, const char *below);
+char *jb_group_path(const char *mount, const char *below);
 char *jb_group_above(const char *path);
 char *jb_innermost_slice(const char *path);
+char *jb_innermost_unit(const char *path);
 
-/* The first file of the group that limits anything, the number of processes apart; NULL: none does. */
-const char *jb_group_limit(const char *path);
+/*
+ * The first file of the group that limits anything, the number of processes apart; NULL: none does. Of version 2 all
+ * controllers are looked at, of version 1 that one.
+ */
+const char *jb_group_limit(const char *path, int version, enum jb_controller c);
+/* How many processes and threads there may be in the group; JB_UNSET: any number. */
+uint64_t jb_group_tasks(const char *path);
 
 #endif

@@ -126,19 +126,54 @@ static int read_cpu(const struct jb_cgroup *cg, struct jb_cg_usage *u)
     return r;
 }
 
+/* v1, and v2 where it is mounted so, count a kill in the group of whoever was killed, and nowhere above it. */
+struct kills {
+    const char *file;
+    uint64_t sum;
+};
+
+static int add_kills(void *ctx, const struct jb_kdir *parent, const char *name)
+{
+    struct kills *k = ctx;
+    uint64_t value;
+    char path[300];
+    (void)snprintf(path, sizeof(path), "%s/%s", name, k->file);
+    if (jb_kread_keyed(parent, path, "oom_kill", &value) == 0)
+        k->sum = (k->sum == JB_UNSET ? 0 : k->sum) + value;
+    return 0;
+}
+
+static int read_kills(const struct jb_cgroup *cg, uint64_t *ret)
+{
+    const struct jb_cg_group *g = cg->of[JB_CTL_MEMORY];
+    struct kills each = {.file = "memory.oom_control", .sum = JB_UNSET};
+    jb_autofree char *text = NULL;
+    *ret = JB_UNSET;
+    if (!g)
+        return 0;
+    if (g->version == 2) {
+        int r = read_text(g, "memory.events", &text);
+        uint64_t met = keyed(text, "oom");
+        *ret = keyed(text, "oom_kill");
+        if (r < 0 || *ret != 0 || met == 0 || met == JB_UNSET)
+            return r;
+        each =
+            (struct kills){.file = "memory.events.local", .sum = 0}; /* the mount option memory_localevents */
+    }
+    (void)jb_cg_walk(&g->parent, cg->name, add_kills, &each);
+    *ret = each.sum;
+    return 0;
+}
+
 static int read_memory(const struct jb_cgroup *cg, struct jb_cg_usage *u)
 {
     const struct jb_cg_group *v1 = on(cg, JB_CTL_MEMORY, 1);
     const struct jb_cg_group *v2 = on(cg, JB_CTL_MEMORY, 2);
-    jb_autofree char *text = NULL;
     int r = v1 ? number(v1, "memory.max_usage_in_bytes", &u->memory_peak)
                : number(v2, "memory.peak", &u->memory_peak);
     if (r == 0) /* v1 gives a peak of memory and swap together only: no swap peak follows from it */
         r = number(v2, "memory.swap.peak", &u->swap_peak);
-    if (r == 0 && !v1)
-        r = read_text(v2, "memory.events", &text);
-    u->oom_kills = v1 ? jb_cgroup_oom_kills(cg) : keyed(text, "oom_kill");
-    return r;
+    return r == 0 ? read_kills(cg, &u->oom_kills) : r;
 }
 
 static int read_pids(const struct jb_cgroup *cg, struct jb_cg_usage *u)
@@ -152,33 +187,24 @@ static int read_pids(const struct jb_cgroup *cg, struct jb_cg_usage *u)
     return r;
 }
 
-static void add_to(uint64_t *sum, const char *digits)
-{
-    uint64_t value = strtoull(digits, NULL, 10);
-    *sum = (*sum == JB_UNSET ? 0 : *sum) + value;
-}
-
-static int read_io_v2(const struct jb_cg_group *g, struct jb_cg_usage *u)
+static int read_io_v2(const struct jb_cgroup *cg, struct jb_cg_usage *u)
 {
     jb_autofree char *text = NULL;
-    int r = read_text(g, "io.stat", &text);
+    uint64_t figures[JB_CG_IO_FIGURES];
+    struct jb_kdir block = {.fd = -1};
+    int r = read_text(on(cg, JB_CTL_IO, 2), "io.stat", &text);
     if (r < 0 || !text)
         return r;
-    const struct {
-        const char *word;
-        uint64_t *sum;
-    } fields[] = {
-        {"rbytes=", &u->read_bytes},
-        {"wbytes=", &u->written_bytes},
-        {"rios=", &u->read_ops},
-        {"wios=", &u->write_ops},
-    };
-    for (size_t i = 0; i < JB_ARRAY_LEN(fields); i++) {
-        *fields[i].sum = 0;
-        for (const char *p = text; (p = strstr(p, fields[i].word)); p += strlen(fields[i].word))
-            if (p > text && p[-1] == ' ')
-                add_to(fields[i].sum, p + strlen(fields[i].word));
-    }
+    (void)jb_kdir_open(cg->block ? cg->block : "/sys/dev/block", &block);
+    block.fault = cg->fault;
+    r = jb_cg_io_count(&block, text, figures);
+    jb_kdir_close(&block);
+    if (r < 0)
+        return r;
+    u->read_bytes = figures[0];
+    u->written_bytes = figures[1];
+    u->read_ops = figures[2];
+    u->write_ops = figures[3];
     return 0;
 }
 
@@ -188,7 +214,7 @@ static int read_io_v2(const struct jb_cg_group *g, struct jb_cg_usage *u)
  */
 static int read_io(const struct jb_cgroup *cg, struct jb_cg_usage *u)
 {
-    return read_io_v2(on(cg, JB_CTL_IO, 2), u);
+    return read_io_v2(cg, u);
 }
 
 /* "some avg10=0.00 ... total=123" */
@@ -324,28 +350,10 @@ uint64_t jb_cgroup_cpu_us(const struct jb_cgroup *cg)
     return v1 && jb_kread_u64(&v1->dir, "cpuacct.usage", &value) == 0 ? value / JB_NS_PER_US : JB_UNSET;
 }
 
-/* v1 counts a kill in the group of whoever was killed, and nowhere above it. */
-static int add_kills(void *ctx, const struct jb_kdir *parent, const char *name)
-{
-    uint64_t *sum = ctx;
-    uint64_t value;
-    char path[300];
-    (void)snprintf(path, sizeof(path), "%s/memory.oom_control", name);
-    if (jb_kread_keyed(parent, path, "oom_kill", &value) == 0)
-        *sum = (*sum == JB_UNSET ? 0 : *sum) + value;
-    return 0;
-}
-
 uint64_t jb_cgroup_oom_kills(const struct jb_cgroup *cg)
 {
     uint64_t value = JB_UNSET;
-    const struct jb_cg_group *g = cg->of[JB_CTL_MEMORY];
-    if (!g)
-        return JB_UNSET;
-    if (g->version == 2)
-        return jb_kread_keyed(&g->dir, "memory.events", "oom_kill", &value) == 0 ? value : JB_UNSET;
-    (void)jb_cg_walk(&g->parent, cg->name, add_kills, &value);
-    return value;
+    return read_kills(cg, &value) == 0 ? value : JB_UNSET;
 }
 
 int jb_cgroup_usage_stable(const struct jb_cgroup *cg, unsigned tries, struct jb_cg_usage *ret,

@@ -350,7 +350,7 @@ static int legend_states(const struct drawing *d, struct jb_buf *out)
     } lines[] = {{JB_PU_FREE, "free"},
                  {JB_PU_SHARED, "several that share"},
                  {JB_PU_RESERVED, "reserved by the site"},
-                 {JB_PU_DISALLOWED, "not allowed to this process"}};
+                 {JB_PU_DISALLOWED, "not allowed here"}};
     for (size_t i = 0; i < JB_ARRAY_LEN(lines); i++) {
         if (!d->view->count[lines[i].state])
             continue;

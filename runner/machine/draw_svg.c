@@ -113,7 +113,7 @@ static void pu_tooltip(struct sheet *s, size_t pu)
         [JB_PU_HELD] = "",
         [JB_PU_SHARED] = "several boxes share it",
         [JB_PU_RESERVED] = "reserved by the site",
-        [JB_PU_DISALLOWED] = "not allowed to this process",
+        [JB_PU_DISALLOWED] = "not allowed here",
     };
     const struct jb_view_pu *p = &s->view->pus[pu];
     const struct jb_pu *m = &s->view->machine->pus[pu];
@@ -252,7 +252,7 @@ static void legend(struct sheet *s)
     } states[] = {{JB_PU_FREE, "", "free"},
                   {JB_PU_SHARED, "+", "several that share"},
                   {JB_PU_RESERVED, "#", "reserved by the site"},
-                  {JB_PU_DISALLOWED, "-", "not allowed to this process"}};
+                  {JB_PU_DISALLOWED, "-", "not allowed here"}};
     int row = 0;
     for (size_t i = 0; i < s->view->n_boxes; i++) {
         char class[16];

@@ -185,8 +185,27 @@ int jb_ledger_update(const struct jb_ledger_dir *dir, const struct jb_holding *h
     jb_autoslots struct jb_slots slots = {0};
     int r = jb_slots_read(dir, &slots);
     int g = r < 0 ? r : jb_slots_find(&slots, &holding->id);
-    r = g < 0 ? g : fill(dir, (size_t)g, holding);
+    struct jb_holding now = *holding;
+    if (g >= 0)
+        now.ends_ns = jb_slots_at(&slots, (size_t)g)->ends_ns;
+    r = g < 0 ? g : fill(dir, (size_t)g, &now);
     return r < 0 ? jb_fail_errno(err, r, "box %s: changing its entry in the ledger", holding->id.text) : 0;
+}
+
+int jb_ledger_ends(const struct jb_ledger_dir *dir, const struct jb_id *id, uint64_t ends_ns,
+                   struct jb_error *err)
+{
+    jb_autoslots struct jb_slots slots = {0};
+    int r = jb_slots_read(dir, &slots);
+    int g = r < 0 ? r : jb_slots_find(&slots, id);
+    if (g >= 0) {
+        struct jb_slot slot = *jb_slots_at(&slots, (size_t)g);
+        jb_slot_set_ends(&slot, ends_ns);
+        r = jb_slot_store(dir, (size_t)g, &slot);
+    } else {
+        r = g;
+    }
+    return r < 0 ? jb_fail_errno(err, r, "box %s: entering its end in the ledger", id->text) : 0;
 }
 
 static int remove_trash(const struct jb_ledger_dir *dir, const struct jb_id *id)

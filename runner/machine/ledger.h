@@ -38,6 +38,7 @@ struct jb_holding {
     struct jb_cpus held; /* PUs nobody else may get; empty unless exclusive */
     struct jb_cpus mems;
     uint64_t memory;  /* bytes promised, JB_UNSET: none */
+    uint64_t ends_ns; /* when its wall time will be over, by CLOCK_MONOTONIC; 0: not known, or never */
     bool has_devices; /* what they are: machine/held.h */
     const char
         *devices; /* to claim with: their lines, jb_held_format; NULL: none. Not set by reading; borrowed */
@@ -59,7 +60,8 @@ struct jb_slot {
     uint8_t pad[3];
     uint32_t uid;
     uint64_t memory;
-    uint64_t sets[16];
+    uint64_t sets[15];
+    uint64_t ends_ns;
 };
 _Static_assert(sizeof(struct jb_slot) == JB_SLOT_SIZE, "a slot of the ledger is a unit on disk");
 
@@ -138,9 +140,13 @@ int jb_ledger_release(const struct jb_ledger_dir *dir, const struct jb_id *id, s
 
 /*
  * Enters what a live box holds from now on in the place of what it held. Call under alloc.lock, as the holder of the
- * slot's lock. -ENOENT: no slot names the box.
+ * slot's lock. When it ends stays as it was entered. -ENOENT: no slot names the box.
  */
 int jb_ledger_update(const struct jb_ledger_dir *dir, const struct jb_holding *holding, struct jb_error *err);
+
+/* Enters when a live box will be over, and nothing else; by the holder of the slot's lock, with or without alloc.lock. */
+int jb_ledger_ends(const struct jb_ledger_dir *dir, const struct jb_id *id, uint64_t ends_ns,
+                   struct jb_error *err);
 
 /* Boxes whose lock is free: dead ones, to be recovered, among `tests` of them or JB_LEDGER_ALL. Caller frees *ret_ids. */
 int jb_ledger_dead(const struct jb_ledger_dir *dir, size_t tests, struct jb_id **ret_ids, size_t *ret_n,

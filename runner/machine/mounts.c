@@ -13,6 +13,7 @@
 
 #include "base/cleanup.h"
 #include "base/fd.h"
+#include "base/str.h"
 #include "base/units.h"
 
 #define MOUNTINFO_MAX (64U << 20)
@@ -97,7 +98,14 @@ static int parse_line(const char *line, const char *end, struct jb_mount *ret)
     ret->fstype = decode(fstype, len);
     ret->major = (uint32_t)major;
     ret->minor = (uint32_t)minor;
-    return ret->target && ret->fstype ? 0 : -ENOMEM;
+    if (!ret->target || !ret->fstype)
+        return -ENOMEM;
+    if (!jb_streq(ret->fstype, "overlay"))
+        return 0;
+    (void)word(&p, end, &len); /* its source, which may be nothing */
+    const char *options = word(&p, end, &len);
+    ret->options = options ? decode(options, len) : NULL;
+    return options && !ret->options ? -ENOMEM : 0;
 }
 
 int jb_mounts_parse(const char *text, struct jb_mounts *ret, struct jb_error *err)
@@ -141,6 +149,7 @@ void jb_mounts_free(struct jb_mounts *mounts)
     for (size_t i = 0; i < mounts->len; i++) {
         free(mounts->items[i].target);
         free(mounts->items[i].fstype);
+        free(mounts->items[i].options);
     }
     free(mounts->items);
     *mounts = (struct jb_mounts){0};

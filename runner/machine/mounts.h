@@ -14,6 +14,7 @@
 struct jb_mount {
     char *target; /* octal escapes decoded */
     char *fstype;
+    char *options; /* of an overlay: what it is made of; NULL for all others */
     uint32_t major, minor;
 };
 

@@ -16,9 +16,8 @@ static int not_there(const struct jb_machine *m, const struct jb_cpus *bad, stru
     const struct {
         const struct jb_cpus *set; /* NULL: what is in neither of the others */
         const char *why;
-    } reasons[] = {{&m->offline, "offline"},
-                   {&m->disallowed, "not allowed to this process"},
-                   {NULL, "not of this machine"}};
+    } reasons[] = {
+        {&m->offline, "offline"}, {&m->disallowed, "not allowed here"}, {NULL, "not of this machine"}};
     jb_autobuf struct jb_buf text = {0};
     jb_autofree char *allowed = jb_cpus_list(&m->allowed);
     struct jb_cpus rest = *bad;

@@ -85,7 +85,7 @@ static const char *kept_back(const struct jb_machine *machine, uint64_t missing,
         unsigned n;
         const char *why;
     } reasons[] = {{jb_cpus_count(&machine->offline), "offline"},
-                   {jb_cpus_count(&machine->disallowed), "not allowed to it"},
+                   {jb_cpus_count(&machine->disallowed), "not allowed here"},
                    {jb_cpus_count(&reserved), "reserved by the site"}};
     size_t used = 0;
     unsigned sum = 0;
@@ -138,13 +138,13 @@ int jb_refuse_never(const struct jb_machine *machine, const struct jb_request *r
                        wanted);
     if (v->available == 0 && request->kind != JB_CPU_KIND_ANY)
         return jb_fail(err, ERANGE,
-                       "cpu_kind: %s wanted, and no %s core is allowed to this process%s; use cpu_kind: any",
-                       wanted, jb_cpu_kind_name(request->kind), note);
+                       "cpu_kind: %s wanted, and no %s core is allowed here%s; use cpu_kind: any", wanted,
+                       jb_cpu_kind_name(request->kind), note);
     if (v->available == 0)
         return jb_fail(err, ERANGE,
-                       "cpus: %s wanted, and this process may use none%s; use cpu_unit: thread or other CPUs",
+                       "cpus: %s wanted, and jobs here may use none%s; use cpu_unit: thread or other CPUs",
                        wanted, note);
-    return jb_fail(err, ERANGE, "cpus: %s wanted, and this process may use %s%s; ask for cpus: %u", wanted,
+    return jb_fail(err, ERANGE, "cpus: %s wanted, and jobs here may use %s%s; ask for cpus: %u", wanted,
                    jb_refuse_units(request, v->available, fits, sizeof(fits)), note, v->available);
 }
 

@@ -175,6 +175,12 @@ int jb_slot_fetch(const struct jb_ledger_dir *dir, size_t g, struct jb_slot *ret
     return 0;
 }
 
+void jb_slot_set_ends(struct jb_slot *slot, uint64_t ends_ns)
+{
+    slot->ends_ns = ends_ns;
+    slot->sum = sum_of(slot);
+}
+
 int jb_slot_store(const struct jb_ledger_dir *dir, size_t g, const struct jb_slot *slot)
 {
     ssize_t n = pwrite(dir->slots_fd[g % JB_LEDGER_FILES], slot, sizeof(*slot), offset_of(g));
@@ -201,7 +207,8 @@ int jb_slot_pack(const struct jb_holding *h, struct jb_slot *ret)
                         .exclusive = h->exclusive,
                         .devices = h->has_devices || h->devices,
                         .uid = h->uid,
-                        .memory = h->memory};
+                        .memory = h->memory,
+                        .ends_ns = h->ends_ns};
     memcpy(s.name, h->name, sizeof(s.name));
     s.name[sizeof(s.name) - 1] = '\0';
     s.form = jb_cpus_equal(&h->cpus, &h->held) ? FORM_HELD_IS_CPUS : FORM_PACKED;
@@ -264,7 +271,8 @@ void jb_slot_unpack(const struct jb_slot *slot, struct jb_holding *ret)
                            .uid = slot->uid,
                            .exclusive = slot->exclusive,
                            .has_devices = slot->devices,
-                           .memory = slot->memory};
+                           .memory = slot->memory,
+                           .ends_ns = slot->ends_ns};
     memcpy(h.name, slot->name, sizeof(h.name));
     jb_slot_or(slot, 0, &h.cpus);
     jb_slot_or(slot, 1, &h.held);

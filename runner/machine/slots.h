@@ -46,6 +46,8 @@ int jb_slot_store(const struct jb_ledger_dir *dir, size_t g, const struct jb_slo
 
 /* The packed form. Returns 1 when the sets do not fit: `wide` is then to be kept beside the slot. */
 int jb_slot_pack(const struct jb_holding *holding, struct jb_slot *ret);
+/* Changes when the box ends in a slot that is sound. */
+void jb_slot_set_ends(struct jb_slot *slot, uint64_t ends_ns);
 bool jb_slot_wide(const struct jb_slot *slot);
 /* All but the sets of a wide slot. */
 void jb_slot_unpack(const struct jb_slot *slot, struct jb_holding *ret);

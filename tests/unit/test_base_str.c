@@ -73,6 +73,15 @@ static void env_set_replaces_whole_keys(void **state)
     assert_string_equal(jb_env_get(&env, "AB"), "2");
     assert_int_equal(jb_env_set(&env, "E", ""), 0);
     assert_string_equal(jb_env_get(&env, "E"), "");
+    jb_env_unset(&env, "nothing");
+    jb_env_unset(&env, "A");
+    assert_int_equal(env.len, 2);
+    assert_null(jb_env_get(&env, "A"));
+    assert_string_equal(env.items[0], "AB=2");
+    assert_null(env.items[2]);
+    jb_env_unset(&env, "E");
+    jb_env_unset(&env, "AB");
+    assert_int_equal(env.len, 0);
 }
 
 static void edit_distance_counts_slips(void **state)

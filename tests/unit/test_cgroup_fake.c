@@ -356,6 +356,29 @@ static void test_missing_files(JB_UNUSED void **state)
     drop(&f);
 }
 
+/* Mounted so that each group counts for itself alone: the box was at its limit, and the kill is counted below. */
+static void test_local_events(JB_UNUSED void **state)
+{
+    struct fixture f;
+    struct jb_error err = {0};
+    struct jb_cgroup *cg = NULL;
+    struct jb_cg_usage u;
+    build(&f, KIND_V2);
+    assert_ok(create(&f, NULL, &cg, &err), &err);
+    int dir = jb_cg_v2(cg)->dir.fd;
+    assert_int_equal(cg_fake_put(dir, "memory.events", "low 0\nhigh 0\nmax 9\noom 1\noom_kill 0\n"), 0);
+    assert_int_equal(jb_cgroup_oom_kills(cg), 0);
+    assert_int_equal(cg_fake_put(dir, JB_CG_INNER "/memory.events.local", "oom 0\noom_kill 1\n"), 0);
+    assert_int_equal(jb_cgroup_oom_kills(cg), 1);
+    assert_ok(jb_cgroup_usage(cg, &u, &err), &err);
+    assert_int_equal(u.oom_kills, 1);
+    jb_cg_usage_free(&u);
+    assert_int_equal(unlinkat(dir, JB_CG_INNER "/memory.events.local", 0), 0);
+    assert_ok(jb_cgroup_destroy(cg, 0, &err), &err);
+    jb_cgroup_free(cg);
+    drop(&f);
+}
+
 static int set_without_memsw(const struct jb_cg_group *group, const char *name, enum jb_controller c,
                              const char *file, const char *value)
 {
@@ -548,13 +571,13 @@ static void test_kill_survivor(JB_UNUSED void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_life_v1),          cmocka_unit_test(test_life_hybrid),
-        cmocka_unit_test(test_life_v2),          cmocka_unit_test(test_create_faults),
-        cmocka_unit_test(test_later_faults),     cmocka_unit_test(test_existing),
-        cmocka_unit_test(test_missing_files),    cmocka_unit_test(test_no_swap_accounting),
-        cmocka_unit_test(test_cpuset_of_parent), cmocka_unit_test(test_names),
-        cmocka_unit_test(test_verify),           cmocka_unit_test(test_usage_subtract),
-        cmocka_unit_test(test_kill_survivor),
+        cmocka_unit_test(test_life_v1),        cmocka_unit_test(test_life_hybrid),
+        cmocka_unit_test(test_life_v2),        cmocka_unit_test(test_create_faults),
+        cmocka_unit_test(test_later_faults),   cmocka_unit_test(test_existing),
+        cmocka_unit_test(test_missing_files),  cmocka_unit_test(test_no_swap_accounting),
+        cmocka_unit_test(test_local_events),   cmocka_unit_test(test_cpuset_of_parent),
+        cmocka_unit_test(test_names),          cmocka_unit_test(test_verify),
+        cmocka_unit_test(test_usage_subtract), cmocka_unit_test(test_kill_survivor),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -226,6 +226,24 @@ static void test_pure_v2_parent(JB_UNUSED void **state)
     test_tmpdir_remove(h.tmp);
 }
 
+/* Swap is missed only where memory is limited: the root of the tree says nothing of either. */
+static void test_v2_swap(JB_UNUSED void **state)
+{
+    struct jb_cg_layout l;
+    struct jb_error err = {0};
+    struct v2_host h = v2_host("/jobs.service");
+    group(&h, "jobs.service", "cpu memory\n", "memory\n", "");
+    for (int round = 0; round < 3; round++) {
+        assert_ok(jb_cg_layout_probe(h.procfs, &l, &err), &err);
+        assert_int_equal(l.no_swap_limit, round == 1);
+        jb_cg_layout_free(&l);
+        test_write(h.tmp, round == 0 ? "cg/jobs.service/memory.max" : "cg/jobs.service/memory.swap.max",
+                   "max\n");
+    }
+    free(h.procfs);
+    test_tmpdir_remove(h.tmp);
+}
+
 /* The root of the tree may hold processes and pass controllers on all the same. */
 static void test_v2_root(JB_UNUSED void **state)
 {
@@ -319,8 +337,8 @@ int main(void)
         cmocka_unit_test(test_mount_root),     cmocka_unit_test(test_escapes),
         cmocka_unit_test(test_no_cgroups),     cmocka_unit_test(test_pure_v2),
         cmocka_unit_test(test_pure_v2_parent), cmocka_unit_test(test_v2_root),
-        cmocka_unit_test(test_probe_errors),   cmocka_unit_test(test_v1_look),
-        cmocka_unit_test(test_this_host),
+        cmocka_unit_test(test_v2_swap),        cmocka_unit_test(test_probe_errors),
+        cmocka_unit_test(test_v1_look),        cmocka_unit_test(test_this_host),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -136,6 +136,9 @@ static void test_refusals(JB_UNUSED void **state)
     refuse(&v1, (struct jb_cg_setting){.key = JB_CG_KEY_MAX}, EINVAL, "not known");
     v1.no_swap_limit = true;
     refuse(&v1, (struct jb_cg_setting){.key = JB_CG_SWAP_MAX, .value = 0}, ENOTSUP, "swapaccount=1");
+    v2.no_swap_limit = true;
+    refuse(&v2, (struct jb_cg_setting){.key = JB_CG_SWAP_MAX, .value = 0}, ENOTSUP,
+           "memory.swap.max: this kernel");
     v1.ctl[JB_CTL_PIDS] = (struct jb_cg_controller){.why = "no cgroup pids controller is mounted"};
     refuse(&v1, (struct jb_cg_setting){.key = JB_CG_PIDS_MAX, .value = 5}, ENOTSUP,
            "pids controller is mounted");

@@ -125,7 +125,7 @@ static void test_states(void **state)
                  ".  free: CPUs 6-7,10-12\n"
                  "+  several that share: CPUs 9\n"
                  "#  reserved by the site: CPUs 14-15\n"
-                 "-  not allowed to this process: CPUs 13\n");
+                 "-  not allowed here: CPUs 13\n");
     assert_drawn(&w, 40,
                  "test: 2 packages, 2 NUMA nodes, 4 L3\n"
                  "  groups, 8 cores, 16 CPUs; 4 boxes, 3\n"
@@ -149,7 +149,7 @@ static void test_states(void **state)
                  ".  free: CPUs 6-7,10-12\n"
                  "+  several that share: CPUs 9\n"
                  "#  reserved by the site: CPUs 14-15\n"
-                 "-  not allowed to this process: CPUs 13\n");
+                 "-  not allowed here: CPUs 13\n");
     world_free(&w);
 }
 
@@ -384,7 +384,7 @@ static void test_svg(void **state)
     assert_contains(svg.data, "prefers-color-scheme:dark");
     assert_contains(svg.data,
                     "CPU 1, core 0: A (held as a sibling) build (01ARZ3NDEKTSV4RRFF00000000, 1000)");
-    assert_contains(svg.data, "CPU 383, core 191: not allowed to this process");
+    assert_contains(svg.data, "CPU 383, core 191: not allowed here");
     assert_int_equal(count(svg.data, "://"), 1); /* the name space: nothing is fetched */
     jb_buf_free(&svg);
     world_free(&w);

@@ -90,6 +90,40 @@ static void test_wide_sets(void **state)
     release(f, &small);
 }
 
+static struct jb_holding only_live(struct fixture *f)
+{
+    struct jb_ledger l;
+    struct jb_holding got;
+    struct jb_error err = {0};
+    assert_ok(jb_ledger_read(&f->dir, &l, &err), &err);
+    assert_int_equal(l.len, 1);
+    jb_ledger_get(&l, 0, &got);
+    jb_ledger_free(&l);
+    return got;
+}
+
+static void test_when_a_box_ends_is_changed_alone_and_stays_when_the_rest_changes(void **state)
+{
+    struct fixture *f = *state;
+    struct jb_error err = {0};
+    struct box b = {.holding = holding_of("0-1", true)};
+    b.holding.ends_ns = 7;
+    claim(f, &b);
+    assert_int_equal(only_live(f).ends_ns, 7);
+    assert_ok(jb_ledger_ends(&f->dir, &b.holding.id, UINT64_MAX - 1, &err), &err);
+    struct jb_holding more = holding_of("0-2", true);
+    more.id = b.holding.id;
+    assert_ok(jb_ledger_update(&f->dir, &more, &err), &err);
+    struct jb_holding got = only_live(f);
+    assert_int_equal(got.ends_ns, UINT64_MAX - 1);
+    assert_true(jb_cpus_equal(&got.cpus, &more.cpus));
+    struct jb_id other = b.holding.id;
+    other.text[3] = other.text[3] == '0' ? '1' : '0';
+    assert_int_equal(jb_ledger_ends(&f->dir, &other, 1, &err), -ENOENT);
+    assert_int_equal(only_live(f).ends_ns, UINT64_MAX - 1);
+    release(f, &b);
+}
+
 static void test_dead_box_frees_its_cpus_and_is_adopted_once(void **state)
 {
     struct fixture *f = *state;
@@ -351,6 +385,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         with_ledger(test_round_trip),
         with_ledger(test_wide_sets),
+        with_ledger(test_when_a_box_ends_is_changed_alone_and_stays_when_the_rest_changes),
         with_ledger(test_dead_box_frees_its_cpus_and_is_adopted_once),
         with_ledger(test_half_made_boxes),
         with_ledger(test_damaged_slots),

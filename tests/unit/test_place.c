@@ -192,7 +192,7 @@ static void test_never(void **state)
     struct world w;
     world_make(&w, "pack:2 [numa(memory=4GB)] core:4 pu:2");
     struct jb_request q = cores(9);
-    refuse(&w, &q, ERANGE, "9 cores wanted, and this process may use 8 cores; ask for cpus: 8");
+    refuse(&w, &q, ERANGE, "9 cores wanted, and jobs here may use 8 cores; ask for cpus: 8");
     q = threads(17);
     refuse(&w, &q, ERANGE, "ask for cpus: 16");
     q = cores(UINT64_MAX - 1);
@@ -213,7 +213,7 @@ static void test_never(void **state)
     q = cores(8);
     refuse(&w, &q, ERANGE, "(1 CPU is reserved by the site)");
     q = cores(9); /* with it they would still be too few */
-    refuse(&w, &q, ERANGE, "this process may use 7 cores; ask");
+    refuse(&w, &q, ERANGE, "jobs here may use 7 cores; ask");
     world_free(&w);
 }
 
@@ -359,7 +359,7 @@ static void test_kinds(void **state)
     for (size_t i = 0; i < 8; i++) /* the machine has them, but not for us */
         w.m.pus[i].kind = 0;
     q.kind = JB_CPU_KIND_PERFORMANCE;
-    refuse(&w, &q, ERANGE, "no performance core is allowed to this process");
+    refuse(&w, &q, ERANGE, "no performance core is allowed here");
     world_free(&w);
 }
 

@@ -31,11 +31,15 @@ struct world {
     const char *controllers; /* that a scope has */
     const char *moved_to;    /* NULL: into the scope, as it should */
     int refuse;              /* errno of the manager */
+    bool v1;                 /* memory, CPUs, disks and processes have hierarchies of their own */
+    bool tracked;            /* there is a v2 tree */
     unsigned asked;
     char unit[64], slice[64], description[64];
     uid_t uid;
     uint64_t tasks_max;
 };
+
+static const char *const hierarchies[] = {"memory", "cpu,cpuacct", "blkio", "pids"};
 
 static void put(const struct world *w, const char *path, const char *name, const char *text)
 {
@@ -53,8 +57,12 @@ static void group(const struct world *w, const char *path, const char *controlle
 
 static void sit_in(const struct world *w, const char *path)
 {
-    jb_autofree char *text = jb_asprintf("0::%s\n", path);
-    test_write(w->tmp, "proc/self/cgroup", text);
+    jb_autobuf struct jb_buf text = {0};
+    for (size_t i = 0; w->v1 && i < JB_ARRAY_LEN(hierarchies); i++)
+        assert_int_equal(jb_buf_printf(&text, "%zu:%s:%s\n", i + 1, hierarchies[i], path), 0);
+    if (w->tracked)
+        assert_int_equal(jb_buf_printf(&text, "0::%s\n", path), 0);
+    test_write(w->tmp, "proc/self/cgroup", text.data);
 }
 
 static int start_scope(void *ctx, const struct jb_scope_request *q, struct jb_error *err)
@@ -84,7 +92,7 @@ static bool marked(const char *path)
 
 static void open_world(struct world *w, const char *own, bool booted)
 {
-    *w = (struct world){.tmp = test_tmpdir(), .home = "/system.slice", .controllers = ALL};
+    *w = (struct world){.tracked = true, .tmp = test_tmpdir(), .home = "/system.slice", .controllers = ALL};
     jb_autofree char *mountinfo = jb_asprintf("25 1 0:22 / %s/cg rw - cgroup2 cgroup2 rw\n", w->tmp);
     test_write(w->tmp, "proc/self/mountinfo", mountinfo);
     w->procfs = jb_asprintf("%s/proc", w->tmp);
@@ -241,6 +249,26 @@ static void test_user(JB_UNUSED void **state)
     close_world(&w);
 }
 
+/* A daemon is alone in its unit when it asks, and the child that goes there for its jobs is not. */
+static void test_predicted_for_a_child(JB_UNUSED void **state)
+{
+    static const struct {
+        bool many;
+        const char *place;
+    } cases[] = {{false, "/system.slice/jobs.service"}, {true, "/a.slice/a-b.slice/jobbox-X.scope"}};
+    for (size_t i = 0; i < JB_ARRAY_LEN(cases); i++) {
+        struct world w;
+        open_world(&w, "/system.slice/jobs.service", true);
+        group(&w, "/system.slice/jobs.service", ALL, "4711\n");
+        put(&w, "/system.slice/jobs.service", "delegated", "");
+        w.wish.slice = "a-b.slice";
+        w.wish.many = cases[i].many;
+        assert_ok(predict(&w), &w.err);
+        assert_place(&w, cases[i].place);
+        close_world(&w);
+    }
+}
+
 /* In a unit of the user's manager: the slice stays, and that the manager itself is delegated does not count. */
 static void test_user_unit(JB_UNUSED void **state)
 {
@@ -300,6 +328,13 @@ static void test_delegated_subgroup(JB_UNUSED void **state)
     assert_ok(enter(&w), &w.err);
     assert_int_equal(w.asked, 0);
     assert_false(w.layout.ctl[JB_CTL_MEMORY].writable);
+    jb_cg_layout_free(&w.layout);
+    put(&w, "/system.slice/jobs.service/main", "cpu.max", "max 100000\n");
+    put(&w, "/system.slice/jobs.service/main", "pids.max",
+        "5\n"); /* a scope gets that too; boxes beside do not */
+    assert_ok(enter(&w), &w.err);
+    assert_int_equal(w.asked, 1);
+    assert_int_equal(w.tasks_max, 5);
     close_world(&w);
 }
 
@@ -320,9 +355,9 @@ static void test_delegated_occupied(JB_UNUSED void **state)
 static void test_limits_hold(JB_UNUSED void **state)
 {
     static const char *const limits[][2] = {
-        {"memory.max", "1000\n"},     {"memory.high", "1000\n"}, {"memory.swap.max", "0\n"},
-        {"cpu.max", "5000 100000\n"}, {"cpuset.cpus", "0-1\n"},  {"cpuset.mems", "0\n"},
-        {"io.max", "8:0 rbps=1\n"},
+        {"memory.max", "1000\n"},     {"memory.high", "1000\n"},  {"memory.swap.max", "0\n"},
+        {"cpu.max", "5000 100000\n"}, {"cpuset.cpus", "0-1\n"},   {"cpuset.mems", "0\n"},
+        {"io.max", "8:0 rbps=1\n"},   {"hugetlb.2MB.max", "0\n"}, {"hugetlb.1GB.rsvd.max", "0\n"},
     };
     for (size_t i = 0; i < JB_ARRAY_LEN(limits); i++) {
         struct world w;
@@ -332,19 +367,121 @@ static void test_limits_hold(JB_UNUSED void **state)
         put(&w, "/system.slice/cron.service", limits[i][0], limits[i][1]);
         assert_ok(enter(&w), &w.err);
         assert_int_equal(w.asked, 0);
-        assert_none(&w, limits[i][0]);
+        const char *named = strncmp(limits[i][0], "hugetlb", 7) == 0 ? "hugetlb" : limits[i][0];
+        assert_none(&w, named);
         assert_none(&w, "cron.service");
         assert_none(&w, "Delegate=yes");
         jb_cg_layout_free(&w.layout);
         assert_ok(predict(&w), &w.err);
-        assert_none(&w, limits[i][0]);
+        assert_none(&w, named);
         jb_cg_layout_free(&w.layout);
         w.wish.use = JB_SYSTEMD_REQUIRE;
         assert_int_equal(enter(&w), -EACCES);
-        assert_contains(w.err.text, limits[i][0]);
+        assert_contains(w.err.text, named);
         assert_contains(w.err.text, "require");
         close_world(&w);
     }
+}
+
+static void put_v1(const struct world *w, const char *hierarchy, const char *path, const char *name,
+                   const char *text)
+{
+    jb_autofree char *file = jb_asprintf("v1/%s%s/%s", hierarchy, path, name);
+    test_write(w->tmp, file, text);
+}
+
+/* The same host with hierarchies of v1, beside the v2 tree or without one. */
+static void with_v1(struct world *w, const char *own, bool tracked)
+{
+    jb_autobuf struct jb_buf mounts = {0};
+    w->v1 = true;
+    w->tracked = tracked;
+    if (tracked)
+        assert_int_equal(jb_buf_printf(&mounts, "25 1 0:22 / %s/cg rw - cgroup2 cgroup2 rw\n", w->tmp), 0);
+    for (size_t i = 0; i < JB_ARRAY_LEN(hierarchies); i++) {
+        assert_int_equal(jb_buf_printf(&mounts, "%zu 1 0:%zu / %s/v1/%s rw - cgroup cgroup rw,%s\n", 30 + i,
+                                       30 + i, w->tmp, hierarchies[i], hierarchies[i]),
+                         0);
+        put_v1(w, hierarchies[i], own, "cgroup.procs", "4711\n");
+    }
+    put_v1(w, "memory", own, "memory.limit_in_bytes", "9223372036854771712\n");
+    put_v1(w, "memory", own, "memory.memsw.limit_in_bytes", "9223372036854771712\n");
+    put_v1(w, "cpu,cpuacct", own, "cpu.cfs_quota_us", "-1\n");
+    put_v1(w, "blkio", own, "blkio.throttle.read_bps_device", "");
+    put_v1(w, "pids", own, "pids.max", "max\n");
+    test_write(w->tmp, "proc/self/mountinfo", mounts.data);
+    sit_in(w, own);
+}
+
+/* On v1 the limits of a unit are in hierarchies of their own: they are not left behind either. */
+static void test_v1_limits_hold(JB_UNUSED void **state)
+{
+    static const char *const limits[][3] = {
+        {"memory", "memory.limit_in_bytes", "1048576\n"},
+        {"memory", "memory.memsw.limit_in_bytes", "1048576\n"},
+        {"cpu,cpuacct", "cpu.cfs_quota_us", "50000\n"},
+        {"blkio", "blkio.throttle.read_bps_device", "8:0 1048576\n"},
+    };
+    for (size_t i = 0; i < 2 * JB_ARRAY_LEN(limits); i++) {
+        const char *const *limit = limits[i / 2];
+        struct world w;
+        open_world(&w, "/system.slice/cron.service", true);
+        group(&w, "/system.slice/cron.service", "\n", "4711\n");
+        with_v1(&w, "/system.slice/cron.service", i % 2);
+        put_v1(&w, limit[0], "/system.slice/cron.service", limit[1], limit[2]);
+        assert_ok(enter(&w), &w.err);
+        assert_int_equal(w.asked, 0);
+        assert_none(&w, limit[1]);
+        assert_none(&w, "cron.service");
+        assert_none(&w, i % 2 ? "Delegate=yes" : "cgroup_parent"); /* v1 shows no delegation */
+        jb_cg_layout_free(&w.layout);
+        w.wish.slice = "jobs.slice"; /* the site says so */
+        w.home = "/jobs.slice";
+        assert_ok(enter(&w), &w.err);
+        assert_int_equal(w.asked, 1);
+        close_world(&w);
+    }
+}
+
+/* What is no limit does not stand against a scope, and the limits of processes go along: the least that is left. */
+static void test_v1_tasks(JB_UNUSED void **state)
+{
+    static const char own[] = "/machine.slice/machine-inner.slice/cron.service/part";
+    for (int tracked = 0; tracked < 2; tracked++) {
+        struct world w;
+        open_world(&w, own, true);
+        group(&w, own, "\n", "4711\n");
+        with_v1(&w, own, tracked);
+        put_v1(&w, "pids", "/machine.slice/machine-inner.slice/cron.service", "pids.max", "512\n");
+        put_v1(&w, "pids", "/machine.slice/machine-inner.slice", "pids.max", "64\n");
+        w.home = "/machine.slice/machine-inner.slice";
+        assert_ok(enter(&w), &w.err);
+        assert_int_equal(w.asked, 1);
+        /* without a v2 tree the slice is not known, and all of them are left */
+        assert_int_equal(w.tasks_max, tracked ? 512 : 64);
+        jb_cg_layout_free(&w.layout);
+        sit_in(&w, own);
+        w.wish.slice = "jobs.slice";
+        assert_ok(enter(&w), &w.err);
+        assert_int_equal(w.tasks_max, 512); /* the slice's is the site's decision */
+        close_world(&w);
+    }
+}
+
+/* A user's job below a slice of the system's: what that slice limits is left behind, the number of processes too. */
+static void test_tasks_of_slices(JB_UNUSED void **state)
+{
+    struct world w;
+    open_world(&w, "/system.slice/few.slice/x.service", true);
+    group(&w, "/system.slice/few.slice/x.service", ALL, "4711\n");
+    group(&w, MANAGER, ALL, "");
+    put(&w, "/system.slice/few.slice/x.service", "pids.max", "512\n");
+    put(&w, "/system.slice/few.slice", "pids.max", "20\n");
+    w.home = MANAGER "/app.slice";
+    w.wish.uid = 1000;
+    assert_ok(enter(&w), &w.err);
+    assert_int_equal(w.tasks_max, 20);
+    close_world(&w);
 }
 
 /* The limits of the slice hold on in the scope, so they do not stand against it. */
@@ -439,12 +576,16 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_root_session),
         cmocka_unit_test(test_slices),
+        cmocka_unit_test(test_predicted_for_a_child),
         cmocka_unit_test(test_user),
         cmocka_unit_test(test_user_unit),
         cmocka_unit_test(test_delegated_alone),
         cmocka_unit_test(test_delegated_subgroup),
         cmocka_unit_test(test_delegated_occupied),
         cmocka_unit_test(test_limits_hold),
+        cmocka_unit_test(test_v1_limits_hold),
+        cmocka_unit_test(test_v1_tasks),
+        cmocka_unit_test(test_tasks_of_slices),
         cmocka_unit_test(test_slice_limit_stays),
         cmocka_unit_test(test_never_and_refusals),
         cmocka_unit_test(test_container),
