@@ -30,6 +30,7 @@
 #include "box/net.h"
 #include "box/rootfs.h"
 #include "box/settle.h"
+#include "box/tap.h"
 
 static int write_map(const char *path, const char *text, struct jb_error *err)
 {
@@ -188,6 +189,8 @@ static int prepare(struct jb_build *b, struct jb_error *err)
     if (r == 0)
         r = jb_net_loopback(b->parts->plan, err);
     JB_CRASH_POINT(loopback_up);
+    if (r == 0)
+        r = jb_tap_make(b->parts->plan, err);
     if (r == 0 && b->parts->plan->network == JB_NETWORK_USER)
         r = tell_namespaces(b, err);
     if (r == 0)

@@ -96,7 +96,8 @@ static int mount_below(struct jb_rootfs *fs, int dev, const char *name, const ch
 
 int jb_rootfs_dev(struct jb_rootfs *fs, const struct jb_op *op, struct jb_error *err)
 {
-    const struct jb_mount_option dev_options[] = {{"mode", "0755"}, {"size", "64k"}};
+    /* for nodes and links: what holds for the scratch is not to be had here once more */
+    const struct jb_mount_option dev_options[] = {{"mode", "0755"}, {"size", "64k"}, {"nr_inodes", "4096"}};
     /* group 5 is "tty" by agreement; it does not exist in a user namespace */
     const struct jb_mount_option pts_options[] = {{"ptmxmode", "0666"}, {"mode", "0620"}, {"gid", "5"}};
     struct jb_mount_option shm_options[3] = {{"mode", "1777"}};

@@ -22,6 +22,7 @@
 #include "base/fd.h"
 #include "base/kfile.h"
 #include "base/str.h"
+#include "box/tap.h"
 
 static int open_socket(struct jb_error *err)
 {
@@ -67,8 +68,9 @@ static int add_route6(int fd, unsigned index, const struct jb_network_range *ran
 {
     struct in6_rtmsg route = {.rtmsg_dst_len = (uint16_t)range->length,
                               .rtmsg_metric = 1024,
-                              .rtmsg_flags = RTF_UP,
+                              .rtmsg_flags = RTF_UP | RTF_GATEWAY,
                               .rtmsg_ifindex = (int)index};
+    (void)inet_pton(AF_INET6, JB_TAP_HOP6, &route.rtmsg_gateway); /* our own constant */
     memcpy(&route.rtmsg_dst, range->address6, sizeof(route.rtmsg_dst));
     return ioctl(fd, SIOCADDRT, &route) == 0 || errno == EEXIST ? 0 : -errno;
 }
@@ -99,19 +101,19 @@ static int configure6(const struct jb_plan *plan, struct jb_error *err)
     return 0;
 }
 
-/* slirp4netns is a gateway on a network of its own; pasta answers for every address there is. */
-static int add_route(int fd, bool through, const struct jb_network_range *range, struct jb_error *err)
+/* `hop` NULL: it is a neighbour. */
+static int add_route(int fd, const char *hop, const struct jb_network_range *range, struct jb_error *err)
 {
     char device[] = JB_NET_DEVICE;
     char shown[JB_NETWORK_TEXT];
     uint32_t mask = range->length ? UINT32_MAX << (32 - range->length) : 0;
     struct sockaddr_in to = address(range->address);
     struct sockaddr_in bits = address(mask);
-    struct sockaddr_in gateway = address_text(JB_NET_GATEWAY);
     struct rtentry route = {.rt_flags = RTF_UP, .rt_dev = device};
     memcpy(&route.rt_dst, &to, sizeof(to));
     memcpy(&route.rt_genmask, &bits, sizeof(bits));
-    if (through) {
+    if (hop) {
+        struct sockaddr_in gateway = address_text(hop);
         route.rt_flags |= RTF_GATEWAY;
         memcpy(&route.rt_gateway, &gateway, sizeof(gateway));
     }
@@ -122,19 +124,21 @@ static int add_route(int fd, bool through, const struct jb_network_range *range,
     return jb_fail_errno(err, errno, "a route to %s in the box", jb_network_text(range, shown));
 }
 
-/* Routes to the services of pasta itself, one address each. */
+/* Routes to where all others lead through, and to the services of pasta itself, one address each. */
 static int add_services(int fd, const struct jb_plan *plan, struct jb_error *err)
 {
     const struct {
         bool on;
-        const char *address;
-    } services[] = {{plan->net.host_loopback, JB_NET_GATEWAY}, {plan->net.dns, JB_NET_PASTA_DNS}};
+        const char *hop, *address;
+    } services[] = {{true, NULL, JB_TAP_HOP},
+                    {plan->net.host_loopback, JB_TAP_HOP, JB_NET_GATEWAY},
+                    {plan->net.dns, JB_TAP_HOP, JB_NET_PASTA_DNS}};
     int r = 0;
     for (size_t i = 0; r == 0 && i < JB_ARRAY_LEN(services); i++) {
         struct jb_network_range range = {.length = 32};
         range.address = ntohl(address_text(services[i].address).sin_addr.s_addr);
         if (services[i].on)
-            r = add_route(fd, false, &range, err);
+            r = add_route(fd, services[i].hop, &range, err);
     }
     return r;
 }
@@ -164,10 +168,13 @@ int jb_net_configure(const struct jb_plan *plan, struct jb_error *err)
         r = -errno;
     if (r < 0)
         return jb_fail_errno(err, r, "bringing up " JB_NET_DEVICE " in the box");
-    if (pasta && plan->net.four)
+    r = jb_tap_hops(plan, err);
+    if (r == 0 && pasta && plan->net.four)
         r = add_services(fd, plan, err);
     for (size_t i = 0; r == 0 && i < plan->net.n_allow; i++)
-        r = plan->net.allow[i].six ? 0 : add_route(fd, !pasta, &plan->net.allow[i], err);
+        r = plan->net.allow[i].six
+                ? 0
+                : add_route(fd, pasta ? JB_TAP_HOP : JB_NET_GATEWAY, &plan->net.allow[i], err);
     return r == 0 && plan->net.six ? configure6(plan, err) : r;
 }
 

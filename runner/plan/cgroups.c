@@ -127,28 +127,50 @@ static int add_number(struct jb_plan *plan, enum jb_controller c, enum jb_cg_key
     return add(plan, (struct jb_cg_setting){.key = key, .value = value});
 }
 
+/* "zfs on /tank, zfs on /home and 3 more". Caller frees; NULL: out of memory. */
+static char *untold(const struct jb_strv *list)
+{
+    const size_t shown = list->len > 3 ? 2 : list->len;
+    jb_autobuf struct jb_buf text = {0};
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < shown; i++)
+        r = jb_buf_printf(&text, "%s%.100s", i ? ", " : "", list->items[i]);
+    if (r == 0 && shown < list->len)
+        r = jb_buf_printf(&text, " and %zu more", list->len - shown);
+    return r == 0 ? jb_take_ptr(text.data) : NULL;
+}
+
+/* What a file system of unknown disks takes in is not limited: that is said before anything runs. */
+static int check_disks(struct jb_plan *plan, const struct jb_plan_input *in)
+{
+    const struct jb_disks *disks = &in->host->disks;
+    if (disks->unknown.len == 0)
+        return 0;
+    jb_autofree char *names = untold(&disks->unknown);
+    jb_autofree char *why =
+        names ? jb_asprintf("the disks of %s are not known: io is not kept there", names) : NULL;
+    if (!why)
+        return -ENOMEM;
+    return jb_make_degrade(plan, in, JB_DEGRADE_IO, why) ? 0 : -EXDEV;
+}
+
 /* The I/O limits hold for every disk that the job can reach through a mount. */
 static int add_io(struct jb_plan *plan, const struct jb_plan_input *in)
 {
-    const struct jb_mounts *mounts = &in->host->mounts;
+    const struct jb_disks *disks = &in->host->disks;
     const uint64_t values[] = {in->spec->resources.io_read_bps, in->spec->resources.io_write_bps,
                                in->spec->resources.io_read_iops, in->spec->resources.io_write_iops};
-    int r = 0;
-    size_t disks = 0;
-    for (size_t i = 0; r == 0 && i < mounts->len; i++) {
-        const struct jb_mount *m = &mounts->items[i];
-        bool seen = m->major == 0; /* no block device below */
-        for (size_t j = 0; !seen && j < i; j++)
-            seen = mounts->items[j].major == m->major && mounts->items[j].minor == m->minor;
-        disks += !seen;
-        for (size_t k = 0; !seen && r == 0 && k < JB_ARRAY_LEN(values); k++)
+    int r = check_disks(plan, in);
+    if (r == 0 && disks->len > JB_CG_IO_DEVICES_MAX)
+        r = -E2BIG;
+    for (size_t i = 0; r == 0 && i < disks->len; i++)
+        for (size_t k = 0; r == 0 && k < JB_ARRAY_LEN(values); k++)
             if (values[k] != JB_UNSET)
                 r = add(plan, (struct jb_cg_setting){.key = JB_CG_IO_RBPS + (enum jb_cg_key)k,
                                                      .value = values[k],
-                                                     .major = m->major,
-                                                     .minor = m->minor});
-    }
-    return r < 0 ? r : disks == 0 ? -ENODEV : 0;
+                                                     .major = disks->items[i].major,
+                                                     .minor = disks->items[i].minor});
+    return r < 0 ? r : disks->len == 0 ? -ENODEV : 0;
 }
 
 /* Only v2 slows a job down at a mark below its limit. */
@@ -228,6 +250,35 @@ static int add_settings(struct jb_plan *plan, const struct jb_plan_input *in)
     return r;
 }
 
+/* -errno of add_io that has a text of its own; 0 for all others. */
+static int io_refused(const struct jb_plan_input *in, int r, struct jb_error *err)
+{
+    char where[512];
+    (void)jb_spec_where(in->spec, JB_KEY_IO, where, sizeof(where));
+    jb_autofree char *names = r == -EXDEV ? untold(&in->host->disks.unknown) : NULL;
+    switch (r) {
+    case -ENODEV:
+        return jb_fail(
+            err, ENODEV,
+            "%s: no file system here lies on a disk of its own, so there is nothing to limit; leave it out "
+            "or write allow_degraded: [io]",
+            where);
+    case -EXDEV:
+        return jb_fail(
+            err, ENODEV,
+            "%s: nobody tells which disks %s lies on, so I/O there cannot be limited; let the limits hold "
+            "for the other disks only: allow_degraded: [io]",
+            where, names ? names : "a file system");
+    case -E2BIG:
+        return jb_fail(err, E2BIG,
+                       "%s: this host has file systems on more than %d disks, which is more than a box can "
+                       "have limits for; leave it out or unmount some",
+                       where, JB_CG_IO_DEVICES_MAX);
+    default:
+        return 0;
+    }
+}
+
 int jb_make_cgroups(struct jb_plan *plan, const struct jb_plan_input *in, struct jb_error *err)
 {
     int r = choose_controllers(plan, in, err);
@@ -251,12 +302,9 @@ int jb_make_cgroups(struct jb_plan *plan, const struct jb_plan_input *in, struct
                        "%s: cgroup v1 cannot slow a job down before its memory limit; leave it out or write "
                        "allow_degraded: [memory]",
                        jb_spec_where(in->spec, JB_KEY_MEMORY_HIGH, where, sizeof(where)));
-    if (r == -ENODEV)
-        return jb_fail(
-            err, ENODEV,
-            "%s: no file system here lies on a disk of its own, so there is nothing to limit; leave it out "
-            "or write allow_degraded: [io]",
-            jb_spec_where(in->spec, JB_KEY_IO, where, sizeof(where)));
+    int refused = io_refused(in, r, err);
+    if (refused < 0)
+        return refused;
     if (r < 0)
         return jb_fail_errno(err, r, "plan");
     plan->no_cgroups = true;

@@ -84,31 +84,13 @@ static int read_root(const char *path, struct jb_host *host)
     return 0;
 }
 
-/* I/O limits are taken by whole disks only: a partition stands for the disk it is on. */
-static void whole_disks(struct jb_mounts *mounts)
+int jb_host_probe_disks(struct jb_host *host)
 {
-    struct jb_kdir dev = {.fd = -1};
-    if (jb_kdir_open("/sys/dev/block", &dev) < 0)
-        return;
-    for (size_t i = 0; i < mounts->len; i++) {
-        struct jb_mount *m = &mounts->items[i];
-        char path[64];
-        char line[32];
-        unsigned major;
-        unsigned minor;
-        if (m->major == 0)
-            continue;
-        (void)snprintf(path, sizeof(path), "%u:%u/partition", m->major, m->minor);
-        if (jb_kread_line(&dev, path, line, sizeof(line)) < 0)
-            continue;
-        (void)snprintf(path, sizeof(path), "%u:%u/../dev", m->major, m->minor);
-        if (jb_kread_line(&dev, path, line, sizeof(line)) == 0 &&
-            sscanf(line, "%u:%u", &major, &minor) == 2) { /* NOLINT(cert-err34-c): a kernel file */
-            m->major = major;
-            m->minor = minor;
-        }
-    }
-    jb_kdir_close(&dev);
+    struct jb_kdir sys = {.fd = -1};
+    (void)jb_kdir_open("/sys", &sys);
+    int r = jb_disks_find(&sys, &host->mounts, &host->disks);
+    jb_kdir_close(&sys);
+    return r;
 }
 
 int jb_host_probe(bool privileged, bool want_mounts, struct jb_host *ret, struct jb_error *err)
@@ -135,7 +117,6 @@ int jb_host_probe(bool privileged, bool want_mounts, struct jb_host *ret, struct
         jb_host_free(&host);
         return r;
     }
-    whole_disks(&host.mounts);
     r = add_all(mask_files, JB_ARRAY_LEN(mask_files), &host.mask_files);
     if (r == 0)
         r = add_all(mask_dirs, JB_ARRAY_LEN(mask_dirs), &host.mask_dirs);
@@ -156,6 +137,7 @@ int jb_host_probe(bool privileged, bool want_mounts, struct jb_host *ret, struct
 void jb_host_free(struct jb_host *host)
 {
     jb_mounts_free(&host->mounts);
+    jb_disks_free(&host->disks);
     jb_cg_layout_free(&host->cgroups);
     free(host->root_from);
     jb_buf_free(&host->etc_hosts);

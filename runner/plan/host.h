@@ -13,6 +13,7 @@
 #include "base/program.h"
 #include "base/str.h"
 #include "cgroup/layout.h"
+#include "machine/disks.h"
 #include "machine/mounts.h"
 #include "plan/subids.h"
 #include "spec/spec.h"
@@ -33,7 +34,9 @@ struct jb_host {
     char boot_id[JB_BOOT_ID_LEN + 1];
     char kernel[65]; /* release */
     struct jb_mounts mounts;
-    struct jb_cg_layout cgroups;
+    struct jb_disks disks;       /* that the mounts lie on; asked only where I/O is limited */
+    struct jb_cg_layout cgroups; /* of the place where the box will be */
+    bool elsewhere; /* ... outside of this process's own groups, so what it may use is not the box's */
     enum jb_scratch_cap scratch_cap;     /* asked only where the site keeps scratch on disk */
     char scratch_why[JB_SCRATCH_WHY];    /* why there is none */
     struct jb_buf etc_hosts, etc_resolv; /* the host's files; read only for those who share its network */
@@ -64,6 +67,7 @@ int jb_host_probe(bool privileged, bool want_mounts, struct jb_host *ret, struct
 void jb_host_free(struct jb_host *host);
 
 /* What a spec with such keys wants to know besides. */
+int jb_host_probe_disks(struct jb_host *host);
 int jb_host_probe_network(enum jb_network network, struct jb_host *host);
 void jb_host_probe_lxcfs(struct jb_host *host);
 #define JB_FUSE_WHY 160

@@ -133,10 +133,10 @@ static int text_file(struct jb_plan *plan, const char *target, const char *text,
 int jb_make_network_files(struct jb_plan *plan, const struct jb_plan_input *in,
                           int (*add)(struct jb_plan *plan, struct jb_op op))
 {
-    static const char *const addresses[JB_NETWORK_MAX] = {
+    const char *const addresses[JB_NETWORK_MAX] = {
         [JB_NETWORK_NONE] = "127.0.0.1",
         [JB_NETWORK_HOST] = "127.0.1.1",
-        [JB_NETWORK_USER] = JB_NET_ADDRESS,
+        [JB_NETWORK_USER] = plan->net.four ? JB_NET_ADDRESS : JB_NET_ADDRESS6,
     };
     bool host = plan->network == JB_NETWORK_HOST;
     bool ends = in->host->etc_hosts.len == 0 || in->host->etc_hosts.data[in->host->etc_hosts.len - 1] == '\n';

@@ -214,6 +214,13 @@ static int images_user(struct jb_plan *plan, const struct jb_plan_input *in, str
             jb_spec_where(in->spec, JB_KEY_IMAGE, where, sizeof(where)), in->image->config.user);
     plan->uid = in->image->uid;
     plan->gid = in->image->gid;
+    plan->n_groups = in->image->n_groups;
+    if (!plan->n_groups)
+        return 0;
+    gid_t *groups = jb_arena_alloc(&plan->arena, plan->n_groups * sizeof(*groups));
+    if (!groups)
+        return jb_fail_errno(err, ENOMEM, "plan");
+    plan->groups = memcpy(groups, in->image->groups, plan->n_groups * sizeof(*groups));
     return 0;
 }
 

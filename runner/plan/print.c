@@ -258,10 +258,20 @@ json_t *jb_plan_to_json(const struct jb_plan *plan)
 
 /* --- text: the same data, told in order --- */
 
+/* What an image says, or a spec, is no line of its own here. */
+static int text_text(struct jb_buf *buf, const char *text)
+{
+    size_t at = buf->len;
+    int r = jb_buf_puts(buf, text);
+    if (r == 0)
+        jb_one_line(buf->data + at);
+    return r;
+}
+
 static int text_value(struct jb_buf *buf, const json_t *value)
 {
     if (json_is_string(value))
-        return jb_buf_puts(buf, json_string_value(value));
+        return text_text(buf, json_string_value(value));
     jb_autofree char *dump = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(6));
     return dump ? jb_buf_puts(buf, json_is_null(value) ? "none" : dump) : -ENOMEM;
 }
@@ -320,7 +330,9 @@ static int text_ops(struct jb_buf *buf, const struct jb_plan *plan)
         for (size_t l = 0; r == 0 && l < op->n_lowers; l++)
             r = jb_buf_printf(buf, "%s%s", l ? "\n                  over " : " ", op->lowers[l]);
         if (r == 0 && op->target)
-            r = jb_buf_printf(buf, "%s %s", op->source ? " ->" : "", op->target);
+            r = jb_buf_puts(buf, op->source ? " -> " : " ");
+        if (r == 0 && op->target)
+            r = text_text(buf, op->target);
         if (r == 0 &&
             (op->kind == JB_OP_SCRATCH_TMPFS || op->kind == JB_OP_SCRATCH_DIR ||
              op->kind == JB_OP_SCRATCH_LOOP || op->kind == JB_OP_TMPFS) &&
@@ -395,7 +407,11 @@ static int text_all(struct jb_buf *buf, const struct jb_plan *plan, json_t *json
     if (r == 0)
         r = text_list(buf, "argv", json_object_get(json, "argv"));
     if (r == 0)
-        r = jb_buf_printf(buf, "workdir\n  %s\n", plan->workdir);
+        r = jb_buf_puts(buf, "workdir\n  ");
+    if (r == 0)
+        r = text_text(buf, plan->workdir);
+    if (r == 0)
+        r = jb_buf_puts(buf, "\n");
     if (r == 0)
         r = text_object(buf, "limits", json_object_get(json, "limits"));
     if (r == 0 && plan->n_artifacts)

@@ -27,8 +27,8 @@
 static const struct jb_field io_fields[] = {
     FIELD("read_bps", MAX, jb_read_size, resources.io_read_bps, .min = 1),
     FIELD("write_bps", MAX, jb_read_size, resources.io_write_bps, .min = 1),
-    FIELD("read_iops", MAX, jb_read_count, resources.io_read_iops, .min = 1),
-    FIELD("write_iops", MAX, jb_read_count, resources.io_write_iops, .min = 1),
+    FIELD("read_iops", MAX, jb_read_count, resources.io_read_iops, .min = 1, .max = UINT32_MAX - 1),
+    FIELD("write_iops", MAX, jb_read_count, resources.io_write_iops, .min = 1, .max = UINT32_MAX - 1),
 };
 
 /* pids counts the init of the box; 0.01 CPUs and 1 MiB are about the least a kernel can hold a job to. */

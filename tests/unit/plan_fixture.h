@@ -152,10 +152,18 @@ static inline void fixture_image_dir(struct fixture *f, const char *path)
     f->image = (struct jb_image){.kind = JB_IMAGE_DIR, .ref = strdup(path), .path = strdup(path)};
 }
 
+static inline void fixture_disks(struct fixture *f)
+{
+    const struct jb_kdir none = {.fd = -1};
+    jb_disks_free(&f->host.disks);
+    assert_int_equal(jb_disks_find(&none, &f->host.mounts, &f->host.disks), 0);
+}
+
 static inline struct jb_plan *fixture_plan(struct fixture *f)
 {
     struct jb_error err = {0};
     struct jb_plan *plan = NULL;
+    fixture_disks(f);
     assert_ok(jb_plan_make(&f->in, &plan, &err), &err);
     return plan;
 }
@@ -165,6 +173,7 @@ static inline void fixture_refused(struct fixture *f, int r, const char *part)
 {
     struct jb_error err = {0};
     struct jb_plan *plan = NULL;
+    fixture_disks(f);
     int got = jb_plan_make(&f->in, &plan, &err);
     assert_null(plan);
     if (got != r)

@@ -187,7 +187,7 @@ static void test_never(void **state)
     box(&w, "0", JB_UNSET, 0);
     explain(&w, &q);
     assert_int_equal(w.e.verdict, -ERANGE);
-    assert_explained(&w, "cpus: 9 cores wanted, and this process may use 8 cores; ask for cpus: 8\n"
+    assert_explained(&w, "cpus: 9 cores wanted, and jobs here may use 8 cores; ask for cpus: 8\n"
                          "L3 0 node 0 package 0: 3/4, takes 0\n"
                          "L3 1 node 0 package 0: 4/4, takes 0\n"
                          "now cpus: 7: 1-7\n");

@@ -223,6 +223,25 @@ static void io_limits_go_to_every_disk_once(void **state)
     assert_int_equal(n, JB_ARRAY_LEN(want));
 }
 
+/* A host with hundreds of file systems is served; one with more than a box can have limits for is told so. */
+static void io_limits_on_many_disks(void **state)
+{
+    struct fixture *f = *state;
+    char target[32];
+    size_t n = 0;
+    for (uint32_t i = 1; i < JB_CG_IO_DEVICES_MAX; i++) {
+        (void)snprintf(target, sizeof(target), "/disk%u", i);
+        fixture_mount(f, target, "ext4", 8, i);
+    }
+    fixture_spec(f, SPEC "resources: { io: { read_bps: 1MiB } }\n");
+    jb_autoplan struct jb_plan *plan = fixture_plan(f);
+    for (size_t i = 0; i < plan->cgroup.n_settings; i++)
+        n += plan->cgroup.settings[i].key == JB_CG_IO_RBPS;
+    assert_int_equal(n, JB_CG_IO_DEVICES_MAX);
+    fixture_mount(f, "/more", "ext4", 9, 0);
+    fixture_refused(f, -E2BIG, "resources.io: this host has file systems on more than 1024 disks");
+}
+
 static void io_limits_need_a_disk(void **state)
 {
     struct fixture *f = *state;
@@ -234,6 +253,33 @@ static void io_limits_need_a_disk(void **state)
     jb_autoplan struct jb_plan *plan = fixture_plan(f);
     assert_int_equal(plan->n_degraded, 1);
     assert_int_equal(plan->degraded[0].what, JB_DEGRADE_IO);
+}
+
+/* Where limits cannot be, the job is refused; one that does without has them on all other disks, and the record says so. */
+static void io_limits_miss_no_file_system(void **state)
+{
+    struct fixture *f = *state;
+    fixture_mount(f, "/tank", "zfs", 0, 50);
+    fixture_mount(f, "/tank/home", "zfs", 0, 51);
+    fixture_spec(f, SPEC "resources: { io: { read_bps: 1MiB } }\n");
+    fixture_refused(f, -ENODEV,
+                    "resources.io: nobody tells which disks zfs on /tank, zfs on /tank/home lies on");
+    fixture_mount(f, "/a", "zfs", 0, 52);
+    fixture_mount(f, "/b", "zfs", 0, 53);
+    fixture_refused(f, -ENODEV, "zfs on /tank, zfs on /tank/home and 2 more");
+    fixture_spec(f, SPEC "resources: { io: { read_bps: 1MiB } }\nallow_degraded: [io]\n");
+    jb_autoplan struct jb_plan *plan = fixture_plan(f);
+    assert_int_equal(plan->n_degraded, 1);
+    assert_int_equal(plan->degraded[0].what, JB_DEGRADE_IO);
+    assert_string_equal(plan->degraded[0].why,
+                        "the disks of zfs on /tank, zfs on /tank/home and 2 more are not "
+                        "known: io is not kept there");
+    const struct jb_cg_setting *s = setting(plan, JB_CG_IO_RBPS);
+    assert_non_null(s);
+    assert_int_equal(s->major, 8);
+    fixture_spec(f, SPEC); /* whoever limits nothing misses nothing */
+    jb_autoplan struct jb_plan *other = fixture_plan(f);
+    assert_int_equal(other->n_degraded, 0);
 }
 
 static void argv_of_scripts(void **state)
@@ -421,7 +467,9 @@ int main(void)
         as_root(what_is_there_is_used),
         as_root(what_is_not_asked_is_not_missed),
         as_root(io_limits_go_to_every_disk_once),
+        as_root(io_limits_on_many_disks),
         as_root(io_limits_need_a_disk),
+        as_root(io_limits_miss_no_file_system),
         as_root(argv_of_scripts),
         as_user(environment_is_clean),
         as_root(name_of_another_user),

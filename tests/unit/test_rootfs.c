@@ -22,7 +22,7 @@ static void sequence(void **state)
         "attach m1 -> image/proc\n"
         "make sysfs [ro]\n"
         "attach m2 -> image/sys\n"
-        "make tmpfs mode=0755 size=64k\n"
+        "make tmpfs mode=0755 size=64k nr_inodes=4096\n"
         "attach m3 -> image/dev\n"
         "clone /dev/null\n"
         "attach /dev/null -> image/dev/null\n",
