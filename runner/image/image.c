@@ -64,6 +64,7 @@ void jb_image_free(struct jb_image *image)
     free(image->path);
     jb_strv_free(&image->layers);
     jb_oci_config_free(&image->config);
+    free(image->groups);
     if (image->lock_fd > 0)
         (void)close(image->lock_fd);
     *image = (struct jb_image){0};
@@ -115,34 +116,75 @@ static bool to_id(const char *text, uint64_t *ret)
     return jb_parse_u64(text, UINT32_MAX - 1, ret) == 0;
 }
 
-int jb_image_user(const int *layers, size_t n, const char *text, uid_t *ret_uid, gid_t *ret_gid,
-                  struct jb_error *err)
+enum { GROUPS_MAX = 1024 };
+
+static bool has_member(char *members, const char *name)
 {
-    char *fields[4];
+    char *rest = NULL;
+    for (char *one = strtok_r(members, ",", &rest); one; one = strtok_r(NULL, ",", &rest))
+        if (jb_streq(one, name))
+            return true;
+    return false;
+}
+
+static bool is_known_group(const struct jb_image *image, uint64_t gid)
+{
+    bool known = gid == image->gid;
+    for (size_t i = 0; i < image->n_groups; i++)
+        known |= gid == image->groups[i];
+    return known;
+}
+
+/* The groups that have `name` in their last field. */
+static int add_groups(struct jb_image *image, char *text, const char *name, struct jb_error *err)
+{
+    char *rest = NULL;
+    for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+        uint64_t gid;
+        (void)strsep(&line, ":");
+        (void)strsep(&line, ":");
+        const char *number = strsep(&line, ":");
+        char *members = strsep(&line, ":");
+        if (!members || !to_id(number, &gid) || !has_member(members, name) || is_known_group(image, gid))
+            continue;
+        if (image->n_groups == GROUPS_MAX)
+            return jb_fail(err, EINVAL, "the image's /etc/group has \"%.100s\" in more than %d groups", name,
+                           GROUPS_MAX);
+        gid_t *more = reallocarray(image->groups, image->n_groups + 1, sizeof(*more));
+        if (!more)
+            return jb_fail_errno(err, ENOMEM, "image");
+        image->groups = more;
+        image->groups[image->n_groups++] = (gid_t)gid;
+    }
+    return 0;
+}
+
+int jb_image_user(const int *layers, size_t n, const char *text, struct jb_image *image, struct jb_error *err)
+{
+    char *user_line[4];
+    char *group_line[4];
     uint64_t uid;
     uint64_t gid = 0;
     jb_autofree char *user = strndup(text, strcspn(text, ":"));
     const char *group = strchr(text, ':');
     jb_autofree char *passwd = read_in(layers, n, "etc/passwd");
+    jb_autofree char *groups = read_in(layers, n, "etc/group");
     if (!user)
         return jb_fail_errno(err, ENOMEM, "image");
     bool number = to_id(user, &uid);
-    bool known = passwd && find_line(passwd, user, number, fields);
-    if (known && (!to_id(fields[2], &uid) || !to_id(fields[3], &gid)))
+    bool known = passwd && find_line(passwd, user, number, user_line);
+    if (known && (!to_id(user_line[2], &uid) || !to_id(user_line[3], &gid)))
         known = number;
     if (!number && !known)
         return jb_fail(err, EINVAL,
                        "the image wants to be run as \"%.100s\", and its /etc/passwd has no such user", text);
-    if (group && !to_id(group + 1, &gid)) {
-        jb_autofree char *groups = read_in(layers, n, "etc/group");
-        if (!groups || !find_line(groups, group + 1, false, fields) || !to_id(fields[2], &gid))
-            return jb_fail(err, EINVAL,
-                           "the image wants to be run as \"%.100s\", and its /etc/group has no such group",
-                           text);
-    }
-    *ret_uid = (uid_t)uid;
-    *ret_gid = (gid_t)gid;
-    return 0;
+    if (group && !to_id(group + 1, &gid) &&
+        (!groups || !find_line(groups, group + 1, false, group_line) || !to_id(group_line[2], &gid)))
+        return jb_fail(err, EINVAL,
+                       "the image wants to be run as \"%.100s\", and its /etc/group has no such group", text);
+    image->uid = (uid_t)uid;
+    image->gid = (gid_t)gid;
+    return known && !group && groups ? add_groups(image, groups, user_line[0], err) : 0;
 }
 
 /* --- the store --- */
@@ -154,7 +196,7 @@ static int take_user(const struct jb_istore *store, const struct jb_istore_image
     int r = jb_image_open_layers(store, found, &fds, err);
     if (r < 0)
         return r;
-    r = jb_image_user(fds, found->n_layers, image->config.user, &image->uid, &image->gid, err);
+    r = jb_image_user(fds, found->n_layers, image->config.user, image, err);
     image->has_user = r == 0;
     jb_image_close_layers(fds, found->n_layers);
     return r;

@@ -41,9 +41,11 @@ struct jb_image {
     struct jb_strv layers;       /* JB_IMAGE_STORE: absolute directories, the top one first */
     struct jb_digest digest;     /* JB_IMAGE_STORE; "" otherwise */
     struct jb_oci_config config; /* what its author wants; empty where there is none */
-    bool has_user;               /* uid, gid: whom the image wants to be run as */
+    bool has_user;               /* uid, gid, groups: whom the image wants to be run as */
     uid_t uid;
     gid_t gid;
+    gid_t *groups; /* owned: those that its /etc/group has him in, and the gid not among them */
+    size_t n_groups;
     int lock_fd; /* > 0: as long as it is open the image is not removed */
 };
 
@@ -79,8 +81,11 @@ char *jb_image_store_path(const struct jb_image_where *where);
 #define JB_IMAGE_UNPACKED "unpacked"
 void jb_image_unpacked_name(const struct stat *st, char ret[JB_REF_MAX]);
 
-/* Whom "user", "uid", "user:group", ... means in the layers (opened, the top one first). -EINVAL: nobody. */
-int jb_image_user(const int *layers, size_t n, const char *text, uid_t *ret_uid, gid_t *ret_gid,
+/*
+ * Fills uid, gid and groups with whom "user", "uid", "user:group", ... means in the layers (opened, the top one first). Who
+ * is named with a group is in no other one. -EINVAL: nobody.
+ */
+int jb_image_user(const int *layers, size_t n, const char *text, struct jb_image *image,
                   struct jb_error *err);
 
 #endif

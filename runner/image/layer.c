@@ -47,11 +47,12 @@ static int write_json(int dir, const struct jb_istore_layer *layer, const struct
                       struct jb_error *err)
 {
     json_t *root = json_pack(
-        "{s:i, s:s, s:s, s:s, s:I, s:s, s:I, s:I, s:I, s:I, s:I, s:b}", "version", 1, "chain",
+        "{s:i, s:s, s:s, s:s, s:I, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:b}", "version", 1, "chain",
         layer->chain.text, "diff_id", layer->diff_id.text, "blob", layer->blob.text, "blob_bytes",
         (json_int_t)layer->size, "tree", sums->digest.text, "entries", (json_int_t)sums->entries, "bytes",
         (json_int_t)sums->bytes, "privileged_files", (json_int_t)sums->privileged_files, "devices_left_out",
-        (json_int_t)state->devices, "made_harmless", (json_int_t)state->harmless, "mapped", store->mapped);
+        (json_int_t)state->devices, "made_harmless", (json_int_t)state->harmless, "closed_to_others",
+        (json_int_t)state->closed, "mapped", store->mapped);
     jb_autofree char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
     json_decref(root);
     jb_autoclose int fd = !text ? -1
@@ -111,6 +112,10 @@ int jb_layer_make(const struct jb_image_job *job, const struct jb_istore_work *w
         jb_image_say(job->ui,
                      "%llu files lost set-user-id, set-group-id or capabilities: the store is for everybody",
                      (unsigned long long)state.harmless);
+    if (state.closed)
+        jb_image_say(job->ui,
+                     "%llu files and folders can be changed by root alone: the store is for everybody",
+                     (unsigned long long)state.closed);
     r = write_json(dir, &layer, &sums, &state, job->store, err);
     if (r == 0)
         *ret = layer;

@@ -32,7 +32,9 @@ struct jb_unpack {
     bool owners; /* give files their owners, directories what trusted.* says; needs real root ... */
     bool
         mapped; /* ... or root of a user namespace: what it has no id for is root's, and user.* says what is opaque */
-    bool harmless; /* take away set-user-id, set-group-id and capabilities: others can reach the files */
+    bool
+        harmless; /* others can reach the files: take away set-user-id, set-group-id, capabilities, and from all but
+                      root what lets them change one */
     struct jb_unpack_limits limits;
 };
 
@@ -41,6 +43,7 @@ struct jb_unpack_state {
     _Atomic uint64_t in, out, entries; /* bytes read of the file; bytes of the tar; entries done */
     uint64_t devices;                  /* left out */
     uint64_t harmless;                 /* files that lost bits or capabilities */
+    uint64_t closed;                   /* what others could have changed */
     struct jb_digest blob, diff_id;    /* what they are; set on success */
 };
 

@@ -73,12 +73,30 @@ static int add_dir(struct jb_reader *rd, const char *path, const struct stat *st
     return rd->dirs[rd->n_dirs++].path ? 0 : jb_fail_errno(err, ENOMEM, "unpacking");
 }
 
+/*
+ * In a store that others reach nobody but root may change what all are to have: neither by its mode nor as its owner, who
+ * could change that. What an owner could read, his group still can.
+ */
+static bool close_to_others(const struct jb_reader *rd, struct stat *st)
+{
+    const struct stat was = *st;
+    if (!rd->u->harmless)
+        return false;
+    if (st->st_uid != 0 && !S_ISLNK(st->st_mode))
+        st->st_mode |= (st->st_mode & 0500) >> 3;
+    if (!S_ISLNK(st->st_mode))
+        st->st_mode &= ~022U;
+    st->st_uid = 0;
+    return st->st_mode != was.st_mode || st->st_uid != was.st_uid;
+}
+
 /* A directory that the layer does not name itself looks as it does below; where it is new, as directories do. */
 int jb_unpack_implied(struct jb_reader *rd, const char *path, struct jb_error *err)
 {
     struct stat st;
     if (jb_tree_lookup(rd->u->below, rd->u->n_below, path, &st) < 0 || !S_ISDIR(st.st_mode))
         st = (struct stat){.st_mode = S_IFDIR | 0755};
+    (void)close_to_others(rd, &st);
     return add_dir(rd, path, &st, err);
 }
 
@@ -441,6 +459,7 @@ int jb_unpack_entry(struct jb_reader *rd, struct archive_entry *e, struct jb_err
         return jb_fail(err, EPERM, "the layer's root is no folder; the image was refused");
     if (link)
         return put_link(rd, link, path, err);
+    rd->state->closed += close_to_others(rd, &st);
     switch (st.st_mode & S_IFMT) {
     case S_IFREG:
         return put_file(rd, e, path, &st, err);

@@ -143,6 +143,41 @@ user: submitter"
     one_error 'the image wants to be run as "nobody", and this site does not allow other ids'
 }
 
+@test "the user an image names is in the groups that the image has him in, and with a group in no other" {
+    needs_root "the image wants another id"
+    cp -a "$IMAGE" tree
+    printf '%s\n' 'ann:x:1234:100::/:/bin/sh' 'bob:x:1235:100::/:/bin/sh' >>tree/etc/passwd
+    printf '%s\n' 'users:x:100:ann' 'disk:x:601:bob,ann' 'video:x:602:annie,bob' 'odd:x' 'none:x:603:' 'audio:x:604:ann' \
+        'again:x:601:ann' 'minus:x:-1:ann' >tree/etc/group
+    tar -C tree -cf bb.tar .
+    local user groups
+    while read -r user groups; do
+        echo "{\"User\": \"$user\"}" >groups.json
+        rm -rf groups && python3 "$LAYOUT" plain groups bb.tar
+        image pull oci:groups --name groups:1
+        script "sed -n 's/^Groups:[[:space:]]*//p' /proc/self/status; id -u; id -g" "image: groups:1"
+        run_job
+        exits 0
+        [ "$(head -n 1 out | xargs)" = "$(cut -d' ' -f3- <<<"$groups")" ] || fail "groups of $user" || return 1
+        [ "$(tail -n 2 out | xargs)" = "$(cut -d' ' -f1,2 <<<"$groups")" ] || fail "ids of $user" || return 1
+    done <<END
+ann 1234 100 601 604
+1234 1234 100 601 604
+bob 1235 100 601 602
+ann:users 1234 100
+1234:602 1234 602
+4321 4321 0
+END
+    seq 1000 2100 | sed 's/.*/g&:x:&:ann/' >>tree/etc/group
+    tar -C tree -cf bb.tar .
+    echo '{"User": "ann"}' >groups.json
+    rm -rf groups && python3 "$LAYOUT" plain groups bb.tar
+    image pull oci:groups --name groups:1
+    run_job
+    exits 125
+    one_error 'has "ann" in more than 1024 groups'
+}
+
 @test "what is no variable in an image's Env is left out and said" {
     echo '{"Env": ["COLOR=blue", "ALONE", "=nameless"]}' >odd.json
     tar -C "$IMAGE" -cf bb.tar .
@@ -283,6 +318,40 @@ assert open(lowers[39] + "/own0").read() == "0\n"'
     exits 0
     out_is "$ORDINARY
 -rwxr-xr-x"
+}
+
+@test "root's store for everybody: nobody else can change what is in it, whatever the image's modes and owners are" {
+    needs_root
+    needs_programs setpriv
+    mkdir tree "$T/all"
+    cp -a "$IMAGE/." tree
+    mkdir -m 777 tree/open
+    mkdir -m 700 tree/closed
+    for f in open-to-all of-somebody secret closed/f open/f; do echo image >"tree/$f"; done
+    chmod 666 tree/open-to-all tree/open/f
+    chmod 640 tree/secret
+    chown -R $ORDINARY:$ORDINARY tree/of-somebody tree/closed
+    local path
+    site_config "env: { JBT_MARK: $T }" "images: { shared: $T/all/images }"
+    image import tree --name open:1 2>err
+    err_has 'can be changed by root alone'
+    path=$(image inspect --json open:1 | sed -n 's/.*"path": "\(.*\)".*/\1/p')
+    chmod 755 "$T" # he reaches the store, as on a host
+    setpriv --reuid=$ORDINARY --regid=$ORDINARY --clear-groups sh -c 'cd "$1" || exit 0
+        for f in open-to-all of-somebody closed/f open/f; do echo his >>$f; rm -f $f; chmod 777 $f; done
+        echo his >open/new; mv open opened; rm -rf closed; cat of-somebody closed/f' sh "$path" >out 2>err || true
+    out_is "image
+image" # what was his to read still is
+    image verify
+    [ "$(find "$path" ! -type l \( ! -uid 0 -o -perm /022 \))" = "" ]
+    [ "$(stat -c %a "$path/secret")" = 640 ]
+    script 'ls /open; cat /open-to-all /of-somebody /closed/f' "image: open:1" "user: \"$ORDINARY:$ORDINARY\""
+    run_job
+    exits 0
+    out_is "f
+image
+image
+image"
 }
 
 @test "in root's own store modes, owners and capabilities are kept, and nobody else gets there" {

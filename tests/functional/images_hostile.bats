@@ -41,6 +41,25 @@ try()
 }
 
 # bats test_tags=slow
+@test "what an image wants to be seen neither speaks to the terminal nor makes lines of its own" {
+    tar -C "$IMAGE" -cf root.tar .
+    python3 -c 'import json
+esc = "\x1b[31m\nX"
+json.dump({"Env": ["A=" + esc], "User": esc, "WorkingDir": "/w" + esc, "Cmd": ["/bin/sh", esc], "Entrypoint": [esc]},
+          open("loud.json", "w"))'
+    python3 "$LAYOUT" plain loud root.tar
+    image pull oci:loud:latest --name loud:1
+    image inspect loud:1 >shown
+    printf 'version: 1\nimage: loud:1\nuser: submitter\n%s\n' 'allow_degraded: [cpuset, memory, pids]' >job.yaml
+    jobbox plan --config "$CONF" job.yaml >planned
+    local file
+    for file in shown planned; do
+        ! grep -q "$(printf '\033')" $file || fail "$file: $(cat -v $file)"
+        ! grep -q '^X' $file || fail "$file: $(cat -v $file)"
+        grep -q 'A=?\[31m?X' $file || fail "$file: $(cat -v $file)"
+    done
+}
+
 @test "every kind of hostile layer is refused with its reason, and leaves nothing" {
     local kind reason tried=0
     declare -A reasons=([dotdot]='climbs with' [dotdot_inside]='climbs with' [absolute_dotdot]='climbs with'
