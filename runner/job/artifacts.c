@@ -42,6 +42,9 @@ struct collect {
     struct jb_glob glob;           /* of the current artifact */
     size_t text;                   /* bytes of paths in `list` */
     size_t matched;                /* by the current artifact */
+    char *closed;                  /* owned: the first folder that could not be looked into, NULL: none */
+    int closed_why;                /* negative errno */
+    size_t n_closed;               /* folders, by the current artifact */
     unsigned common;               /* folders of the current one that are left off in the destination */
 };
 
@@ -297,6 +300,32 @@ static int list_names(struct collect *c, int dir, const char *path, uint64_t sta
     return 0;
 }
 
+/* What of it would have matched nobody knows. A pattern may come by many of them: the record has the first, and how many. */
+static int keep_closed(struct collect *c, const char *path, int why)
+{
+    if (why == -ENOTDIR || why == -ELOOP || why == -ENOENT)
+        return 0;
+    if (c->n_closed++ > 0)
+        return 0;
+    c->closed_why = why;
+    c->closed = strdup(path);
+    return c->closed ? 0 : -ENOMEM;
+}
+
+static int note_closed(struct collect *c)
+{
+    char text[128];
+    if (c->n_closed == 0)
+        return 0;
+    const char *why = strerrordesc_np(-c->closed_why) ?: "unknown error";
+    if (c->n_closed == 1)
+        (void)snprintf(text, sizeof(text), "the folder could not be looked into: %s", why);
+    else
+        (void)snprintf(text, sizeof(text), "the folder, and %zu more, could not be looked into: %s",
+                       c->n_closed - 1, why);
+    return note(c, c->closed, text);
+}
+
 static int walk(struct collect *c, int dir, const char *path, uint64_t state, unsigned depth);
 
 /* One name of a folder. */
@@ -313,7 +342,7 @@ static int visit(struct collect *c, int dir, const char *name, const char *path,
     jb_autoclose int sub = jb_open_at(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, JB_WALK_STRICT);
     if (sub >= 0)
         return walk(c, sub, full, next, depth + 1);
-    return jb_glob_matches(&c->glob, next) ? collect_file(c, dir, name, full) : 0;
+    return jb_glob_matches(&c->glob, next) ? collect_file(c, dir, name, full) : keep_closed(c, full, sub);
 }
 
 /* Each folder is listed once, for all places of the pattern that it may stand for. */
@@ -359,9 +388,13 @@ static int collect_one(struct collect *c)
     c->matched = 0;
     c->own_files = 0;
     c->own_bytes = 0;
+    c->n_closed = 0;
     size_t before = json_array_size(c->list);
     r = walk(c, c->root, "", jb_glob_start(&c->glob), 0);
     jb_glob_free(&c->glob);
+    if (r == 0)
+        r = note_closed(c);
+    free(jb_take_ptr(c->closed));
     return r == 0 && json_array_size(c->list) == before ? note(c, c->artifact->path, "nothing matches") : r;
 }
 

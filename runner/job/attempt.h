@@ -44,6 +44,7 @@ struct jb_job_attempt {
     json_t *record;
     struct jb_outcome outcome;
     uint64_t begun_ns;
+    uint64_t ends_ns; /* as the ledger has it */
     struct jb_origin origin;
     struct jb_events events;
     struct jb_wait wait;

@@ -24,6 +24,7 @@
 #include "base/units.h"
 
 #define SIGNAL_MAX 64
+#define CONNECT_MS 10000                /* to get in line, for what waits for its answer without an end */
 #define BEGIN_TIME (250 * JB_NS_PER_MS) /* that a box may take to get its socket, when somebody asks for it */
 
 /* A path of the runtime directory may be longer than a socket's address: the folder is named by its descriptor. */
@@ -222,20 +223,34 @@ static bool await_socket(int box_fd)
     return true;
 }
 
-static int open_socket(int boxes_fd, const struct jb_id *id, int *ret)
+/* Where many come at once the kernel keeps a few in line; the others wait here until there is room. */
+static int join_line(int fd, int box_fd)
 {
+    struct sockaddr_un a = address(box_fd);
+    int r;
+    do
+        r = connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0 ? -errno : 0;
+    while (r == -EINTR);
+    return r;
+}
+
+/* It blocks until it is connected, and never again. */
+static int open_socket(int boxes_fd, const struct jb_id *id, unsigned timeout_ms, int *ret)
+{
+    const struct timeval patience = {.tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000};
     jb_autoclose int box = openat(boxes_fd, id->text, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (box < 0)
         return -errno;
-    struct sockaddr_un a = address(box);
-    jb_autoclose int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0)
+    jb_autoclose int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) < 0)
         return -errno;
-    int r = connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0 ? -errno : 0;
+    int r = join_line(fd, box);
     if (r == -ENOENT && await_socket(box))
-        r = connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0 ? -errno : 0;
+        r = join_line(fd, box);
     if (r < 0)
         return r == -EAGAIN ? -ETIMEDOUT : r == -ECONNREFUSED ? -ENOENT : r;
+    if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
+        return -errno;
     *ret = jb_take_fd(&fd);
     return 0;
 }
@@ -268,12 +283,22 @@ static int nobody(const struct jb_id *id, struct jb_error *err)
                    id->text);
 }
 
+static int does_not_answer(const struct jb_id *id, struct jb_error *err)
+{
+    return jb_fail(
+        err, ETIMEDOUT,
+        "box %s: its supervisor does not answer; is it stopped? Look at its state with ps, and let it go "
+        "on with kill -CONT",
+        id->text);
+}
+
 int jb_control_connect(int boxes_fd, const struct jb_id *id, int *ret_fd, struct jb_error *err)
 {
-    int r = open_socket(boxes_fd, id, ret_fd);
-    return r == -ENOENT ? nobody(id, err)
-           : r < 0      ? jb_fail_errno(err, r, "box %s: asking its supervisor", id->text)
-                        : 0;
+    int r = open_socket(boxes_fd, id, CONNECT_MS, ret_fd);
+    return r == -ENOENT      ? nobody(id, err)
+           : r == -ETIMEDOUT ? does_not_answer(id, err)
+           : r < 0           ? jb_fail_errno(err, r, "box %s: asking its supervisor", id->text)
+                             : 0;
 }
 
 int jb_control_ask(int boxes_fd, const struct jb_id *id, const json_t *request, unsigned timeout_ms,
@@ -281,17 +306,13 @@ int jb_control_ask(int boxes_fd, const struct jb_id *id, const json_t *request, 
 {
     jb_autoclose int fd = -1;
     json_t *answer = NULL;
-    int r = open_socket(boxes_fd, id, &fd);
+    int r = open_socket(boxes_fd, id, timeout_ms, &fd);
     if (r == 0)
         r = exchange(fd, request, timeout_ms, &answer);
     if (r == -ENOENT || r == -ECONNRESET || r == -EPIPE)
         return nobody(id, err);
     if (r == -ETIMEDOUT)
-        return jb_fail(
-            err, r,
-            "box %s: its supervisor does not answer; is it stopped? Look at its state with ps, and let it go "
-            "on with kill -CONT",
-            id->text);
+        return does_not_answer(id, err);
     if (r < 0) {
         json_decref(answer);
         return jb_fail_errno(err, r, "box %s: asking its supervisor", id->text);

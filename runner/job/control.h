@@ -91,12 +91,16 @@ int jb_ask_parse(const char *text, size_t len, struct jb_ask *ret, struct jb_err
 /* Sends an answer, if the peer can take it at once. */
 void jb_control_answer(const struct jb_peer *peer, const json_t *answer);
 
-/* A connection to the supervisor of a box. -ENOENT: no such box, or it has no socket (yet). */
+/*
+ * A connection to the supervisor of a box; where many come at once, when there is room in line. -ENOENT: no such box, or
+ * it has no socket (yet); -ETIMEDOUT: it takes nobody in.
+ */
 int jb_control_connect(int boxes_fd, const struct jb_id *id, int *ret_fd, struct jb_error *err);
 
 /*
- * Asks the supervisor of a box; *ret_answer is the caller's. -ENOENT: no such box, or it has no socket (yet); -ETIMEDOUT:
- * it did not answer in time: it is stopped, or busy; -EREMOTEIO: it answered that it cannot, and `err` is its text.
+ * Asks the supervisor of a box; *ret_answer is the caller's. `timeout_ms`: for it to take us in, and again to answer.
+ * -ENOENT: no such box, or it has no socket (yet); -ETIMEDOUT: it did not in time: it is stopped, or busy; -EREMOTEIO: it
+ * answered that it cannot, and `err` is its text.
  */
 int jb_control_ask(int boxes_fd, const struct jb_id *id, const json_t *request, unsigned timeout_ms,
                    json_t **ret_answer, struct jb_error *err);

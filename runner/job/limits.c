@@ -55,12 +55,17 @@ uint64_t jb_limits_next_look(uint64_t now, uint64_t left_ns, unsigned cpus, stru
     return next;
 }
 
+static uint64_t cpu_used(const struct jb_loop *l)
+{
+    uint64_t used_us = l->s->cgroup ? jb_cgroup_cpu_us(l->s->cgroup) : JB_UNSET;
+    uint64_t before = l->s->cpu_before_us;
+    return used_us == JB_UNSET || used_us < before ? 0 : (used_us - before) * JB_NS_PER_US;
+}
+
 static void check_cpu_time(struct jb_loop *l, uint64_t at)
 {
     const struct jb_plan *plan = l->s->plan;
-    uint64_t used_us = l->s->cgroup ? jb_cgroup_cpu_us(l->s->cgroup) : JB_UNSET;
-    uint64_t before = l->s->cpu_before_us;
-    uint64_t used = used_us == JB_UNSET || used_us < before ? 0 : (used_us - before) * JB_NS_PER_US;
+    uint64_t used = cpu_used(l);
     uint64_t point = l->cpu_warned ? JB_UNSET : jb_plan_warn_point(plan, plan->cpu_ns);
     if (used >= plan->cpu_ns) {
         l->cpu_check = JB_UNSET;
@@ -73,6 +78,7 @@ static void check_cpu_time(struct jb_loop *l, uint64_t at)
         warn(l, "cpu_time", plan->cpu_ns);
     }
     uint64_t target = point < plan->cpu_ns ? point : plan->cpu_ns;
+    l->looks_before = l->looks;
     l->cpu_check = jb_limits_next_look(at, target - used, jb_cpus_count(&plan->grant.cpus), &l->looks);
 }
 
@@ -175,6 +181,12 @@ static void set_wall(struct jb_loop *l, uint64_t start)
     l->wall_warn = jb_after(start, jb_plan_warn_point(plan, plan->wall_ns));
 }
 
+static void tell_end(const struct jb_loop *l)
+{
+    if (l->s->ends)
+        l->s->ends(l->s->update_ctx, l->wall_deadline);
+}
+
 void jb_limits_start(struct jb_loop *l)
 {
     l->started = jb_loop_now(l);
@@ -189,11 +201,12 @@ void jb_limits_started(struct jb_loop *l, uint64_t mono_ns)
 {
     l->started = mono_ns;
     set_wall(l, mono_ns + l->paused_ns);
+    tell_end(l);
 }
 
 void jb_limits_output(struct jb_loop *l)
 {
-    l->idle_deadline = jb_after(jb_loop_now(l), l->s->plan->idle_ns);
+    l->idle_deadline = jb_after(jb_loop_running(l), l->s->plan->idle_ns);
 }
 
 void jb_limits_shift(struct jb_loop *l, uint64_t ns)
@@ -203,18 +216,23 @@ void jb_limits_shift(struct jb_loop *l, uint64_t ns)
         if (*all[i] != JB_UNSET)
             *all[i] = jb_after(*all[i], ns);
     jb_execs_shift(l, ns);
+    tell_end(l);
 }
 
 void jb_limits_changed(struct jb_loop *l)
 {
-    uint64_t at = jb_loop_now(l);
+    const struct jb_plan *plan = l->s->plan;
+    uint64_t at = jb_loop_running(l); /* a pause that lasts is added when it ends */
     uint64_t warned = l->wall_warn;
-    set_wall(l, l->started + l->paused_ns);       /* a pause that lasts is added when it ends */
+    set_wall(l, l->started + l->paused_ns);
     if (warned == JB_UNSET && l->wall_warn <= at) /* it had that warning */
         l->wall_warn = JB_UNSET;
-    l->cpu_warned = false;
+    tell_end(l);
+    l->cpu_warned = l->cpu_warned && cpu_used(l) >= jb_plan_warn_point(plan, plan->cpu_ns); /* likewise */
+    if (l->cpu_check != JB_UNSET) /* a look that is not taken is not paid for */
+        l->looks = l->looks_before;
     l->cpu_check = JB_UNSET;
-    if (l->s->plan->cpu_ns != JB_UNSET && l->s->cgroup)
+    if (plan->cpu_ns != JB_UNSET && l->s->cgroup)
         check_cpu_time(l, at);
 }
 
@@ -255,7 +273,7 @@ static void check_clocks(struct jb_loop *l, uint64_t at)
 
 void jb_limits_check(struct jb_loop *l)
 {
-    uint64_t at = jb_loop_now(l);
+    uint64_t at = l->looked_at;
     if (l->paused_at == JB_UNSET)
         check_clocks(l, at);
     if (at >= l->scratch_check)

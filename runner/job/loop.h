@@ -8,6 +8,7 @@
 #define JB_JOB_LOOP_H
 
 #include <signal.h>
+#include <sys/signalfd.h>
 
 #include "job/control.h"
 #include "job/lifecycle.h"
@@ -31,16 +32,19 @@ struct jb_loop {
     uint64_t scratch_check;        /* when to look at how full it is */
     bool scratch_bytes_full, scratch_files_full; /* when it was looked at last */
     bool cpu_warned;
-    struct jb_looks looks;
+    struct jb_looks looks, looks_before; /* with the next one paid for, and without */
     int oom_fd;
     short oom_events;
+    /* when the last wait began: deadlines are judged by it, after all that the wait found, however late we came to run */
+    uint64_t looked_at;
     uint64_t paused_at, paused_ns; /* JB_UNSET: not paused now; all earlier pauses */
     bool frozen;                   /* by the freezer, else the pause is SIGSTOP */
     struct {
         int number;
         bool main_only;
-    } signal;           /* that JB_CAUSE_SIGNAL and JB_CAUSE_WARN send */
-    uint64_t settle_at; /* when the job has lived for a moment; JB_UNSET: it has */
+    } signal;                      /* that JB_CAUSE_SIGNAL and JB_CAUSE_WARN send */
+    struct signalfd_siginfo asked; /* to go, when the job was dead already; ssi_signo 0: not */
+    uint64_t settle_at;            /* when the job has lived for a moment; JB_UNSET: it has */
     struct jb_control control;
     struct jb_execs *execs; /* owned; NULL: nobody ever asked for a command */
     bool stood;             /* whoever waits for that was told */
@@ -52,6 +56,12 @@ struct jb_loop {
 static inline uint64_t jb_loop_now(const struct jb_loop *l)
 {
     return jb_mono_ns(l->s->clock);
+}
+
+/* By which deadlines go: it stands still in a pause, whose length is added to them when it ends. */
+static inline uint64_t jb_loop_running(const struct jb_loop *l)
+{
+    return l->paused_at == JB_UNSET ? jb_loop_now(l) : l->paused_at;
 }
 
 static inline uint64_t jb_after(uint64_t start, uint64_t ns)
@@ -78,6 +88,12 @@ void jb_loop_because(struct jb_loop *l, enum jb_end_reason reason, const char *l
 /* ,"by":{...} for the log, or "". Returns buf. */
 #define JB_ASKER_TEXT 128
 const char *jb_asker_text(const struct jb_asker *by, char buf[JB_ASKER_TEXT]);
+
+/*
+ * For when the job is dead and its output on its way: of the signals only those mean anything then that ask us to go,
+ * which `asked` has afterwards, and the one that wants us to stop. True: we were stopped, and go on.
+ */
+bool jb_loop_late_signal(struct jb_loop *l);
 
 /* Output had to be cut off: that is the end of the job. */
 void jb_loop_output_cut(struct jb_loop *l);

@@ -17,38 +17,34 @@
 #include "job/boxdir.h"
 #include "job/helper/overlay.h"
 #include "job/kept/kept.h"
+#include "job/place.h"
 #include "job/scratch.h"
 #include "job/update.h"
 
 #define DESCRIPTORS 128 /* with room: a box takes some sixty */
 
 /* `cache_dirfd`: -1 where nothing may be written. */
-static int load_machine(const struct jb_job_options *o, int cache_dirfd, struct jb_machine *ret,
-                        struct jb_error *err)
+static int load_machine(const struct jb_job_options *o, const struct jb_host *host, int cache_dirfd,
+                        struct jb_machine *ret, struct jb_error *err)
 {
-    const struct jb_machine_source source = {.cache_dirfd = cache_dirfd, .reserved = &o->site->reserved_cpus};
-    return jb_machine_load(&source, ret, err);
+    const struct jb_place place = {
+        .site = o->site,
+        .layout = &host->cgroups,
+        .elsewhere = host->elsewhere,
+        .ledger = &o->state->ledger,
+        .cache_dirfd = cache_dirfd,
+    };
+    return jb_place_machine(&place, ret, err);
 }
 
-/* Where the box's groups are made: the site's parent, else where systemd or a delegation lets us. */
-static int find_place(const struct jb_job_options *o, const struct jb_id *id, struct jb_cg_layout *layout,
+static int find_place(const struct jb_job_options *o, const struct jb_id *id, struct jb_host *host,
                       struct jb_scope *scope, struct jb_error *err)
 {
-    layout->backend = o->site->cgroups.backend;
-    if (o->site->paths.cgroup_parent)
-        return jb_cg_layout_reparent(layout, o->site->paths.cgroup_parent, err);
     jb_autofree char *name = jb_asprintf("jobbox-%s", id->text);
     jb_autofree char *description = jb_asprintf("jobbox: %s", o->spec->name ? o->spec->name : "job");
-    if (!name || !description)
-        return jb_fail_errno(err, ENOMEM, "scope");
-    const struct jb_scope_wish wish = {
-        .use = o->site->cgroups.systemd,
-        .slice = o->site->cgroups.slice,
-        .name = name,
-        .description = description,
-        .uid = o->submitter->uid,
-    };
-    return scope ? jb_scope_enter(&wish, layout, scope, err) : jb_scope_predict(&wish, layout, err);
+    const struct jb_place_wish wish = {.name = name, .description = description, .uid = o->submitter->uid};
+    return name && description ? jb_place_find(o->site, &wish, &host->cgroups, scope, &host->elsewhere, err)
+                               : jb_fail_errno(err, ENOMEM, "scope");
 }
 
 /* `scope` NULL: nothing may be changed. */
@@ -61,6 +57,11 @@ static int probe_host(const struct jb_job_options *o, const struct jb_id *id, bo
     int r = jb_host_probe(o->submitter->privileged, io || host_image, ret, err);
     if (r < 0)
         return r;
+    r = io ? jb_host_probe_disks(ret) : 0;
+    if (r < 0) {
+        jb_host_free(ret);
+        return jb_fail_errno(err, r, "finding the disks of this host");
+    }
     if (spec->resources.devices.len && o->submitter->privileged &&
         ret->cgroups.ctl[JB_CTL_DEVICES].version == 0)
         ret->device_program = jb_cg_devices_probe();
@@ -76,7 +77,7 @@ static int probe_host(const struct jb_job_options *o, const struct jb_id *id, bo
         jb_host_probe_lxcfs(ret);
     if (o->site->scratch_backend == JB_SCRATCH_DISK)
         ret->scratch_cap = jb_scratch_probe(o->state->state_fd, o->submitter->privileged, ret->scratch_why);
-    r = find_place(o, id, &ret->cgroups, scope, err);
+    r = find_place(o, id, ret, scope, err);
     if (r < 0)
         jb_host_free(ret);
     return r;
@@ -204,6 +205,8 @@ static int claim(struct jb_job_attempt *a, const struct jb_machine *machine, con
     if (r == 0) {
         jb_update_holding(a->plan, &holding);
         holding.devices = devices;
+        if (a->plan->wall_ns < JB_UNSET - jb_mono_ns(NULL))
+            holding.ends_ns = a->ends_ns = jb_mono_ns(NULL) + a->plan->wall_ns;
         r = jb_ledger_claim(&a->o->state->ledger, &holding, &a->box_fd, &a->lock_fd, err);
         a->claimed = r == 0;
     }
@@ -276,14 +279,14 @@ static int look(struct jb_job_attempt *a, enum jb_job_failure *ret_failure, stru
         r = enough_descriptors(image.layers.len, err);
     if (r == -ENOTSUP || r == -EINVAL)
         *ret_failure = JB_JOB_BAD_SPEC;
-    if (r == 0)
-        r = load_machine(a->o, a->o->state->runtime_fd, &machine, err);
     if (r == 0 && !a->has_host) { /* once: it may move this process */
         r = probe_host(a->o, &a->id, image.kind == JB_IMAGE_HOST, &a->scope, &a->host, err);
         a->has_host = r == 0;
         if (r == 0)
             r = jb_job_probe_overlay(a->o, &image, &a->host, err);
     }
+    if (r == 0)
+        r = load_machine(a->o, &a->host, a->o->state->runtime_fd, &machine, err);
     if (r == 0)
         r = claim(a, &machine, &image, ret_failure, err);
     if (r == 0 && image.lock_fd > 0) { /* held as long as the attempt, against removal */
@@ -353,11 +356,11 @@ int jb_job_plan(const struct jb_job_options *options, struct jb_host *host, stru
     if (r == -ENOTSUP || r == -EINVAL)
         *ret_failure = JB_JOB_BAD_SPEC;
     if (r == 0)
-        r = load_machine(options, -1, &machine, err);
-    if (r == 0)
         r = probe_host(options, &id, image.kind == JB_IMAGE_HOST, NULL, host, err);
     if (r == 0)
         r = jb_job_probe_overlay(options, &image, host, err);
+    if (r == 0)
+        r = load_machine(options, host, -1, &machine, err);
     if (r == 0 && options->state->ledger.boxes_fd >= 0)
         r = jb_ledger_read(&options->state->ledger, &ledger, err);
     if (r == 0)

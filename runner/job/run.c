@@ -49,7 +49,8 @@ static int take_signals(sigset_t *ret_old, struct jb_error *err)
     return fd;
 }
 
-static void note_failure(struct jb_job_attempt *a, const char *text)
+/* `ran`: the job did, and what it wrote in the end nobody carried. */
+static void note_failure(struct jb_job_attempt *a, bool ran, const char *text)
 {
     (void)jb_events_add(&a->events, JB_UNSET, "end", ",\"reason\":\"%s\"",
                         jb_end_reason_name(JB_END_BOX_ERROR));
@@ -66,6 +67,9 @@ static void note_failure(struct jb_job_attempt *a, const char *text)
         .scratch_peak = JB_UNSET,
         .net_received = JB_UNSET,
         .net_sent = JB_UNSET,
+        .stdout_bytes = ran ? a->streams.out.bytes : 0,
+        .stderr_bytes = ran ? a->streams.err.bytes : 0,
+        .output_truncated = ran,
     };
 }
 
@@ -175,9 +179,11 @@ static void run_box(struct jb_job_attempt *a, int signal_fd, json_t **ret_artifa
         .spec = a->o->spec,
         .site = a->o->site,
         .state = a->o->state,
+        .host = &a->host,
         .cgroup = a->cgroup,
         .record = a->record,
         .file_fd = a->file_fd,
+        .ends_ns = a->ends_ns,
     };
     struct jb_supervise s = {
         .plan = a->plan,
@@ -190,6 +196,7 @@ static void run_box(struct jb_job_attempt *a, int signal_fd, json_t **ret_artifa
         .events = &a->events,
         .update = jb_update,
         .update_ctx = &updater,
+        .ends = jb_update_ends,
         .box_fd = a->box_fd,
         .settled = settled,
         .settled_ctx = a,
@@ -205,13 +212,14 @@ static void run_box(struct jb_job_attempt *a, int signal_fd, json_t **ret_artifa
         (void)jb_record_warn(a->record, NULL, "changes: %s", unseen.text);
     uint64_t setup_ns = jb_mono_ns(NULL) - a->begun_ns;
     int r = jb_supervise_go(&s, err);
+    bool ran = r == 0;
     JB_CRASH_POINT(go_told);
     (void)jb_events_add(&a->events, JB_UNSET, "go", ",\"setup_s\":%.6f",
                         (double)setup_ns / (double)JB_NS_PER_S);
     if (r == 0)
         r = jb_supervise(&s, &a->outcome, err);
     if (r < 0) {
-        note_failure(a, err->text);
+        note_failure(a, ran, err->text);
         return;
     }
     a->outcome.setup_ns = setup_ns;
@@ -266,7 +274,7 @@ int jb_job_run(const struct jb_job_options *options, json_t **ret_record, enum j
         a.events.id = a.id;
         a.events.box_fd = a.box_fd;
         if (jb_job_assemble(&a, &failure) < 0)
-            note_failure(&a, failure.text);
+            note_failure(&a, false, failure.text);
         else
             run_box(&a, signal_fd, &artifacts, &failure);
         r = jb_job_conclude(&a, warning, err);

@@ -62,6 +62,11 @@ static void resize_terminal(const struct jb_loop *l)
     (void)jb_box_tell(l->s->box, &msg);
 }
 
+static bool asks_to_go(uint32_t sig)
+{
+    return sig == SIGTERM || sig == SIGINT || sig == SIGHUP || sig == SIGQUIT;
+}
+
 static void on_signal(struct jb_loop *l)
 {
     struct signalfd_siginfo info;
@@ -69,24 +74,16 @@ static void on_signal(struct jb_loop *l)
     if (read(l->s->signal_fd, &info, sizeof(info)) != (ssize_t)sizeof(info))
         return;
     const struct jb_asker by = sender(&info, how);
-    switch (info.ssi_signo) {
-    case SIGTERM:
-    case SIGINT:
-    case SIGHUP:
-    case SIGQUIT:
+    if (asks_to_go(info.ssi_signo)) {
         cancel(l, &by);
-        break;
-    case SIGWINCH:
+    } else if (info.ssi_signo == SIGWINCH) {
         resize_terminal(l);
-        break;
-    case SIGTSTP:
+    } else if (info.ssi_signo == SIGTSTP) {
         jb_requests_stop(l, &by);
-        break;
-    default:
+    } else {
         l->signal.number = (int)info.ssi_signo;
         l->signal.main_only = false;
         (void)jb_loop_handle(l, JB_CAUSE_SIGNAL, &by, JB_UNSET);
-        break;
     }
 }
 
@@ -133,6 +130,7 @@ static void on_message(struct jb_loop *l)
         l->out->started_us = jb_events_add(l->s->events, msg.mono_ns, "started", "%s", "").wall_us;
         (void)jb_loop_handle(l, JB_CAUSE_STARTED, NULL, msg.mono_ns);
         resize_terminal(l);
+        l->looked_at = 0; /* its end may wait behind it: nothing is judged before the next look */
         JB_CRASH_POINT(start_heard);
         break;
     case JB_MSG_EXEC_FAILED:
@@ -212,8 +210,8 @@ static void wait_for(struct jb_loop *l, struct pollfd fds[P_MAX], uint64_t deadl
             fds[n] = (struct pollfd){.fd = -1};
         n += jb_execs_poll(l, fds + P_EXECS);
     }
-    uint64_t at = jb_loop_now(l);
-    uint64_t left = deadline > at ? deadline - at : 0;
+    l->looked_at = jb_loop_now(l);
+    uint64_t left = deadline > l->looked_at ? deadline - l->looked_at : 0;
     struct timespec ts = {.tv_sec = (time_t)(left / JB_NS_PER_S), .tv_nsec = (long)(left % JB_NS_PER_S)};
     if (ppoll(fds, n, deadline == JB_UNSET ? NULL : &ts, NULL) < 0)
         for (size_t i = 0; i < n; i++)
@@ -247,6 +245,21 @@ static uint64_t carried(const struct jb_streams *st)
     return st->out.bytes - (st->out.end - st->out.start) + st->err.bytes - (st->err.end - st->err.start);
 }
 
+bool jb_loop_late_signal(struct jb_loop *l)
+{
+    struct signalfd_siginfo info;
+    char how[16];
+    if (read(l->s->signal_fd, &info, sizeof(info)) != (ssize_t)sizeof(info))
+        return false;
+    if (asks_to_go(info.ssi_signo))
+        l->asked = info;
+    if (info.ssi_signo != SIGTSTP)
+        return false;
+    const struct jb_asker by = sender(&info, how);
+    jb_requests_stop(l, &by);
+    return true;
+}
+
 /*
  * The job is dead; what it wrote is still on its way. A slow reader gets all of it; one that takes nothing for a while is
  * not waited for, as the box stands, and holds its CPUs, until the end of this.
@@ -260,13 +273,16 @@ static void drain_output(struct jb_loop *l)
     l->idle_deadline = JB_UNSET;
     jb_pump_close(&st->in);
     while ((jb_pump_active(&st->out) || jb_pump_active(&st->err)) && jb_loop_now(l) < deadline) {
-        wait_for(l, fds, deadline);
-        if (fds[P_SIGNAL].revents) { /* asked to go while the reader sleeps */
-            on_signal(l);
+        if (l->asked.ssi_signo) { /* to go while the reader sleeps */
+            char how[16];
+            const struct jb_asker by = sender(&l->asked, how);
+            cancel(l, &by);
             break;
         }
+        wait_for(l, fds, deadline);
+        bool stopped = fds[P_SIGNAL].revents && jb_loop_late_signal(l);
         move_output(l, false);
-        if (carried(st) != before)
+        if (stopped || carried(st) != before) /* its reader may have been stopped with us */
             deadline = jb_after(jb_loop_now(l), DRAIN_TIME);
         before = carried(st);
     }

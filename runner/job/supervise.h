@@ -45,6 +45,7 @@ struct jb_supervise {
      */
     int (*update)(void *ctx, const struct jb_wish *wish, json_t **ret_changes, struct jb_error *err);
     void *update_ctx;
+    void (*ends)(void *update_ctx, uint64_t ends_ns); /* when its wall time will be over; NULL: who cares */
     /*
      * Called once when the job has lived for a moment: for what a job that is over at once does not need. The control
      * socket and the first events are made then too. A failure ends the supervision. NULL: nothing of the caller's.

@@ -14,6 +14,7 @@
 #include "base/json.h"
 #include "base/units.h"
 #include "job/boxdir.h"
+#include "job/place.h"
 #include "machine/machine.h"
 #include "machine/place.h"
 #include "record/record.h"
@@ -31,6 +32,15 @@ void jb_update_holding(const struct jb_plan *plan, struct jb_holding *ret)
         .has_devices = plan->devices != NULL,
     };
     (void)snprintf(ret->name, sizeof(ret->name), "%s", plan->name);
+}
+
+void jb_update_ends(void *updater, uint64_t ends_ns)
+{
+    struct jb_updater *u = updater;
+    uint64_t ends = ends_ns == JB_UNSET ? 0 : ends_ns;
+    uint64_t off = ends > u->ends_ns ? ends - u->ends_ns : u->ends_ns - ends;
+    if (off > JB_NS_PER_S && jb_ledger_ends(&u->state->ledger, &u->plan->id, ends, NULL) == 0)
+        u->ends_ns = ends;
 }
 
 static void show_size(uint64_t v, char *buf, size_t len)
@@ -259,17 +269,17 @@ static int new_grant(const struct jb_updater *u, const struct jb_wish *wish, str
     struct jb_machine machine = {0};
     struct jb_ledger all = {0};
     struct choice c = {.machine = &machine, .now = &u->plan->grant};
-    struct jb_cpus own = {0};
-    struct jb_cpus allowed =
-        u->plan->grant.held; /* also what has been taken from this process, as a partition is */
-    const struct jb_machine_source source = {
-        .cache_dirfd = u->state->runtime_fd, .allowed_cpus = &allowed, .reserved = &u->site->reserved_cpus};
+    const struct jb_place place = {
+        .site = u->site,
+        .layout = &u->host->cgroups,
+        .elsewhere = u->host->elsewhere,
+        .ledger = &u->state->ledger,
+        .also = &u->plan->grant.held, /* also what has been taken from this process, as a partition is */
+        .cache_dirfd = u->state->runtime_fd,
+    };
     int r = jb_plan_request(u->spec, u->site, &c.request, err);
     if (r == 0)
-        r = jb_machine_own_cpus(&own, err);
-    jb_cpus_or(&allowed, &own);
-    if (r == 0)
-        r = jb_machine_load(&source, &machine, err);
+        r = jb_place_machine(&place, &machine, err);
     if (r == 0)
         r = jb_ledger_read(&u->state->ledger, &all, err);
     if (r == 0 && others_of(&all, &u->plan->id, &c.others) < 0)

@@ -11,6 +11,7 @@
 #include "cgroup/cgroup.h"
 #include "job/control.h"
 #include "job/state.h"
+#include "plan/host.h"
 #include "plan/plan.h"
 
 /* All borrowed; plan and record are changed. */
@@ -19,9 +20,11 @@ struct jb_updater {
     const struct jb_spec *spec;
     const struct jb_site *site;
     struct jb_state *state;
+    const struct jb_host *host;     /* where the box was made */
     const struct jb_cgroup *cgroup; /* NULL: none */
     json_t *record;
-    int file_fd; /* box.jsonl */
+    int file_fd;      /* box.jsonl */
+    uint64_t ends_ns; /* as the ledger has it; 0: it has none */
 };
 
 /*
@@ -32,6 +35,13 @@ struct jb_updater {
  * -EPERM: the site; -EBUSY: others hold it; -ENOTSUP: this box has nothing to change there.
  */
 int jb_update(void *updater, const struct jb_wish *wish, json_t **ret_changes, struct jb_error *err);
+
+/*
+ * The box will be over then (monotonic; JB_UNSET: never), as far as its wall time goes: enters it in the ledger, for those
+ * who wait for room, when it is not what is there, give or take a second. That it cannot be entered is nobody's fault and
+ * ends nothing.
+ */
+void jb_update_ends(void *updater, uint64_t ends_ns);
 
 /* The entry of a box in the ledger, from its plan. */
 void jb_update_holding(const struct jb_plan *plan, struct jb_holding *ret);

@@ -189,6 +189,10 @@ static char *copy_of(struct box *b)
     return lines;
 }
 
+#define CGROUP(controller, mount)                                                \
+    ("{\"plan\":{\"name\":\"jobbox-x\",\"cgroups\":[{\"controller\":" controller \
+     ",\"version\":1,\"mount\":" mount ",\"own\":\"/\"}]}}\n")
+
 /* A line that makes no sense counts for nothing, is named, and takes nothing away from the others. */
 static void nonsense_is_named_and_skipped(void **state)
 {
@@ -199,14 +203,9 @@ static void nonsense_is_named_and_skipped(void **state)
         "{\"record\":7}\n",
         "{\"finished\":[]}\n",
         "{\"plan\":{}}\n",
-        "{\"plan\":{\"name\":\"jobbox-x\",\"cgroups\":[{\"controller\":99,\"version\":1,\"mount\":\"/"
-        "\",\"own\":\"/\"}]}}"
-        "\n",
-        "{\"plan\":{\"name\":\"jobbox-x\",\"cgroups\":[{\"controller\":-1,\"version\":1,\"mount\":\"/"
-        "\",\"own\":\"/\"}]}}"
-        "\n",
-        "{\"plan\":{\"name\":\"jobbox-x\",\"cgroups\":[{\"controller\":0,\"version\":1,\"mount\":7,\"own\":"
-        "\"/\"}]}}\n",
+        CGROUP("99", "\"/\""),
+        CGROUP("-1", "\"/\""),
+        CGROUP("0", "7"),
     };
     struct box *b = *state;
     for (size_t i = 0; i < JB_ARRAY_LEN(bad); i++) {

@@ -164,7 +164,7 @@ static void directories_are_compared_inside(void **state)
     put(below, "hidden", "text");
     put(added, "x", "text");
     put(w->lower, "typed", "text");
-    jb_autoclose int typed = make_dir(w->upper, "typed");
+    jb_autoclose JB_UNUSED int typed = make_dir(w->upper, "typed");
     bool can = opaque(above);
     says(w, &c,
          can ? "D /dir/hidden\nA /dir/mine\nA /new/\nA /new/x\nR /typed/\n"
@@ -176,14 +176,14 @@ static void modes_of_folders_that_were_there_before_the_job(void **state)
 {
     struct world *w = *state;
     jb_autoclose int copied = make_dir(w->upper, "copied");
-    jb_autoclose int same = make_dir(w->upper, "same");
+    jb_autoclose JB_UNUSED int same = make_dir(w->upper, "same");
     jb_autoclose int other = make_dir(w->upper, "other");
     jb_autoclose int back = make_dir(w->upper, "back");
     jb_autoclose int fresh = make_dir(w->upper, "fresh");
-    jb_autoclose int a = make_dir(w->lower, "copied");
-    jb_autoclose int b = make_dir(w->lower, "same");
-    jb_autoclose int c = make_dir(w->lower, "other");
-    jb_autoclose int d = make_dir(w->lower, "back");
+    jb_autoclose JB_UNUSED int a = make_dir(w->lower, "copied");
+    jb_autoclose JB_UNUSED int b = make_dir(w->lower, "same");
+    jb_autoclose JB_UNUSED int c = make_dir(w->lower, "other");
+    jb_autoclose JB_UNUSED int d = make_dir(w->lower, "back");
     assert_int_equal(fchmod(other, 0700), 0); /* jobbox's doing */
     assert_int_equal(fchmod(back, 0700), 0);
     struct jb_changes changes = begin(w);

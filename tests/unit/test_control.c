@@ -175,6 +175,64 @@ static void the_oldest_of_too_many_peers_goes(void **state)
     test_tmpdir_remove(dir);
 }
 
+/* A supervisor that is busy for a moment, and then serves whoever came until one has asked. */
+static pid_t serve_after(struct jb_control *control, unsigned ms)
+{
+    char text[256];
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid > 0)
+        return pid;
+    (void)alarm(20);
+    (void)poll(NULL, 0, (int)ms);
+    for (;;) {
+        struct pollfd p = {.fd = control->listen_fd, .events = POLLIN};
+        (void)poll(&p, 1, -1);
+        jb_control_accept(control, getuid());
+        p.fd = control->peers[0].fd;
+        if (poll(&p, 1, 200) > 0 && recv(p.fd, text, sizeof(text), 0) > 0) {
+            json_t *reply = json_pack("{s:b}", "ok", 1);
+            jb_control_answer(&control->peers[0], reply);
+            _exit(0);
+        }
+        jb_control_drop(control, 0);
+    }
+}
+
+static void whoever_comes_when_the_line_is_full_waits(void **state)
+{
+    (void)state;
+    struct jb_control control = JB_CONTROL_INIT;
+    struct jb_error err = {0};
+    struct jb_id id = {ID};
+    char *dir = test_tmpdir();
+    json_t *request = json_pack("{s:s}", "verb", "pause");
+    json_t *answer = NULL;
+    int fds[256];
+    size_t n = 0;
+    int status;
+    jb_autoclose int boxes = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_int_equal(mkdirat(boxes, ID, 0700), 0);
+    jb_autoclose int box = openat(boxes, ID, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_ok(jb_control_open(box, geteuid(), &control, &err), &err);
+    struct sockaddr_storage own;
+    socklen_t len = sizeof(own);
+    assert_int_equal(getsockname(control.listen_fd, (struct sockaddr *)&own, &len), 0);
+    do
+        fds[n] = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    while (connect(fds[n], (struct sockaddr *)&own, len) == 0 && ++n < JB_ARRAY_LEN(fds) - 1);
+    for (size_t i = 0; i <= n; i++)
+        (void)close(fds[i]);
+    assert_int_equal(jb_control_ask(boxes, &id, request, 30, &answer, &err), -ETIMEDOUT);
+    pid_t pid = serve_after(&control, 100);
+    assert_ok(jb_control_ask(boxes, &id, request, 20000, &answer, &err), &err);
+    assert_true(waitpid(pid, &status, 0) == pid && status == 0);
+    json_decref(answer);
+    json_decref(request);
+    jb_control_close(&control);
+    test_tmpdir_remove(dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -182,6 +240,7 @@ int main(void)
         cmocka_unit_test(requests_that_are_wrong),
         cmocka_unit_test(an_answer_or_the_reason_why_not),
         cmocka_unit_test(the_oldest_of_too_many_peers_goes),
+        cmocka_unit_test(whoever_comes_when_the_line_is_full_waits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -252,7 +252,7 @@ static void nobody_is_waited_for(void **state)
     jb_autofree char *socket_path = jb_asprintf("%s/full", d->path);
     jb_autofree char *nowhere = jb_asprintf("%s/no/such", d->path);
     assert_int_equal(mkfifo(fifo, 0600), 0);
-    jb_autoclose int fd = listener(socket_path, SOCK_DGRAM); /* nobody reads it */
+    jb_autoclose JB_UNUSED int fd = listener(socket_path, SOCK_DGRAM); /* nobody reads it */
     const struct {
         struct jb_site_sink sink;
         const char *text;

@@ -3,6 +3,9 @@
  */
 #include "supervise_bench.h"
 
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+
 static void wall_time_asks_first(void **state)
 {
     struct bench *b = *state;
@@ -37,12 +40,51 @@ static void idle_asks_too(void **state)
     expect_text(b->outcome.limit, "idle 40ms");
 }
 
+/* What the supervisor and the fake share: a clock that they put forward, by more than this machine may be late. */
+struct shared_time {
+    uint64_t ahead; /* ns before the kernel's */
+    uint64_t looks; /* how often the supervisor has looked at it */
+    uint64_t late;  /* at which look it finds itself an hour late; 0: at none */
+    int happen;     /* in that hour, by the fake: one of these */
+};
+enum { NOTHING, WANTED, DONE, GIVEN_UP };
+static struct shared_time *shared;
+
+/* From NOTHING: the supervisor wants it, or the fake gives up, whoever comes first. */
+static bool moves_on(int to)
+{
+    int from = NOTHING;
+    return __atomic_compare_exchange_n(&shared->happen, &from, to, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
+
+static uint64_t shared_ns(void *ctx)
+{
+    (void)ctx;
+    if (++shared->looks == shared->late && moves_on(WANTED)) {
+        while (__atomic_load_n(&shared->happen, __ATOMIC_SEQ_CST) != DONE)
+            (void)usleep(100);
+        (void)__atomic_add_fetch(&shared->ahead, 3600 * JB_NS_PER_S, __ATOMIC_SEQ_CST);
+    }
+    return mono() + __atomic_load_n(&shared->ahead, __ATOMIC_SEQ_CST);
+}
+
+static const struct jb_clock shared_clock = {.mono_ns = shared_ns};
+
+static void share_time(struct bench *b, uint64_t late)
+{
+    *shared = (struct shared_time){.late = late};
+    b->s.clock = &shared_clock;
+}
+
 static void talks_for_a_while(struct fake_init *in)
 {
+    int unread;
     started(in);
     for (int i = 0; i < 12; i++) {
+        (void)__atomic_add_fetch(&shared->ahead, 45 * JB_NS_PER_S, __ATOMIC_SEQ_CST);
         say(in->out, "x");
-        (void)usleep(50000);
+        while (ioctl(in->out, FIONREAD, &unread) == 0 && unread > 0)
+            (void)usleep(100);
     }
     ended(in, 0);
     (void)hear(in);
@@ -51,10 +93,86 @@ static void talks_for_a_while(struct fake_init *in)
 static void output_keeps_a_job_from_being_idle(void **state)
 {
     struct bench *b = *state;
-    b->plan.idle_ns = 450 * MS; /* shorter than the job, nine times longer than its pauses */
+    share_time(b, 0);
+    b->plan.idle_ns = 60 * JB_NS_PER_S; /* longer than a pause, a ninth of all of them */
     run(b, talks_for_a_while);
     expect_end(b, JB_END_COMPLETED, 0, 0);
     assert_int_equal(b->outcome.stdout_bytes, 12);
+}
+
+static void runs_by_shared_time(struct fake_init *in)
+{
+    if (hear(in) != 1000)
+        _exit(22);
+    tell(in, &(struct jb_msg){.type = JB_MSG_STARTED, .mono_ns = mono() + shared->ahead});
+}
+
+/* False: the supervisor looks at the clock no more, that hour does not come. */
+static bool await_the_hour(void)
+{
+    uint64_t looks = 0;
+    for (int i = 0; i < 5000; i++) {
+        if (__atomic_load_n(&shared->happen, __ATOMIC_SEQ_CST) == WANTED)
+            return true;
+        uint64_t now = __atomic_load_n(&shared->looks, __ATOMIC_SEQ_CST);
+        i = now == looks ? i : 0;
+        looks = now;
+        (void)usleep(100);
+    }
+    return !moves_on(GIVEN_UP);
+}
+
+static void talks_in_that_hour(struct fake_init *in)
+{
+    int unread;
+    runs_by_shared_time(in);
+    if (await_the_hour()) {
+        say(in->out, "x");
+        __atomic_store_n(&shared->happen, DONE, __ATOMIC_SEQ_CST);
+        while (ioctl(in->out, FIONREAD, &unread) == 0 && unread > 0)
+            (void)usleep(100);
+    }
+    ended(in, 0);
+    (void)hear(in);
+}
+
+static void ends_in_that_hour(struct fake_init *in)
+{
+    runs_by_shared_time(in);
+    bool came = await_the_hour();
+    ended(in, 0);
+    if (came)
+        __atomic_store_n(&shared->happen, DONE, __ATOMIC_SEQ_CST);
+    (void)hear(in);
+}
+
+/* At whichever look at the clock the supervisor finds that it did not run for an hour: what was there in time counts. */
+static void at_every_look(void **state, script_fn *script, uint64_t wall_ns, uint64_t idle_ns)
+{
+    for (uint64_t look = 1;; look++) {
+        struct bench *b = *state;
+        share_time(b, look);
+        b->plan.wall_ns = wall_ns;
+        b->plan.idle_ns = idle_ns;
+        run(b, script);
+        expect_end(b, JB_END_COMPLETED, 0, 0);
+        if (shared->happen == GIVEN_UP) {
+            assert_true(look > 3); /* at the start, before it waits, and after it */
+            return;
+        }
+        assert_int_equal(teardown(state), 0);
+        assert_int_equal(setup(state), 0);
+    }
+}
+
+static void output_counts_however_late_it_is_seen(void **state)
+{
+    at_every_look(state, talks_in_that_hour, JB_UNSET, 60 * JB_NS_PER_S);
+}
+
+static void an_end_counts_however_late_it_is_seen(void **state)
+{
+    at_every_look(state, ends_in_that_hour, 60 * JB_NS_PER_S, JB_UNSET);
 }
 
 static void more_limits_in_the_grace_change_nothing(void **state)
@@ -147,11 +265,16 @@ static void wall_time_runs_from_go(void **state)
 int main(void)
 {
     supervise_tests_begin();
+    shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (shared == MAP_FAILED)
+        return 1;
     const struct CMUnitTest tests[] = {
         with_bench(wall_time_asks_first),
         with_bench(then_kills_when_the_grace_is_over),
         with_bench(idle_asks_too),
         with_bench(output_keeps_a_job_from_being_idle),
+        with_bench(output_counts_however_late_it_is_seen),
+        with_bench(an_end_counts_however_late_it_is_seen),
         with_bench(more_limits_in_the_grace_change_nothing),
         with_bench(unknown_cpu_time_is_no_timeout),
         with_bench(warns_ahead_of_the_wall_time),

@@ -165,7 +165,7 @@ static void floods_and_ends(struct fake_init *in)
     (void)hear(in);
 }
 
-static void floods_a_little_and_ends(struct fake_init *in)
+static void floods_a_little(struct fake_init *in)
 {
     static char
         block[96 * 1024]; /* what is on its way when the job has ended: more than the reader's pipe takes */
@@ -174,6 +174,11 @@ static void floods_a_little_and_ends(struct fake_init *in)
     if (write(in->out, block, sizeof(block)) != (ssize_t)sizeof(block))
         _exit(25);
     ended(in, 0);
+}
+
+static void floods_a_little_and_ends(struct fake_init *in)
+{
+    floods_a_little(in);
     (void)hear(in);
 }
 
@@ -198,7 +203,7 @@ static void a_reader_that_takes_nothing_is_not_waited_for(void **state)
 }
 
 /* Reads all, with a rest after each piece; the rests are longer on the whole than one without a byte may be. */
-static pid_t start_slow_reader(const struct bench *b, int count_to)
+static pid_t start_slow_reader(const struct bench *b, int count_to, useconds_t sleeps_first)
 {
     pid_t pid = fork();
     assert_true(pid >= 0);
@@ -210,6 +215,7 @@ static pid_t start_slow_reader(const struct bench *b, int count_to)
     (void)fcntl(b->out_to[0], F_SETFL, 0);
     (void)close(b->out_to[1]);
     (void)close(b->told[1]);
+    (void)usleep(sleeps_first);
     for (ssize_t n; (n = read(b->out_to[0], piece, sizeof(piece))) > 0; total += (uint64_t)n)
         (void)usleep(1000);
     _exit(write(count_to, &total, sizeof(total)) == sizeof(total) ? 0 : 1);
@@ -221,7 +227,7 @@ static void a_slow_reader_gets_everything(void **state)
     int count[2];
     uint64_t total = 0;
     assert_int_equal(pipe2(count, O_CLOEXEC), 0);
-    pid_t reader = start_slow_reader(b, count[1]);
+    pid_t reader = start_slow_reader(b, count[1], 0);
     run(b, floods_and_ends);
     expect_end(b, JB_END_COMPLETED, 0, 0);
     assert_false(b->outcome.output_truncated);
@@ -232,6 +238,56 @@ static void a_slow_reader_gets_everything(void **state)
     assert_int_equal(total, FLOOD);
     (void)close(count[0]);
     (void)close(count[1]);
+}
+
+/* Nothing of it is for a job that is dead, and none of it is about its output. */
+static void signals_while_its_output_is_read(struct fake_init *in)
+{
+    static const int all[] = {SIGWINCH, SIGUSR1, SIGTSTP};
+    floods_a_little(in);
+    for (size_t i = 0; i < JB_ARRAY_LEN(all); i++) {
+        (void)usleep(20000);
+        (void)kill(in->supervisor, all[i]);
+        (void)usleep(20000);
+        (void)kill(in->supervisor, SIGCONT); /* where it was stopped */
+    }
+    (void)hear(in);
+}
+
+static void a_signal_that_asks_nobody_to_go_costs_no_output(void **state)
+{
+    struct bench *b = *state;
+    int count[2];
+    uint64_t total = 0;
+    assert_int_equal(pipe2(count, O_CLOEXEC), 0);
+    pid_t reader = start_slow_reader(b, count[1], 300000);
+    run(b, signals_while_its_output_is_read);
+    expect_end(b, JB_END_COMPLETED, 0, 0);
+    assert_false(b->outcome.output_truncated);
+    jb_streams_close(&b->streams);
+    expect_told(b, "");
+    assert_int_equal(read(count[0], &total, sizeof(total)), sizeof(total));
+    assert_int_equal(waitpid(reader, NULL, 0), reader);
+    assert_int_equal(total, 96 * 1024);
+    (void)close(count[0]);
+    (void)close(count[1]);
+}
+
+static void is_asked_to_go_while_its_output_is_read(struct fake_init *in)
+{
+    floods_a_little(in);
+    (void)usleep(20000);
+    (void)kill(in->supervisor, SIGTERM);
+    (void)hear(in);
+}
+
+static void whoever_is_asked_to_go_waits_for_no_reader(void **state)
+{
+    struct bench *b = *state;
+    run(b, is_asked_to_go_while_its_output_is_read);
+    expect_end(b, JB_END_CANCELLED, 0, 0);
+    assert_true(b->outcome.output_truncated);
+    assert_true(b->took_ns < 4 * JB_NS_PER_S);
 }
 
 int main(void)
@@ -248,6 +304,8 @@ int main(void)
         with_bench(closed_output_is_not_the_end),
         with_bench(a_reader_that_takes_nothing_is_not_waited_for),
         with_bench(a_slow_reader_gets_everything),
+        with_bench(a_signal_that_asks_nobody_to_go_costs_no_output),
+        with_bench(whoever_is_asked_to_go_waits_for_no_reader),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -48,6 +48,11 @@ static int set_env(struct jb_plan *plan, const char *text)
     return key ? jb_env_set(&plan->env, key, eq + 1) : -ENOMEM;
 }
 
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
 /* The box's plan with what is this command's own. */
 static int make_plan(const struct jb_plan *box, struct jb_exec *e, struct jb_error *err)
 {
@@ -60,12 +65,18 @@ static int make_plan(const struct jb_plan *box, struct jb_exec *e, struct jb_err
     int r = jb_strv_copy(&plan->argv, &e->ask.argv);
     if (r == 0)
         r = jb_strv_copy(&plan->env, &box->env);
+    if (r == 0 && e->ask.user_said && e->ask.uid != box->uid) { /* a number, that has no name */
+        jb_env_unset(&plan->env, "USER");
+        jb_env_unset(&plan->env, "LOGNAME");
+    }
     for (size_t i = 0; r == 0 && i < e->ask.env.len; i++)
         r = set_env(plan, e->ask.env.items[i]);
     if (r == 0 && plan->tty && !jb_env_get(&plan->env, "TERM"))
         r = jb_env_set(&plan->env, "TERM", "dumb");
     if (r < 0)
         return jb_fail_errno(err, r, "the command");
+    if (plan->reproducible && plan->env.len > 0) /* in the order of the box's own */
+        qsort(plan->env.items, plan->env.len, sizeof(*plan->env.items), by_text);
     if (e->ask.workdir)
         plan->workdir = e->ask.workdir;
     return choose_user(e, err);

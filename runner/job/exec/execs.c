@@ -35,6 +35,8 @@
 #define LOOK_TIME  JB_NS_PER_S        /* the latest next look at what is left, whatever the kernel tells */
 #define LOOK_FIRST JB_NS_PER_MS       /* growing to it where the kernel tells nothing */
 
+#define SIGNAL_MAX 64
+
 static void because(struct jb_exec *e, enum jb_end_reason reason, const char *error)
 {
     if (!e->reason_set)
@@ -42,6 +44,11 @@ static void because(struct jb_exec *e, enum jb_end_reason reason, const char *er
     if (!e->error[0] && error)
         (void)snprintf(e->error, sizeof(e->error), "%s", error);
     e->reason_set = true;
+}
+
+static uint64_t signal_bit(int sig)
+{
+    return UINT64_C(1) << (sig - 1);
 }
 
 static void tell_signal(const struct jb_exec *e, int sig, bool main_only)
@@ -55,7 +62,7 @@ static void kill_inside(struct jb_loop *l, struct jb_exec *e)
 {
     tell_signal(e, SIGKILL, false);
     e->step = 2;
-    e->deadline = jb_after(jb_loop_now(l), KILL_TIME);
+    e->deadline = jb_after(jb_loop_running(l), KILL_TIME);
 }
 
 static void ask_to_end(struct jb_loop *l, struct jb_exec *e)
@@ -71,7 +78,7 @@ static void ask_to_end(struct jb_loop *l, struct jb_exec *e)
     tell_signal(e, e->plan.end_signal, false);
     tell_signal(e, SIGCONT, false);
     e->step = 1;
-    e->deadline = jb_after(jb_loop_now(l), e->plan.grace_ns);
+    e->deadline = jb_after(jb_loop_running(l), e->plan.grace_ns);
 }
 
 static void clear(struct jb_loop *l, struct jb_exec *e)
@@ -188,6 +195,9 @@ static void on_started(struct jb_loop *l, struct jb_exec *e, uint64_t mono_ns)
     if (e->peer >= 0)
         jb_control_answer(&peer, answer);
     json_decref(answer);
+    for (int sig = 1; e->early && sig <= SIGNAL_MAX; sig++)
+        if (e->early & signal_bit(sig))
+            tell_signal(e, sig, false);
 }
 
 /*
@@ -273,8 +283,10 @@ static void on_peer(struct jb_loop *l, struct jb_exec *e)
     json_int_t sig = json_integer_value(json_object_get(said, "signal"));
     json_int_t rows = json_integer_value(json_object_get(said, "rows"));
     json_int_t cols = json_integer_value(json_object_get(said, "cols"));
-    if (sig > 0 && sig <= 64 && sig != SIGSTOP && e->phase == JB_EXEC_RUNNING)
+    if (sig > 0 && sig <= SIGNAL_MAX && sig != SIGSTOP && e->phase == JB_EXEC_RUNNING)
         tell_signal(e, (int)sig, false);
+    else if (sig > 0 && sig <= SIGNAL_MAX && sig != SIGSTOP && e->phase == JB_EXEC_ENTERING)
+        e->early |= signal_bit((int)sig);
     if (rows > 0 && rows < 10000 && cols > 0 && cols < 10000) {
         e->ask.rows = (unsigned)rows;
         e->ask.cols = (unsigned)cols;
@@ -411,7 +423,7 @@ static void over(struct jb_loop *l, struct jb_exec *e)
     jb_exec_note_end(l, e);
 }
 
-/* A slow reader gets all of it; one that takes nothing for a while is not waited for. */
+/* A slow reader gets all of it; one that takes nothing for a while, or while we are asked to go, is not waited for. */
 static bool is_drained(const struct jb_loop *l, struct jb_exec *e)
 {
     uint64_t now = jb_loop_now(l);
@@ -419,7 +431,7 @@ static bool is_drained(const struct jb_loop *l, struct jb_exec *e)
     if (so_far != e->carried)
         e->drain_until = jb_after(now, DRAIN_TIME);
     e->carried = so_far;
-    return e->peer < 0 || l->execs->hurry || now >= e->drain_until || all_carried(e);
+    return e->peer < 0 || l->asked.ssi_signo || now >= e->drain_until || all_carried(e);
 }
 
 static void turn(struct jb_loop *l, struct jb_exec *e, const struct pollfd *fds)
@@ -429,7 +441,7 @@ static void turn(struct jb_loop *l, struct jb_exec *e, const struct pollfd *fds)
     if (fds[JB_EXEC_P_PEER].revents && e->peer >= 0)
         on_peer(l, e);
     move(l, e, fds);
-    uint64_t now = jb_loop_now(l);
+    uint64_t now = l->looked_at;
     if (now >= e->deadline && l->paused_at == JB_UNSET)
         on_deadline(l, e);
     if (e->phase == JB_EXEC_CLEARING &&
@@ -495,6 +507,14 @@ void jb_execs_shift(struct jb_loop *l, uint64_t ns)
         l->execs->items[i]->deadline = jb_after(l->execs->items[i]->deadline, ns);
 }
 
+static void wait_anew(struct jb_loop *l)
+{
+    uint64_t until = jb_after(jb_loop_now(l), DRAIN_TIME);
+    for (size_t i = 0; i < l->execs->n; i++)
+        if (l->execs->items[i]->phase == JB_EXEC_DRAINING)
+            l->execs->items[i]->drain_until = until;
+}
+
 /*
  * All of them are dead or about to be: jobbox-init killed them, or the box was destroyed from outside. They have to be
  * waited for before jobbox-init can leave, for the kernel keeps it until its namespace is empty.
@@ -513,16 +533,16 @@ void jb_execs_finish(struct jb_loop *l, enum jb_end_reason why)
         struct pollfd fds[JB_EXECS_MAX * JB_EXEC_P_MAX + 1];
         size_t n = jb_execs_poll(l, fds);
         struct pollfd *asked = &fds[n];
-        *asked = (struct pollfd){.fd = x->hurry ? -1 : l->s->signal_fd, .events = POLLIN};
-        uint64_t now = jb_loop_now(l);
+        *asked = (struct pollfd){.fd = l->asked.ssi_signo ? -1 : l->s->signal_fd, .events = POLLIN};
+        l->looked_at = jb_loop_now(l);
         uint64_t next = jb_execs_next(l);
-        uint64_t left = next <= now ? 0 : next - now;
+        uint64_t left = next <= l->looked_at ? 0 : next - l->looked_at;
         int ms = left > JB_NS_PER_S ? 1000 : (int)((left + JB_NS_PER_MS - 1) / JB_NS_PER_MS);
         if (poll(fds, n + 1, ms) <= 0)
             for (size_t i = 0; i <= n; i++)
                 fds[i].revents = 0;
-        if (asked->revents) /* to go, while a reader sleeps; what it is reads whoever comes after */
-            x->hurry = true;
+        if (asked->revents && jb_loop_late_signal(l)) /* a reader may have been stopped with us */
+            wait_anew(l);
         jb_execs_turn(l, fds);
     }
 }

@@ -86,6 +86,7 @@ struct jb_exec {
     uint64_t clear_until, drain_until;
     uint64_t carried; /* bytes, when it was last looked at while draining */
     bool truncated;   /* not all of its output came out */
+    uint64_t early;   /* signals that came before the command was there, by their bits */
     unsigned step;    /* 0: not asked to end, 1: asked, 2: killed, 3: from outside too */
     uint64_t started_ns, wall_ns, started_us, ended_us;
     int exit_code, signal; /* -1, 0: none */
@@ -108,7 +109,6 @@ struct jb_execs {
     struct jb_msg sum; /* of what all of them used */
     uint64_t out_bytes, err_bytes;
     bool truncated;
-    bool hurry; /* the box has ended, and a signal came: no reader is waited for */
 };
 
 /* --- exec_begin.c --- */

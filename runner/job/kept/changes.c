@@ -23,9 +23,9 @@
 #include "base/cleanup.h"
 #include "base/json.h"
 #include "base/overlaymarks.h"
+#include "job/kept/same.h"
 
 #define LOWERS_MAX 512 /* layers below one directory */
-#define CHUNK      65536
 
 /* The directories below one of the upper, the top one first; none: nothing is seen there. */
 struct below {
@@ -100,6 +100,12 @@ static const char *type_name(mode_t mode)
 static enum jb_overlay_space space_of(const struct walk *w)
 {
     return w->layer->n_lowers == 0 ? JB_OVERLAY_NONE : w->c->space;
+}
+
+/* Anybody may make such a node, where no overlay keeps it to itself. */
+static bool is_whiteout(const struct walk *w, const struct stat *st)
+{
+    return space_of(w) != JB_OVERLAY_NONE && jb_is_whiteout(st);
 }
 
 static bool is_opaque(const struct walk *w, int fd)
@@ -325,58 +331,6 @@ static int follow_redirect(const struct walk *w, const struct below *parent, con
 
 /* --- comparing --- */
 
-static int open_file(int dir, const char *name)
-{
-    struct stat st;
-    int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
-        return fd;
-    (void)close(fd);
-    return -EINVAL;
-}
-
-/* 1: they differ, 0: they do not, -errno. Both have the same size. */
-static int differ(const struct walk *w, int a_dir, int b_dir, const char *name)
-{
-    char value[8];
-    jb_autoclose int a = open_file(a_dir, name);
-    if (a < 0)
-        return a;
-    if (jb_overlay_attribute(a, space_of(w), "metacopy", value, 0) >= 0) /* its content is the one below */
-        return 0;
-    jb_autoclose int b = open_file(b_dir, name);
-    jb_autofree char *buf = malloc(2 * CHUNK);
-    if (b < 0 || !buf)
-        return b < 0 ? b : -ENOMEM;
-    for (;;) {
-        ssize_t n = read(a, buf, CHUNK);
-        if (n < 0)
-            return -errno;
-        if (n == 0)
-            return 0;
-        for (ssize_t got = 0, m; got < n; got += m) {
-            m = read(b, buf + CHUNK + got, (size_t)(n - got));
-            if (m <= 0)
-                return m < 0 ? -errno : 1;
-        }
-        if (memcmp(buf, buf + CHUNK, (size_t)n) != 0)
-            return 1;
-    }
-}
-
-static int other_target(int a_dir, int b_dir, const char *name)
-{
-    char a[PATH_MAX];
-    char b[PATH_MAX];
-    ssize_t n = readlinkat(a_dir, name, a, sizeof(a));
-    ssize_t m = readlinkat(b_dir, name, b, sizeof(b));
-    if (n < 0 || m < 0)
-        return -errno;
-    return n != m || memcmp(a, b, (size_t)n) != 0;
-}
-
 static bool other_metadata(const struct walk *w, const struct stat *a, const struct stat *b)
 {
     return (a->st_mode & 07777) != (b->st_mode & 07777) ||
@@ -389,9 +343,9 @@ static int compare(struct walk *w, int upper, int lower, const char *name, const
 {
     int r = other_metadata(w, st, was);
     if (r == 0 && S_ISREG(st->st_mode))
-        r = st->st_size != was->st_size ? 1 : differ(w, upper, lower, name);
+        r = st->st_size != was->st_size ? 1 : jb_content_differs(upper, space_of(w), lower, name);
     else if (r == 0 && S_ISLNK(st->st_mode))
-        r = other_target(upper, lower, name);
+        r = jb_target_differs(upper, lower, name);
     else if (r == 0)
         r = st->st_rdev != was->st_rdev;
     if (r < 0)
@@ -472,7 +426,7 @@ static int visit(struct walk *w, int upper, const char *name, const struct below
     int known = look_below(w, below, name, &was, &at, &sub);
     if (known < 0)
         return cannot(w, known);
-    if (jb_is_whiteout(&st) || deleted)
+    if (is_whiteout(w, &st) || deleted)
         return known ? add(w, JB_CHANGE_DELETED, NULL, &was, NULL) : 0;
     if (S_ISDIR(st.st_mode))
         return visit_folder(w, upper, name, below, &sub, &st, known ? &was : NULL, depth);
