@@ -21,6 +21,7 @@
 #include "base/crashpoint.h"
 #include "base/str.h"
 #include "job/job.h"
+#include "queue/capacity.h"
 #include "queue/queue.h"
 #include "queue/tail.h"
 
@@ -292,16 +293,6 @@ int jb_queue_adopt(struct jb_queue *q, uint64_t now_us, struct jb_error *err)
     return r == 0 ? jb_queue_find_lost(q, now_us, true, err) : r;
 }
 
-static void fill_capacity(struct jb_queue *q)
-{
-    unsigned cores = 0;
-    for (size_t i = 0; i < q->machine.n_pus; i++)
-        if (i == 0 || q->machine.pus[i].core != q->machine.pus[i - 1].core)
-            cores++;
-    q->pus = (uint32_t)q->machine.n_pus;
-    q->threads = cores ? (q->pus + cores - 1) / cores : 1;
-}
-
 int jb_queue_begin(struct jb_queue *q, const struct jb_site *site, struct jb_state *state,
                    const struct jb_submitter *self, struct jb_error *err)
 {
@@ -313,9 +304,7 @@ int jb_queue_begin(struct jb_queue *q, const struct jb_site *site, struct jb_sta
                            .dirty = true};
     q->fair.site = site;
     q->launches = json_array();
-    const struct jb_machine_source source = {.cache_dirfd = state->runtime_fd,
-                                             .reserved = &site->reserved_cpus};
-    int r = jb_machine_load(&source, &q->machine, err);
+    int r = jb_queue_look_at_machine(q, err);
     if (r == 0)
         r = jb_nursery_wait_old(state->runtime_fd, err);
     JB_CRASH_POINT(daemon_alone);
@@ -324,7 +313,6 @@ int jb_queue_begin(struct jb_queue *q, const struct jb_site *site, struct jb_sta
     if (r < 0)
         return r;
     JB_CRASH_POINT(nursery_made);
-    fill_capacity(q);
     r = begin_store(q, err);
     JB_CRASH_POINT(store_read);
     if (r == 0)

@@ -16,10 +16,12 @@
 #include "plan/plan.h"
 #include "queue/array.h"
 #include "queue/capacity.h"
+#include "queue/passed.h"
 #include "queue/queue.h"
 
-#define DEPS_MAX 1000U
-#define US(ns)   ((ns) == JB_UNSET ? JB_UNSET : (ns) / JB_NS_PER_US)
+#define DEPS_MAX   1000U
+#define NOTIFY_MAX 4096U
+#define US(ns)     ((ns) == JB_UNSET ? JB_UNSET : (ns) / JB_NS_PER_US)
 
 /* The name of its file without the ending, as `jobbox run` takes it. */
 static char *name_of(const struct jb_spec *spec)
@@ -234,6 +236,10 @@ static int notify_of(const struct jb_queue *q, const struct jb_spec *spec, struc
             (void)json_array_append_new(argv, jb_json_text(spec->notify.program.items[i]));
         x->program = json_dumps(argv, JSON_COMPACT);
         json_decref(argv);
+        if (x->program &&
+            strlen(x->program) > NOTIFY_MAX) /* it is kept for each task that somebody is told of */
+            return jb_fail(err, E2BIG, "%s: program has more than %u bytes; put it into a script", where,
+                           NOTIFY_MAX);
     }
     return 0;
 }
@@ -266,32 +272,6 @@ static int limits_of(const struct jb_queue *q, const struct jb_qjob *job, struct
             "account %s would have %llu jobs in the queue, and this site allows %llu; wait for some",
             job->account, (unsigned long long)of_account, (unsigned long long)account->queued);
     return 0;
-}
-
-/* Of the environment what pass_env names: the rest is nobody's business. */
-static char *env_of(const struct jb_spec *spec, const json_t *env)
-{
-    json_t *kept = json_array();
-    size_t i;
-    json_t *item;
-    json_array_foreach(env, i, item)
-    {
-        const char *text = json_string_value(item);
-        size_t len = text ? strcspn(text, "=") : 0;
-        for (size_t p = 0; text && text[len] && p < spec->pass_env.len; p++) {
-            const char *pattern = spec->pass_env.items[p];
-            size_t plen = strlen(pattern);
-            bool prefix = plen > 0 && pattern[plen - 1] == '*';
-            if (prefix ? len >= plen - 1 && strncmp(text, pattern, plen - 1) == 0
-                       : len == plen && strncmp(text, pattern, len) == 0) {
-                (void)json_array_append(kept, item);
-                break;
-            }
-        }
-    }
-    char *text = json_array_size(kept) ? json_dumps(kept, JSON_COMPACT) : NULL;
-    json_decref(kept);
-    return text;
 }
 
 static char *groups_of(const struct jb_submission *s)
@@ -366,7 +346,7 @@ static int describe(struct jb_queue *q, const struct jb_submission *s, const str
         .home = strdup(s->home),
         .cwd = strdup(s->cwd),
         .groups = groups_of(s),
-        .env = env_of(spec, s->env),
+        .env = jb_passed_env(&spec->pass_env, s->env),
     };
     job->uid = s->uid;
     job->gid = s->gid;

@@ -148,6 +148,13 @@ void jb_fair_refresh(struct jb_fair *fair, uint64_t now_us)
     }
 }
 
+bool jb_fair_at_limit(const struct jb_fair *fair, uint32_t item, uint32_t pus)
+{
+    const struct jb_sched_share *share = &fair->shares[item];
+    return !jb_sched_within(&fair->users[share->user], pus) ||
+           !jb_sched_within(&fair->accounts[share->account], pus);
+}
+
 int jb_fair_learn(struct jb_fair *fair, const json_t *record, uint64_t now_us)
 {
     const char *user = json_string_value(json_object_get(record, "user"));

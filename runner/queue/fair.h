@@ -50,6 +50,9 @@ void jb_fair_set(struct jb_fair *fair, uint32_t item, double used, uint64_t at_u
 /* Brings `shares`, `accounts` and `users` up to now: usage, and no counts of what runs. */
 void jb_fair_refresh(struct jb_fair *fair, uint64_t now_us);
 
+/* With what runs, as counted after jb_fair_refresh, the user or the account may not have one more job of that size. */
+bool jb_fair_at_limit(const struct jb_fair *fair, uint32_t item, uint32_t pus);
+
 /* Adds use by a record of the journal; records of other hosts' clocks in the future count as of now. */
 int jb_fair_learn(struct jb_fair *fair, const json_t *record, uint64_t now_us);
 

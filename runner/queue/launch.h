@@ -21,6 +21,7 @@
 #include <sys/types.h>
 
 #include "job/state.h"
+#include "machine/machine.h"
 #include "site/site.h"
 
 #define JB_LOCKS_NAME   "queue.locks"
@@ -36,6 +37,10 @@ struct jb_nursery {
 /* Moves this process into a delegated scope of its own, where systemd gives one; what is started from then on has its
  * boxes there. */
 void jb_queue_take_place(const struct jb_site *site, const struct jb_submitter *self);
+
+/* The machine as those boxes may have it; by a process that need not be there itself. */
+int jb_queue_machine(const struct jb_site *site, const struct jb_state *state,
+                     const struct jb_submitter *self, struct jb_machine *ret, struct jb_error *err);
 
 /* Waits until the nursery of a daemon before this one has ended. -ETIMEDOUT after ten seconds. */
 int jb_nursery_wait_old(int runtime_fd, struct jb_error *err);

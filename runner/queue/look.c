@@ -12,8 +12,9 @@
 #include "queue/pick.h"
 #include "record/record.h"
 
-#define LIST_MAX 10000
-#define RUNS_MAX 100 /* tasks of a job whose attempts are told at once */
+#define LIST_MAX      10000
+#define RUNS_MAX      100 /* tasks of a job whose attempts are told at once */
+#define EXPLAINED_MAX 100
 
 static json_t *moment(uint64_t us)
 {
@@ -187,14 +188,15 @@ int jb_look_list(struct jb_server *s, struct jb_conn *c, const json_t *request, 
     return r;
 }
 
-int jb_look_rows(struct jb_server *s, const struct jb_picked *p, json_t **ret, struct jb_error *err)
+int jb_look_rows(struct jb_server *s, const struct jb_picked *p, size_t limit, json_t **ret,
+                 struct jb_error *err)
 {
     const struct jb_qstore_query query = {.uid = JB_UNSET,
                                           .num = p->task == JB_UNSET ? p->num : JB_UNSET,
                                           .task = p->task,
                                           .state = -1,
                                           .before = JB_UNSET,
-                                          .limit = LIST_MAX};
+                                          .limit = limit};
     json_t *list = NULL;
     int r = jb_qstore_list(s->q->store, &query, &list, err);
     for (size_t i = 0; r == 0 && i < json_array_size(list); i++) {
@@ -208,17 +210,39 @@ int jb_look_rows(struct jb_server *s, const struct jb_picked *p, json_t **ret, s
     return r;
 }
 
+/* At most LIST_MAX of its tasks: an answer that took long to make, everybody else would wait for. */
+static int rows_to_show(struct jb_server *s, const struct jb_picked *p, json_t **ret, uint64_t *ret_more,
+                        struct jb_error *err)
+{
+    json_t *list = NULL;
+    uint64_t all = 0;
+    uint64_t left;
+    uint64_t bad;
+    uid_t uid;
+    int r = jb_look_rows(s, p, LIST_MAX, &list, err);
+    if (r == 0 && json_array_size(list) == LIST_MAX)
+        r = jb_qstore_outcome(s->q->store, p->num, &all, &left, &bad, &uid, err);
+    if (r < 0) {
+        json_decref(list);
+        return r;
+    }
+    *ret_more = all > LIST_MAX ? all - LIST_MAX : 0;
+    *ret = list;
+    return 0;
+}
+
 int jb_look_show(struct jb_server *s, struct jb_conn *c, const json_t *request, struct jb_error *err)
 {
     struct jb_picked p = {.num = JB_UNSET, .task = JB_UNSET};
     struct jb_qstore_extra x = {0};
     json_t *list = NULL;
     json_t *events = NULL;
+    uint64_t more = 0;
     json_t *reply = jb_reply_ok();
     const char *id = jb_request_text(request, "id");
-    int r = jb_pick_id(s, c, id ? id : "", &p, err);
+    int r = jb_pick_named(s, c, id ? id : "", &p, err);
     if (r == 0)
-        r = jb_look_rows(s, &p, &list, err);
+        r = rows_to_show(s, &p, &list, &more, err);
     uid_t uid = (uid_t)json_integer_value(json_object_get(json_array_get(list, 0), "uid"));
     for (size_t i = 0; r == 0 && i < json_array_size(list) && i < RUNS_MAX; i++) {
         json_t *one = json_array_get(list, i);
@@ -239,6 +263,7 @@ int jb_look_show(struct jb_server *s, struct jb_conn *c, const json_t *request, 
         (void)json_object_set_new(reply, "jobs", json_incref(list));
         (void)json_object_set_new(reply, "without_runs",
                                   json_integer((json_int_t)(n > RUNS_MAX ? n - RUNS_MAX : 0)));
+        (void)json_object_set_new(reply, "more", jb_json_u64(more));
         if (may_read) {
             (void)json_object_set_new(reply, "events", json_incref(events));
             (void)json_object_set_new(reply, "spec", json_string(x.spec));
@@ -251,7 +276,6 @@ int jb_look_show(struct jb_server *s, struct jb_conn *c, const json_t *request, 
     json_decref(reply);
     json_decref(list);
     json_decref(events);
-    free(p.tasks);
     return r;
 }
 
@@ -269,9 +293,9 @@ int jb_look_logs(struct jb_server *s, struct jb_conn *c, const json_t *request, 
     const json_t *tail = json_object_get(request, "tail");
     const json_t *attempt = json_object_get(request, "attempt");
     const char *id = jb_request_text(request, "id");
-    int r = jb_pick_id(s, c, id ? id : "", &p, err);
+    int r = jb_pick_named(s, c, id ? id : "", &p, err);
     if (r == 0)
-        r = jb_look_rows(s, &p, &list, err);
+        r = jb_look_rows(s, &p, 2, &list, err); /* whether there is one only */
     const json_t *one = json_array_get(list, 0);
     uid_t uid = (uid_t)json_integer_value(json_object_get(one, "uid"));
     if (r == 0 && !jb_conn_may_act(s, c, uid))
@@ -298,7 +322,6 @@ int jb_look_logs(struct jb_server *s, struct jb_conn *c, const json_t *request, 
         r = jb_logs_begin(s, c, &wish, err);
     }
     json_decref(list);
-    free(p.tasks);
     return r;
 }
 
@@ -309,6 +332,29 @@ static int row_code(const json_t *one)
     return jb_end_code(jb_request_text(one, "reason"),
                        json_is_integer(code) ? (int)json_integer_value(code) : -1,
                        (int)json_integer_value(json_object_get(one, "signal")));
+}
+
+/* Of what one id names: what is left is waited for, of what has ended there may be an exit code. */
+static int wait_for(struct jb_server *s, struct jb_conn *c, struct jb_picked *p, struct jb_error *err)
+{
+    json_t *list = NULL;
+    struct jb_end bad = {0};
+    int r = jb_pick_left(s, p);
+    for (size_t i = 0; r == 0 && i < p->n; i++)
+        r = jb_map_put(&c->waits, p->tasks[i]->id, c);
+    if (r < 0)
+        return jb_fail_errno(err, ENOMEM, "waiting");
+    if (c->exit_code != 0)
+        return 0;
+    if (p->task == JB_UNSET) { /* an array may be large */
+        r = jb_qstore_first_bad(s->q->store, p->num, &bad, err);
+        c->exit_code = r == 0 && bad.reason[0] ? jb_end_code(bad.reason, bad.exit_code, bad.signal) : 0;
+    } else if (p->n == 0) {
+        r = jb_look_rows(s, p, 1, &list, err);
+        c->exit_code = r == 0 ? row_code(json_array_get(list, 0)) : 0;
+        json_decref(list);
+    }
+    return r;
 }
 
 int jb_look_wait(struct jb_server *s, struct jb_conn *c, const json_t *request, struct jb_error *err)
@@ -322,28 +368,13 @@ int jb_look_wait(struct jb_server *s, struct jb_conn *c, const json_t *request, 
     json_array_foreach(ids, i, item)
     {
         struct jb_picked p = {.num = JB_UNSET, .task = JB_UNSET};
-        json_t *list = NULL;
-        size_t k;
-        json_t *one;
         const char *id = json_string_value(item);
-        r = jb_pick_id(s, c, id ? id : "", &p, err);
+        r = jb_pick_named(s, c, id ? id : "", &p, err);
         bool again = r == 0 && p.task == JB_UNSET && jb_map_get(&seen, p.num);
         if (r == 0 && p.task == JB_UNSET && !again && jb_map_put(&seen, p.num, s) < 0)
             r = jb_fail_errno(err, ENOMEM, "waiting");
         if (r == 0 && !again)
-            r = jb_look_rows(s, &p, &list, err);
-        json_array_foreach(list, k, one)
-        {
-            uint64_t task = (uint64_t)json_integer_value(json_object_get(one, "task"));
-            if (json_is_null(json_object_get(one, "ended"))) {
-                if (jb_map_put(&c->waits, task, c) < 0)
-                    r = jb_fail_errno(err, ENOMEM, "waiting");
-                continue;
-            }
-            if (c->exit_code == 0)
-                c->exit_code = row_code(one);
-        }
-        json_decref(list);
+            r = wait_for(s, c, &p, err);
         free(p.tasks);
         if (r < 0)
             break;
@@ -413,21 +444,19 @@ int jb_look_explain(struct jb_server *s, struct jb_conn *c, const json_t *reques
 {
     struct jb_picked p = {.num = JB_UNSET, .task = JB_UNSET};
     const char *id = jb_request_text(request, "id");
-    json_t *why = NULL;
+    json_t *whys[EXPLAINED_MAX];
     json_t *reply = jb_reply_ok();
     json_t *list = json_array();
     char name[JB_TASK_NAME];
     int r = jb_pick_id(s, c, id ? id : "", &p, err);
     if (r == 0 && p.n == 0)
         r = jb_fail(err, ESRCH, "%s: it has ended already; jobbox show says how", id);
-    for (size_t i = 0; r == 0 && i < p.n && i < 100; i++) {
-        struct jb_qtask *t = p.tasks[i];
-        if (t->state == JB_TASK_RUNNING)
-            why = json_pack("{s:s, s:s}", "why", "running", "text", "it runs");
-        else
-            r = jb_queue_explain(s->q, t, s->now_us, &why, err);
-        if (r < 0)
-            break;
+    size_t n = p.n < EXPLAINED_MAX ? p.n : EXPLAINED_MAX;
+    if (r == 0)
+        r = jb_queue_explain(s->q, p.tasks, n, s->now_us, whys, err);
+    for (size_t i = 0; r == 0 && i < n; i++) {
+        const struct jb_qtask *t = p.tasks[i];
+        json_t *why = whys[i];
         veil_explanation(s, c, t->job->uid, why);
         (void)json_object_set_new(why, "job", json_string(jb_task_name(t, name, sizeof(name))));
         (void)json_object_set_new(why, "submitted", moment(t->job->submitted_us));

@@ -48,15 +48,16 @@ void jb_queue_notify(struct jb_queue *q, const struct jb_qtask *t, enum jb_notif
     char name[JB_TASK_NAME];
     bool both =
         (t->job->notify >> JB_NOTIFY_END & 1) && what == JB_NOTIFY_FAIL; /* said already, by its end */
-    if (!(t->job->notify >> what & 1) || both || jb_qstore_get_extra(q->store, t->job->num, &x, NULL) < 0)
+    if (!(t->job->notify >> what & 1) || both || jb_qstore_get_notify(q->store, t->job->num, &x, NULL) < 0)
         return;
     if (x.mail && q->site->queue.mail.len > 0) {
         jb_autofree char *text = mail_text(t, x.mail, words[what], end);
         json_t *argv = json_array();
         for (size_t i = 0; i < q->site->queue.mail.len; i++)
             (void)json_array_append_new(argv, jb_json_text(q->site->queue.mail.items[i]));
-        (void)json_array_append_new(q->launches, json_pack("{s:s, s:o, s:o}", "do", "notify", "argv", argv,
-                                                           "input", jb_json_text(text)));
+        (void)json_array_append_new(q->launches, json_pack("{s:s, s:I, s:o, s:o}", "do", "notify", "whose",
+                                                           (json_int_t)t->job->uid, "argv", argv, "input",
+                                                           jb_json_text(text)));
     }
     json_t *program = x.program ? json_loads(x.program, 0, NULL) : NULL;
     if (program && q->site->queue.notify_programs) {
@@ -66,11 +67,11 @@ void jb_queue_notify(struct jb_queue *q, const struct jb_qtask *t, enum jb_notif
                       jb_json_text(t->job->user), "end", end ? jb_end_to_json(end) : json_null());
         jb_autofree char *line = json_dumps(news, JSON_COMPACT);
         json_decref(news);
-        (void)json_array_append_new(q->launches,
-                                    json_pack("{s:s, s:O, s:o, s:I, s:I, s:o, s:o}", "do", "notify", "argv",
-                                              program, "input", jb_json_text(line), "uid",
-                                              (json_int_t)t->job->uid, "gid", (json_int_t)t->job->gid,
-                                              "groups", group_list(x.groups), "home", jb_json_text(x.home)));
+        (void)json_array_append_new(
+            q->launches, json_pack("{s:s, s:I, s:O, s:o, s:I, s:I, s:o, s:o}", "do", "notify", "whose",
+                                   (json_int_t)t->job->uid, "argv", program, "input", jb_json_text(line),
+                                   "uid", (json_int_t)t->job->uid, "gid", (json_int_t)t->job->gid, "groups",
+                                   group_list(x.groups), "home", jb_json_text(x.home)));
     }
     json_decref(program);
     jb_qstore_extra_free(&x);

@@ -22,6 +22,7 @@
 #include "job/control.h"
 #include "job/job.h"
 #include "queue/launch.h"
+#include "queue/news.h"
 
 #define REQUEST_MAX (8U << 20)
 #define CONTROL_MS  5000
@@ -36,13 +37,13 @@
 #define CONTROL_ALL  224 /* for all of them */
 #define CONTROL_ROOT 256 /* root can still ask when users have taken theirs */
 
-enum child_kind { CHILD_SUPERVISOR, CHILD_SWEEP, CHILD_KEPT, CHILD_CONTROL, CHILD_OTHER };
+enum child_kind { CHILD_SUPERVISOR, CHILD_SWEEP, CHILD_KEPT, CHILD_CONTROL, CHILD_NEWS, CHILD_OTHER };
 
 struct child {
     pid_t pid;
     enum child_kind kind;
     uint64_t task;
-    uid_t uid; /* CHILD_KEPT, CHILD_CONTROL: who asked */
+    uid_t uid; /* CHILD_KEPT, CHILD_CONTROL: who asked; CHILD_NEWS: whose job it is of */
     struct jb_id id;
 };
 
@@ -53,6 +54,7 @@ struct nursery {
     int signal_fd, lock_fd;
     sigset_t old;
     bool sweeping, sweep_again;
+    struct jb_news news;
 };
 
 void jb_nursery_answer(const struct jb_nursery_ctx *ctx, json_t *answer)
@@ -312,10 +314,36 @@ static void begin_control(struct nursery *n, const json_t *request)
     }
 }
 
-static void carry_out(struct nursery *n, const json_t *request)
+static void tell(struct nursery *n, uid_t uid, json_t *request)
+{
+    const struct child child = {.kind = CHILD_NEWS, .uid = uid};
+    while (request) {
+        json_t *next = spawn(n, &child, jb_nursery_notify, request) < 0 ? jb_news_next(&n->news, uid) : NULL;
+        json_decref(request);
+        request = next;
+    }
+}
+
+static void begin_news(struct nursery *n, json_t *request)
+{
+    uid_t uid = (uid_t)json_integer_value(json_object_get(request, "whose"));
+    if (jb_news_come(&n->news, uid, request))
+        tell(n, uid, json_incref(request));
+}
+
+/* The daemon is gone, and so are we at once: nobody is left to start them one after the other. */
+static void tell_rest(struct nursery *n)
+{
+    const struct child other = {.kind = CHILD_OTHER};
+    for (json_t *request; (request = jb_news_any(&n->news));) {
+        (void)spawn(n, &other, jb_nursery_notify, request);
+        json_decref(request);
+    }
+}
+
+static void carry_out(struct nursery *n, json_t *request)
 {
     const char *what = json_string_value(json_object_get(request, "do"));
-    const struct child other = {.kind = CHILD_OTHER};
     if (!what)
         return;
     if (strcmp(what, "start") == 0)
@@ -329,7 +357,7 @@ static void carry_out(struct nursery *n, const json_t *request)
     else if (strcmp(what, "kept") == 0)
         begin_kept(n, request);
     else if (strcmp(what, "notify") == 0)
-        (void)spawn(n, &other, jb_nursery_notify, request);
+        begin_news(n, request);
 }
 
 static void gone(struct nursery *n, size_t i, int status)
@@ -344,6 +372,8 @@ static void gone(struct nursery *n, size_t i, int status)
             sweep(n);
         else
             jb_nursery_answer(n->ctx, json_pack("{s:b}", "swept", true));
+    } else if (child.kind == CHILD_NEWS) {
+        tell(n, child.uid, jb_news_next(&n->news, child.uid));
     } else if (child.kind == CHILD_SUPERVISOR && !(WIFEXITED(status) && WEXITSTATUS(status) == 0)) {
         jb_nursery_answer(n->ctx, json_pack("{s:I, s:s, s:i}", "task", (json_int_t)child.task, "id",
                                             child.id.text, "died", status));
@@ -422,8 +452,10 @@ _Noreturn void jb_nursery_run(const struct jb_nursery_ctx *ctx)
         if (!fds[0].revents)
             continue;
         json_t *request = next_request(ctx->ask_fd);
-        if (!request) /* the daemon is gone */
+        if (!request) { /* the daemon is gone */
+            tell_rest(&n);
             _exit(0);
+        }
         carry_out(&n, request);
         json_decref(request);
     }

@@ -21,7 +21,7 @@
 
 #define DEPTH       64     /* how many of those that cannot start have room set aside */
 #define QUICK       300    /* candidates of a pass that does not sort */
-#define QUICK_LOOK  20000  /* among so many */
+#define QUICK_LOOK  200000 /* among so many */
 #define SORT_WORTH  200    /* a sorting holds for so many times what it cost */
 #define ALWAYS_SORT 500    /* shorter queues are sorted whenever something changed */
 #define FULL_US     500000 /* for so long a full machine stays full, if nothing of ours ends */
@@ -30,6 +30,7 @@
 struct pass {
     struct jb_queue *q;
     uint64_t now_us;
+    uint64_t now_ns; /* the same moment, by CLOCK_MONOTONIC */
     struct jb_sched_input in;
     struct jb_sched_job *jobs;
     struct jb_qtask **tasks;          /* those behind jobs */
@@ -133,9 +134,9 @@ static int collect(struct pass *p, struct jb_error *err)
     size_t look = p->quick && q->pending.len > QUICK_LOOK ? QUICK_LOOK : q->pending.len;
     for (size_t i = 0; i < look && n < p->limit; i++) {
         struct jb_qtask *t = q->pending.items[i];
-        if (p->quick &&
-            t->job->array_limit <= t->job->n_running) /* nor are those behind it kept waiting by it */
-            continue;
+        if (p->quick && (t->job->array_limit <= t->job->n_running ||
+                         jb_fair_at_limit(&q->fair, t->job->share, t->job->need.pus)))
+            continue; /* nor are those behind it kept waiting by it */
         if (waits(q, t, p->now_us, &q->wake_us))
             continue;
         if (t->eligible_us == 0)
@@ -179,6 +180,20 @@ static struct jb_need held_by(const struct jb_qtask *t)
     return need;
 }
 
+/* What is left until a moment that the ledger names; nothing when it is past: a pause, or an end under way. */
+static uint64_t left_us(const struct pass *p, uint64_t ends_ns)
+{
+    return ends_ns > p->now_ns ? (ends_ns - p->now_ns) / JB_NS_PER_US : 0;
+}
+
+/* From its start on: what its box says, as that may be longer or shorter by now than what was asked for. */
+static uint64_t wall_of(const struct pass *p, const struct jb_qtask *t)
+{
+    if (!t->ends_ns)
+        return t->job->wall_us;
+    return left_us(p, t->ends_ns) + (p->now_us > t->started_us ? p->now_us - t->started_us : 0);
+}
+
 /* Those who run, into the counts of their users and accounts too; what they use now counts as used. */
 static void collect_running(struct pass *p)
 {
@@ -193,11 +208,12 @@ static void collect_running(struct pass *p)
         if (t) {
             t->held_pus = pus;
             t->held_memory = memory;
-        } else { /* of others: for how long, nobody says */
+            t->ends_ns = h.ends_ns;
+        } else { /* of others */
             p->running[n++] = (struct jb_sched_running){
                 .need = {.pus = pus, .shared = !h.exclusive, .memory = memory},
                 .started_us = p->now_us,
-                .wall_us = JB_UNSET,
+                .wall_us = h.ends_ns ? left_us(p, h.ends_ns) : JB_UNSET,
                 .group = UINT32_MAX,
             };
         }
@@ -214,7 +230,7 @@ static void collect_running(struct pass *p)
         p->running[n++] = (struct jb_sched_running){
             .need = need,
             .started_us = t->started_us,
-            .wall_us = t->job->wall_us,
+            .wall_us = wall_of(p, t),
             .share = t->job->share,
             .group = UINT32_MAX,
             .windows = windows_of(q, t->job),
@@ -251,6 +267,7 @@ static int prepare(struct pass *p, bool all, struct jb_error *err)
     jb_qlist_pack(&q->running);
     p->quick = !all && q->pending.len > QUICK;
     p->limit = p->quick ? QUICK : q->pending.len;
+    p->now_ns = jb_mono_ns(NULL);
     int r = jb_ledger_read(&q->state->ledger, &p->ledger, err);
     if (r < 0)
         return r;
@@ -264,10 +281,10 @@ static int prepare(struct pass *p, bool all, struct jb_error *err)
     jb_fair_refresh(&q->fair, p->now_us);
     q->wake_us = JB_UNSET;
     jb_queue_whole(q, &p->in.capacity);
+    collect_running(p);
     r = collect(p, err);
     if (r < 0)
         return r;
-    collect_running(p);
     for (size_t i = 0; i < q->site->queue.n_windows && i < JB_SCHED_WINDOWS; i++) {
         const struct jb_site_window *w = &q->site->queue.windows[i];
         p->windows[p->in.n_windows++] =
@@ -377,6 +394,7 @@ static int start(struct jb_queue *q, struct jb_qtask *t, const struct jb_journal
     t->not_before_us = 0;
     t->held_pus = 0;
     t->held_memory = 0;
+    t->ends_ns = 0;
     free(jb_take_ptr(t->why));
     t->job->n_running++;
     if (jb_qlist_add(&q->running, t) < 0)
@@ -469,6 +487,8 @@ int jb_queue_pass(struct jb_queue *q, uint64_t now_us, struct jb_error *err)
         r = note_mark(q, &mark, now_us, err);
     if (!sort && q->next_sort_us < q->wake_us)
         q->wake_us = q->next_sort_us;
+    q->dirty =
+        started > 0 && p.quick && jb_sched_limited(p.verdicts, p.in.n_jobs); /* for those behind them */
     q->full_until_us = r == 0 && is_full(&p) ? now_us + FULL_US : 0;
     pass_free(&p);
     if (r < 0)
@@ -476,8 +496,29 @@ int jb_queue_pass(struct jb_queue *q, uint64_t now_us, struct jb_error *err)
     return r;
 }
 
-int jb_queue_explain(struct jb_queue *q, const struct jb_qtask *task, uint64_t now_us, json_t **ret,
-                     struct jb_error *err)
+/* What keeps a task from being looked at at all; NULL: nothing does. */
+static json_t *kept_out(struct jb_queue *q, const struct jb_qtask *task, uint64_t now_us)
+{
+    uint64_t wake = JB_UNSET;
+    if (task->held)
+        return json_pack("{s:s, s:s}", "why", "held", "text", "it is held; jobbox release lets it go on");
+    if (task->job->unmet)
+        return json_pack("{s:s, s:s}", "why", "dependency", "text", "jobs that it depends on have not ended");
+    if (task->job->begin_us > now_us)
+        return json_pack("{s:s, s:s, s:o}", "why", "begin", "text", "its begin is not there yet",
+                         "not_before", jb_json_time(task->job->begin_us));
+    if (over_budget(q, task, now_us))
+        return json_pack("{s:s, s:o}", "why", "budget", "text", jb_json_text(over_budget(q, task, now_us)));
+    if (task->refused)
+        return json_pack("{s:s, s:o}", "why", "placement", "text", jb_json_text(task->why));
+    if (waits(q, task, now_us, &wake))
+        return json_pack("{s:s, s:s, s:o}", "why", "retry", "text", "it is tried again later", "not_before",
+                         jb_json_time(task->not_before_us));
+    return NULL;
+}
+
+/* What the pass says of the one that is at that place of its order; beyond the end: it was not looked at. */
+static json_t *verdict_of(const struct pass *p, size_t at)
 {
     static const char *const texts[JB_WHY_MAX] = {
         [JB_WHY_START] = "it is about to start",
@@ -495,48 +536,59 @@ int jb_queue_explain(struct jb_queue *q, const struct jb_qtask *task, uint64_t n
         [JB_WHY_NEVER] = "it wants more than this machine has",
         [JB_WHY_DRAINED] = "the host is drained",
     };
+    bool looked = at < p->in.n_jobs;
+    const struct jb_sched_verdict *v = looked ? &p->verdicts[p->order[at]] : NULL;
+    enum jb_sched_why code = looked ? v->why : JB_WHY_CPUS;
+    bool known = looked && v->start_us != JB_UNSET;
+    json_t *why =
+        json_pack("{s:s, s:s, s:I, s:o}", "why", jb_sched_why_name(code), "text", texts[code], "ahead",
+                  (json_int_t)at, "start", known ? jb_json_time(v->start_us) : json_null());
+    (void)json_object_set_new(why, "guess", json_boolean(known && guesses(p, at)));
+    if (code == JB_WHY_DRAINED)
+        (void)json_object_set_new(why, "reason", jb_json_text(p->q->drained));
+    return why;
+}
+
+/* One pass for all that is asked for: it takes as long as all that waits makes it. */
+static int look_ahead(struct pass *p, struct jb_qtask *const *tasks, size_t n, json_t **ret,
+                      struct jb_error *err)
+{
+    jb_autofree size_t *at = calloc(n, sizeof(*at));
+    size_t last = 0;
+    if (!at)
+        return jb_fail_errno(err, ENOMEM, "explaining");
+    int r = prepare(p, true, err);
+    if (r == 0)
+        r = jb_sched_order(&p->in, p->order, err);
+    for (size_t i = 0; r == 0 && i < n; i++) {
+        while (!ret[i] && at[i] < p->in.n_jobs && p->tasks[p->order[at[i]]] != tasks[i])
+            at[i]++;
+        if (!ret[i] && at[i] < p->in.n_jobs && at[i] > last)
+            last = at[i];
+    }
+    p->in.depth = last + 1 < 2000 ? last + 1 : 2000; /* room for all before it: a promise, not a guess */
+    if (r == 0 && p->in.n_jobs)
+        r = jb_sched_decide(&p->in, p->order, last + 1, false, p->verdicts, err);
+    for (size_t i = 0; r >= 0 && i < n; i++)
+        if (!ret[i])
+            ret[i] = verdict_of(p, at[i]);
+    return r < 0 ? r : 0;
+}
+
+int jb_queue_explain(struct jb_queue *q, struct jb_qtask *const *tasks, size_t n, uint64_t now_us,
+                     json_t **ret, struct jb_error *err)
+{
     struct pass p = {.q = q, .now_us = now_us};
-    uint64_t wake = JB_UNSET;
-    size_t ahead = 0;
-    json_t *why = NULL;
-    if (task->held)
-        why = json_pack("{s:s, s:s}", "why", "held", "text", "it is held; jobbox release lets it go on");
-    else if (task->job->unmet)
-        why = json_pack("{s:s, s:s}", "why", "dependency", "text", "jobs that it depends on have not ended");
-    else if (task->job->begin_us > now_us)
-        why = json_pack("{s:s, s:s, s:o}", "why", "begin", "text", "its begin is not there yet", "not_before",
-                        jb_json_time(task->job->begin_us));
-    else if (over_budget(q, task, now_us))
-        why = json_pack("{s:s, s:o}", "why", "budget", "text", jb_json_text(over_budget(q, task, now_us)));
-    else if (task->refused)
-        why = json_pack("{s:s, s:o}", "why", "placement", "text", jb_json_text(task->why));
-    else if (waits(q, task, now_us, &wake))
-        why = json_pack("{s:s, s:s, s:o}", "why", "retry", "text", "it is tried again later", "not_before",
-                        jb_json_time(task->not_before_us));
-    if (why) {
-        *ret = why;
-        return 0;
+    size_t open = 0;
+    for (size_t i = 0; i < n; i++) {
+        ret[i] = tasks[i]->state == JB_TASK_RUNNING
+                     ? json_pack("{s:s, s:s}", "why", "running", "text", "it runs")
+                     : kept_out(q, tasks[i], now_us);
+        open += !ret[i];
     }
-    int r = prepare(&p, true, err);
-    if (r == 0)
-        r = jb_sched_order(&p.in, p.order, err);
-    size_t own = 0;
-    for (; r == 0 && own < p.in.n_jobs && p.tasks[p.order[own]] != task; own++)
-        ahead++;
-    p.in.depth = ahead + 1 < 2000 ? ahead + 1 : 2000; /* room for all before it: a promise, not a guess */
-    if (r == 0)
-        r = jb_sched_decide(&p.in, p.order, own < p.in.n_jobs ? own + 1 : own, false, p.verdicts, err);
-    if (r >= 0) {
-        const struct jb_sched_verdict *v = &p.verdicts[p.order[own]];
-        enum jb_sched_why code = own < p.in.n_jobs ? v->why : JB_WHY_CPUS;
-        bool known = own < p.in.n_jobs && v->start_us != JB_UNSET;
-        *ret = json_pack("{s:s, s:s, s:I, s:o}", "why", jb_sched_why_name(code), "text", texts[code], "ahead",
-                         (json_int_t)ahead, "start", known ? jb_json_time(v->start_us) : json_null());
-        (void)json_object_set_new(*ret, "guess", json_boolean(known && guesses(&p, own)));
-        if (code == JB_WHY_DRAINED)
-            (void)json_object_set_new(*ret, "reason", jb_json_text(q->drained));
-        r = 0;
-    }
+    int r = open ? look_ahead(&p, tasks, n, ret, err) : 0;
     pass_free(&p);
+    for (size_t i = 0; r < 0 && i < n; i++)
+        json_decref(ret[i]);
     return r;
 }

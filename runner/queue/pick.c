@@ -81,9 +81,9 @@ static int absent(const char *id, struct jb_error *err)
     return jb_fail(err, ENOENT, "%.40s: there is no such job; jobbox ps lists them", id);
 }
 
-/* By the beginning of an attempt's id, of those that run first. */
-static int find_attempt(struct jb_server *s, const char *id, uint64_t *ret_num, uint64_t *ret_task,
-                        struct jb_error *err)
+/* By the beginning of an attempt's id, of those that run first; what the peer may not know of is not there. */
+static int find_attempt(struct jb_server *s, const struct jb_conn *c, const char *id, uint64_t *ret_num,
+                        uint64_t *ret_task, struct jb_error *err)
 {
     char prefix[JB_ID_LEN + 1];
     size_t n = strlen(id);
@@ -96,7 +96,7 @@ static int find_attempt(struct jb_server *s, const char *id, uint64_t *ret_num, 
         return absent(id, err);
     for (size_t i = 0; i < s->q->running.len; i++) {
         const struct jb_qtask *t = s->q->running.items[i];
-        if (!t || !jb_starts_with(t->attempt.text, prefix))
+        if (!t || !jb_starts_with(t->attempt.text, prefix) || !jb_conn_may_see(s, c, t->job->uid))
             continue;
         if (found)
             return jb_fail(err, ENOTUNIQ,
@@ -108,13 +108,14 @@ static int find_attempt(struct jb_server *s, const char *id, uint64_t *ret_num, 
         *ret_task = found->id;
         return 0;
     }
-    return n < PREFIX_MIN ? absent(id, err)
-                          : jb_qstore_find_attempt(s->q->store, prefix, ret_num, ret_task, err);
+    bool any = !s->q->site->queue.private_jobs || jb_conn_is_operator(s, c);
+    return n < PREFIX_MIN
+               ? absent(id, err)
+               : jb_qstore_find_attempt(s->q->store, prefix, any ? JB_UNSET : c->uid, ret_num, ret_task, err);
 }
 
-/* One id, which the peer may know of; one that it may not is the same as none. */
-int jb_pick_id(struct jb_server *s, const struct jb_conn *c, const char *id, struct jb_picked *p,
-               struct jb_error *err)
+int jb_pick_named(struct jb_server *s, const struct jb_conn *c, const char *id, struct jb_picked *p,
+                  struct jb_error *err)
 {
     uint64_t num = JB_UNSET;
     uint64_t index = JB_UNSET;
@@ -122,7 +123,7 @@ int jb_pick_id(struct jb_server *s, const struct jb_conn *c, const char *id, str
     uid_t uid = 0;
     int r = 0;
     if (!parse_number(id, &num, &index)) {
-        r = find_attempt(s, id, &num, &task, err);
+        r = find_attempt(s, c, id, &num, &task, err);
         if (r < 0)
             return r == -ENOENT ? absent(id, err) : r;
     }
@@ -133,21 +134,34 @@ int jb_pick_id(struct jb_server *s, const struct jb_conn *c, const char *id, str
         r = jb_qstore_owner(s->q->store, num, &uid, err);
     if (r == -ENOENT || (r == 0 && !jb_conn_may_see(s, c, uid)))
         return absent(id, err);
+    if (r == 0 && index != JB_UNSET) /* of an array, also one that has ended */
+        r = jb_qstore_task_of(s->q->store, num, index, &task, err);
+    if (r == -ENOENT)
+        return absent(id, err);
     p->num = num;
     p->task = task;
-    if (index != JB_UNSET && r == 0) { /* of an array, also one that has ended */
-        for (size_t i = 0; job && i < job->n_left; i++)
-            if (job->tasks[i]->index == index)
-                task = job->tasks[i]->id;
-        if (task == JB_UNSET)
-            r = jb_qstore_task_of(s->q->store, num, index, &task, err);
-        if (r == -ENOENT)
-            return absent(id, err);
-        p->task = task;
+    return r;
+}
+
+int jb_pick_left(struct jb_server *s, struct jb_picked *p)
+{
+    int r = 0;
+    if (p->task != JB_UNSET) {
+        struct jb_qtask *t = jb_map_get(&s->q->tasks, p->task);
+        return t ? pick(p, t) : 0;
     }
+    const struct jb_qjob *job = jb_map_get(&s->q->jobs, p->num);
     for (size_t i = 0; r == 0 && job && i < job->n_left; i++)
-        if (task == JB_UNSET || job->tasks[i]->id == task)
-            r = pick(p, job->tasks[i]);
+        r = pick(p, job->tasks[i]);
+    return r;
+}
+
+int jb_pick_id(struct jb_server *s, const struct jb_conn *c, const char *id, struct jb_picked *p,
+               struct jb_error *err)
+{
+    int r = jb_pick_named(s, c, id, p, err);
+    if (r == 0 && jb_pick_left(s, p) < 0)
+        r = jb_fail_errno(err, ENOMEM, "the queue");
     return r;
 }
 
@@ -184,52 +198,88 @@ static int add(struct jb_picks *p, struct jb_map *seen, struct jb_qtask *t, uint
     return 0;
 }
 
-/* Each once too; a job that is named as a whole has its tasks. */
+/* What the ids of a request have named so far. */
+struct named {
+    struct jb_map jobs;  /* as a whole, by number */
+    struct jb_map tasks; /* one by one, by id */
+};
+
+/* True: for the first time. -ENOMEM. */
+static int first_time(struct named *named, const struct jb_picked *one)
+{
+    struct jb_map *map = one->task == JB_UNSET ? &named->jobs : &named->tasks;
+    uint64_t key = one->task == JB_UNSET ? one->num : one->task;
+    if (jb_map_get(map, key))
+        return false;
+    return jb_map_put(map, key, named) < 0 ? -ENOMEM : true;
+}
+
 static int add_ended(struct jb_picks *p, const char *id, const struct jb_picked *one)
 {
-    for (size_t i = 0; i < p->n_ended; i++) {
-        struct jb_ended_pick *had = &p->ended[i];
-        if (had->num != one->num ||
-            (had->task != one->task && had->task != JB_UNSET && one->task != JB_UNSET))
-            continue;
-        if (one->task == JB_UNSET)
-            *had = (struct jb_ended_pick){.id = id, .num = one->num, .task = JB_UNSET};
-        return 0;
+    if ((p->n_ended & (p->n_ended - 1)) == 0) { /* grows at powers of two */
+        struct jb_ended_pick *grown = realloc(p->ended, (p->n_ended ? p->n_ended * 2 : 1) * sizeof(*grown));
+        if (!grown)
+            return -ENOMEM;
+        p->ended = grown;
     }
-    struct jb_ended_pick *grown = realloc(p->ended, (p->n_ended + 1) * sizeof(*grown));
-    if (!grown)
-        return -ENOMEM;
-    p->ended = grown;
     p->ended[p->n_ended++] = (struct jb_ended_pick){.id = id, .num = one->num, .task = one->task};
     return 0;
+}
+
+/* A job that is named as a whole has its tasks. */
+static void drop_within(struct jb_picks *p, const struct named *named)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < p->n_ended; i++)
+        if (p->ended[i].task == JB_UNSET || !jb_map_get(&named->jobs, p->ended[i].num))
+            p->ended[n++] = p->ended[i];
+    p->n_ended = n;
+}
+
+static int pick_one(struct jb_server *s, const struct jb_conn *c, const char *id, uint32_t from,
+                    struct jb_picks *p, struct named *named, struct jb_map *seen)
+{
+    struct jb_picked one = {.num = JB_UNSET, .task = JB_UNSET};
+    struct jb_error why = {0};
+    int r = jb_pick_named(s, c, id, &one, &why);
+    int full = r == 0 ? first_time(named, &one) : 0;
+    if (r == 0 && full <= 0)
+        return full;
+    if (r == 0)
+        full = jb_pick_left(s, &one);
+    if (r == 0 && one.n > 0 && !jb_conn_may_act(s, c, one.tasks[0]->job->uid))
+        r = jb_fail(&why, EPERM, "%s: it is the job of %s, and you are no operator of this queue", id,
+                    one.tasks[0]->job->user);
+    else if (r == 0 && one.n == 0 && !p->want_ended)
+        r = jb_fail(&why, ESRCH, "%s: it has ended already", id);
+    if (r < 0)
+        note_failure(p, &why);
+    if (r == 0 && full == 0 && one.n == 0)
+        full = add_ended(p, id, &one);
+    for (size_t k = 0; r == 0 && full == 0 && k < one.n; k++)
+        full = add(p, seen, one.tasks[k], from);
+    free(one.tasks);
+    return full;
 }
 
 static int pick_ids(struct jb_server *s, const struct jb_conn *c, const json_t *ids, struct jb_picks *p,
                     struct jb_map *seen)
 {
+    struct named named = {0};
     size_t i;
     const json_t *item;
+    int r = 0;
     json_array_foreach(ids, i, item)
     {
         const char *id = json_string_value(item) ? json_string_value(item) : "";
-        struct jb_picked one = {.num = JB_UNSET, .task = JB_UNSET};
-        struct jb_error why = {0};
-        int r = jb_pick_id(s, c, id, &one, &why);
-        if (r == 0 && one.n > 0 && !jb_conn_may_act(s, c, one.tasks[0]->job->uid))
-            r = jb_fail(&why, EPERM, "%s: it is the job of %s, and you are no operator of this queue", id,
-                        one.tasks[0]->job->user);
-        else if (r == 0 && one.n == 0 && !p->want_ended)
-            r = jb_fail(&why, ESRCH, "%s: it has ended already", id);
+        r = pick_one(s, c, id, (uint32_t)i, p, &named, seen);
         if (r < 0)
-            note_failure(p, &why);
-        int full = r == 0 && one.n == 0 ? add_ended(p, id, &one) : 0;
-        for (size_t k = 0; r == 0 && full == 0 && k < one.n; k++)
-            full = add(p, seen, one.tasks[k], (uint32_t)i);
-        free(one.tasks);
-        if (full < 0)
-            return full;
+            break;
     }
-    return 0;
+    drop_within(p, &named);
+    jb_map_free(&named.jobs);
+    jb_map_free(&named.tasks);
+    return r;
 }
 
 static bool among(const json_t *list, const char *text)

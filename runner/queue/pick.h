@@ -33,7 +33,12 @@ struct jb_picks {
 };
 #define JB_PICK_GROUP UINT32_MAX
 
-/* One id, which the peer may know of; one that it may not is the same as none. */
+/* What one id names, in p->num and p->task. One that the peer may not know of is the same as none. */
+int jb_pick_named(struct jb_server *s, const struct jb_conn *c, const char *id, struct jb_picked *p,
+                  struct jb_error *err);
+/* And what is left of it in the queue, in p->tasks: of an array that may be many. -ENOMEM. */
+int jb_pick_left(struct jb_server *s, struct jb_picked *p);
+/* Both. */
 int jb_pick_id(struct jb_server *s, const struct jb_conn *c, const char *id, struct jb_picked *p,
                struct jb_error *err);
 
@@ -52,8 +57,12 @@ bool jb_request_flag(const json_t *request, const char *key);
 /* The beginning of every reply that is not a refusal. */
 json_t *jb_reply_ok(void);
 
-/* look.c: of what was picked, the rows of its tasks as they are stored or, for those left, as they are. The caller's. */
-int jb_look_rows(struct jb_server *s, const struct jb_picked *p, json_t **ret, struct jb_error *err);
+/*
+ * look.c: of what was picked, the rows of its first `limit` tasks as they are stored or, for those left, as they are. The
+ * caller's.
+ */
+int jb_look_rows(struct jb_server *s, const struct jb_picked *p, size_t limit, json_t **ret,
+                 struct jb_error *err);
 
 /* look.c: requests that change nothing. */
 typedef int jb_request_fn(struct jb_server *s, struct jb_conn *c, const json_t *request,

@@ -17,11 +17,10 @@
 #include "queue/tail.h"
 #include "record/record.h"
 
-#define BACKOFF_MAX_US UINT64_C(86400000000)
-#define ASK_AGAIN_US   UINT64_C(10000000) /* longer than a box may take to answer */
-#define BEGUN_US       1000000            /* who runs for so long has found a place */
-#define REFUSALS_MAX   3    /* who finds no place is looked at again after at most 2^3 seconds */
-#define NOTED_AT_ONCE  60.0 /* CPU seconds; less is lost with a daemon that is killed within seconds */
+#define ASK_AGAIN_US  UINT64_C(10000000) /* longer than a box may take to answer */
+#define BEGUN_US      1000000            /* who runs for so long has found a place */
+#define REFUSALS_MAX  3                  /* who finds no place is looked at again after at most 2^3 seconds */
+#define NOTED_AT_ONCE 60.0 /* CPU seconds; less is lost with a daemon that is killed within seconds */
 
 char *jb_task_name_of(uint64_t num, uint64_t index, char *buf, size_t len)
 {
@@ -185,30 +184,6 @@ int jb_queue_finish(struct jb_queue *q, struct jb_qtask *t, const struct jb_end 
 
 /* --- ends of attempts --- */
 
-static bool retries(const struct jb_qtask *t, const struct jb_end *end)
-{
-    const struct jb_qjob *job = t->job;
-    char code[16];
-    (void)snprintf(code, sizeof(code), "exit:%d", end->exit_code);
-    if (t->asked_to_end || job->retry_max == JB_UNSET || t->tries > job->retry_max)
-        return false;
-    return jb_strv_has(&job->retry_on, end->reason) ||
-           (jb_streq(end->reason, "failed") && jb_strv_has(&job->retry_on, code));
-}
-
-/* What was too little is made more, as far as the site and the machine go. */
-static void grow_memory(const struct jb_queue *q, struct jb_qtask *t)
-{
-    uint64_t was = t->memory != JB_UNSET ? t->memory : t->job->need.memory;
-    if (t->job->retry_memory_micro == JB_UNSET || was == 0)
-        return;
-    double more = (double)was * ((double)t->job->retry_memory_micro / 1e6);
-    uint64_t most = q->machine.memory ? q->machine.memory : UINT64_C(1) << 62;
-    if (q->site->memory.max < most)
-        most = q->site->memory.max;
-    t->memory = more > (double)most ? most : (uint64_t)more;
-}
-
 static int put_back(struct jb_queue *q, struct jb_qtask *t, uint64_t not_before_us, struct jb_error *err)
 {
     q->full_until_us = 0;
@@ -283,16 +258,14 @@ int jb_queue_attempt_ended(struct jb_queue *q, struct jb_qtask *t, const struct 
     wake_refused(q);
     bool again = t->requeue;
     t->requeue = false;
-    if (!again && !retries(t, end))
-        return jb_queue_finish(q, t, end, now_us, err);
     uint64_t wait = 0;
-    if (!again) {
-        unsigned doublings = t->tries - 1 < 20 ? t->tries - 1 : 20;
-        wait = t->job->retry_backoff_us;
-        wait = wait > BACKOFF_MAX_US >> doublings ? BACKOFF_MAX_US : wait << doublings;
-        if (jb_streq(end->reason, "oom"))
-            grow_memory(q, t);
-    }
+    bool retry = false;
+    if (!again)
+        r = jb_queue_retry(q, t, end, &retry, &wait, err);
+    if (r < 0)
+        return kept(q, r);
+    if (!again && !retry)
+        return jb_queue_finish(q, t, end, now_us, err);
     (void)snprintf(detail, sizeof(detail), "after %s", end->reason);
     r = jb_queue_event(q, t, now_us, again ? "requeued" : "retry", detail, err);
     if (r == 0)

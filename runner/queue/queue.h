@@ -133,9 +133,12 @@ int jb_queue_save_usage(struct jb_queue *q, struct jb_error *err);
 /* Commits; then tells the nursery. */
 int jb_queue_commit(struct jb_queue *q, struct jb_error *err);
 
-/* Why a pending task does not start, and when it may: {"why", "text", "start", "ahead", ...}. */
-int jb_queue_explain(struct jb_queue *q, const struct jb_qtask *task, uint64_t now_us, json_t **ret,
-                     struct jb_error *err);
+/*
+ * Why tasks that have not ended do not start, and when they may: {"why", "text", "start", "ahead", ...} of each in `ret`,
+ * which has room for n; the caller's. All in one look at all that waits.
+ */
+int jb_queue_explain(struct jb_queue *q, struct jb_qtask *const *tasks, size_t n, uint64_t now_us,
+                     json_t **ret, struct jb_error *err);
 
 /* --- inside --- */
 
@@ -145,6 +148,12 @@ void jb_queue_begun(struct jb_queue *q, struct jb_qtask *task);
 void jb_qlist_remove(struct jb_qlist *list, struct jb_qtask *task);
 void jb_qlist_pack(struct jb_qlist *list);
 
+/*
+ * retry.c. Whether an attempt that ended so, for its own reasons, is followed by another one, and how long after. The
+ * task's memory grows where it is to. What requeue put back does not count as a retry.
+ */
+int jb_queue_retry(struct jb_queue *q, struct jb_qtask *t, const struct jb_end *end, bool *ret_again,
+                   uint64_t *ret_wait_us, struct jb_error *err);
 int jb_queue_begin_change(struct jb_queue *q, struct jb_error *err);
 int jb_queue_event(struct jb_queue *q, const struct jb_qtask *task, uint64_t now_us, const char *what,
                    const char *detail, struct jb_error *err);

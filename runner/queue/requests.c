@@ -341,7 +341,7 @@ static int submit_again(struct jb_server *s, const struct jb_conn *c, const stru
     jb_autofree char *diags = NULL;
     struct jb_qjob *job = NULL;
     json_t *list = NULL;
-    int r = jb_look_rows(s, &picked, &list, err);
+    int r = jb_look_rows(s, &picked, 2, &list, err);
     const json_t *row = json_array_get(list, 0);
     bool one = old->task != JB_UNSET || json_array_size(list) == 1;
     const json_t *index = one ? json_object_get(row, "index") : NULL;

@@ -72,10 +72,19 @@ int jb_sched_order(const struct jb_sched_input *in, uint32_t *order, struct jb_e
     return 0;
 }
 
-static bool passes_count(const struct jb_sched_limit *limit, uint32_t pus)
+bool jb_sched_within(const struct jb_sched_limit *limit, uint32_t pus)
 {
     return limit->running < limit->max_running &&
            (limit->max_pus == UINT32_MAX || (uint64_t)limit->pus + pus <= limit->max_pus);
+}
+
+bool jb_sched_limited(const struct jb_sched_verdict *verdicts, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (verdicts[i].why == JB_WHY_ARRAY || verdicts[i].why == JB_WHY_USER ||
+            verdicts[i].why == JB_WHY_ACCOUNT)
+            return true;
+    return false;
 }
 
 static void count(const struct jb_sched_input *in, const struct jb_sched_job *job, int by)
@@ -98,9 +107,9 @@ static enum jb_sched_why barred(const struct jb_sched_input *in, const struct jb
         return JB_WHY_DRAINED;
     if (job->group != UINT32_MAX && in->groups[job->group].running >= in->groups[job->group].max)
         return JB_WHY_ARRAY;
-    if (!passes_count(&in->users[s->user], job->need.pus))
+    if (!jb_sched_within(&in->users[s->user], job->need.pus))
         return JB_WHY_USER;
-    if (!passes_count(&in->accounts[s->account], job->need.pus))
+    if (!jb_sched_within(&in->accounts[s->account], job->need.pus))
         return JB_WHY_ACCOUNT;
     if (job->deadline_us != JB_UNSET && job->wall_us != JB_UNSET &&
         in->now_us + job->wall_us > job->deadline_us)

@@ -124,6 +124,12 @@ struct jb_sched_input {
     size_t n_windows;
 };
 
+/* Another job with so many hardware threads is within what is allowed at once, after what runs already. */
+bool jb_sched_within(const struct jb_sched_limit *limit, uint32_t pus);
+
+/* A limit of an array, a user or an account keeps any of them waiting. */
+bool jb_sched_limited(const struct jb_sched_verdict *verdicts, size_t n);
+
 /* The order of `jobs`, as indices, into `order` (n_jobs of them). -ENOMEM. */
 int jb_sched_order(const struct jb_sched_input *in, uint32_t *order, struct jb_error *err);
 

@@ -4,7 +4,8 @@
  * Owns: see server.h. Runs in: jobboxd. Privilege: jobboxd's.
  *
  * Nothing a peer sends can make the daemon wait: reads and writes do not block, requests are bounded, and whoever sends
- * half a request, does not read what it asked for, or sits there for nothing, is cut off after a while.
+ * half a request, does not read what it asked for, or sits there for nothing, is cut off after a while. However much one
+ * user asks at once, of each turn he has a part only: others are answered, and jobs started, in between.
  */
 #include "queue/server.h"
 
@@ -21,19 +22,36 @@
 #include "base/clock.h"
 #include "base/crashpoint.h"
 #include "base/json.h"
+#include "queue/capacity.h"
 #include "record/record.h"
 
-#define EVENTS    256
-#define READ_SIZE 65536
-#define US_PER_S  UINT64_C(1000000)
-#define BACK_US   UINT64_C(100000) /* a clock that is only slowed down does not go back */
+#define EVENTS     256
+#define READ_SIZE  65536
+#define US_PER_S   UINT64_C(1000000)
+#define MACHINE_US UINT64_C(10000000)
+#define BACK_US    UINT64_C(100000) /* a clock that is only slowed down does not go back */
+#define BUFFER     65536            /* a buffer that is empty and larger than this is given back */
+
+/* Room for `len` bytes more that wait for a user, or are half of what he asks. */
+static bool may_hold(struct jb_conn *c, size_t len)
+{
+    c->name->held += len;
+    return c->uid == 0 || c->name->held <= JB_HELD_MAX;
+}
+
+static void give_back(struct jb_buf *buf)
+{
+    buf->len = 0;
+    if (buf->cap > BUFFER)
+        jb_buf_free(buf);
+}
 
 void jb_conn_send(struct jb_conn *c, json_t *line)
 {
     jb_autofree char *text = line ? json_dumps(line, JSON_COMPACT) : NULL;
     json_decref(line);
-    if (!text || c->out.len - c->sent > JB_OUTPUT_MAX || jb_buf_puts(&c->out, text) < 0 ||
-        jb_buf_puts(&c->out, "\n") < 0)
+    if (!text || c->out.len - c->sent > JB_OUTPUT_MAX || !may_hold(c, strlen(text) + 1) ||
+        jb_buf_puts(&c->out, text) < 0 || jb_buf_puts(&c->out, "\n") < 0)
         c->closing = true;
 }
 
@@ -63,32 +81,43 @@ static void drop(struct jb_server *s, struct jb_conn *c)
     free(c);
 }
 
+static void name_free(struct jb_name *name)
+{
+    if (!name)
+        return;
+    free(name->user);
+    free(name->home);
+    free(name);
+}
+
 /* Names cost a look into files or a network: once for each user. */
-static const struct jb_name *name_of(struct jb_server *s, uid_t uid)
+static struct jb_name *name_of(struct jb_server *s, uid_t uid)
 {
     char buf[4096];
     char number[16];
     struct passwd pw;
     struct passwd *found = NULL;
     for (size_t i = 0; i < s->n_names; i++)
-        if (s->names[i].uid == uid)
-            return &s->names[i];
-    struct jb_name *grown = realloc(s->names, (s->n_names + 1) * sizeof(*grown));
+        if (s->names[i]->uid == uid)
+            return s->names[i];
+    struct jb_name **grown = realloc(s->names, (s->n_names + 1) * sizeof(struct jb_name *));
     if (!grown)
         return NULL;
     s->names = grown;
+    struct jb_name *name = calloc(1, sizeof(*name));
+    if (!name)
+        return NULL;
     (void)snprintf(number, sizeof(number), "%u", (unsigned)uid);
     bool known = getpwuid_r(uid, &pw, buf, sizeof(buf), &found) == 0 && found;
-    struct jb_name name = {.uid = uid,
-                           .user = strdup(known ? pw.pw_name : number),
-                           .home = strdup(known && pw.pw_dir && pw.pw_dir[0] == '/' ? pw.pw_dir : "/")};
-    if (!name.user || !name.home) {
-        free(name.user);
-        free(name.home);
+    name->uid = uid;
+    name->user = strdup(known ? pw.pw_name : number);
+    name->home = strdup(known && pw.pw_dir && pw.pw_dir[0] == '/' ? pw.pw_dir : "/");
+    if (!name->user || !name->home) {
+        name_free(name);
         return NULL;
     }
-    s->names[s->n_names] = name;
-    return &s->names[s->n_names++];
+    s->names[s->n_names++] = name;
+    return name;
 }
 
 /* The kernel says who it is: not one word of the peer's is believed. */
@@ -109,11 +138,11 @@ static int identify(struct jb_server *s, struct jb_conn *c)
     if (len > 0 && getsockopt(c->fd, SOL_SOCKET, SO_PEERGROUPS, c->groups, &len) < 0)
         return -errno;
     c->n_groups = len / sizeof(gid_t);
-    const struct jb_name *name = name_of(s, c->uid);
-    if (!name)
+    c->name = name_of(s, c->uid);
+    if (!c->name)
         return -ENOMEM;
-    c->user = name->user;
-    c->home = name->home;
+    c->user = c->name->user;
+    c->home = c->name->home;
     return s->own && c->uid != 0 && c->uid != geteuid() ? -EPERM : 0;
 }
 
@@ -169,17 +198,33 @@ static void accept_all(struct jb_server *s)
     }
 }
 
-/* Whole lines of what has come in. */
+/* It has to read what it was told before it is told more. */
+static bool has_to_read(const struct jb_conn *c)
+{
+    return c->out.len - c->sent > JB_OUTPUT_MAX / 2;
+}
+
+/* Or its user has had his part of this turn. */
+static bool has_to_wait(const struct jb_conn *c)
+{
+    return c->name->busy_us >= JB_TURN_US || has_to_read(c);
+}
+
+/* Whole lines of what has come in, as many as its user's part of the turn is enough for. */
 static void take_lines(struct jb_server *s, struct jb_conn *c)
 {
     size_t begin = 0;
-    while (!c->closing) { /* as many as one read brings: a few thousand at most */
+    c->backlog = false;
+    while (!c->closing) {
         char *end = begin < c->in.len ? memchr(c->in.data + begin, '\n', c->in.len - begin) : NULL;
-        if (!end)
+        c->backlog = end && has_to_wait(c);
+        if (!end || c->backlog)
             break;
         size_t len = (size_t)(end - (c->in.data + begin));
+        uint64_t begun = jb_mono_ns(NULL);
         s->requests++;
         jb_request(s, c, c->in.data + begin, len);
+        c->name->busy_us += (jb_mono_ns(NULL) - begun) / JB_NS_PER_US;
         begin += len + 1;
     }
     if (begin > 0) {
@@ -187,9 +232,11 @@ static void take_lines(struct jb_server *s, struct jb_conn *c)
         c->in.len -= begin;
         c->began_us = 0;
     }
-    if (c->in.len > 0 && c->began_us == 0)
+    if (c->in.len == 0)
+        give_back(&c->in);
+    if (c->in.len > 0 && c->began_us == 0 && !c->backlog)
         c->began_us = s->mono_us;
-    if (c->in.len >= JB_REQUEST_MAX) {
+    if (c->in.len >= JB_REQUEST_MAX && !c->backlog) {
         jb_conn_fail(c, EMSGSIZE, "a request is at most %u bytes long", JB_REQUEST_MAX);
         c->closing = true;
     }
@@ -207,10 +254,30 @@ static void read_some(struct jb_server *s, struct jb_conn *c)
         return;
     }
     c->active_us = s->mono_us;
-    if (jb_buf_add(&c->in, data, (size_t)n) < 0)
+    if (!may_hold(c, (size_t)n) || jb_buf_add(&c->in, data, (size_t)n) < 0)
         c->closing = true;
     else
         take_lines(s, c);
+}
+
+/* What was left in turns before, beginning with another one each time. */
+static void take_backlog(struct jb_server *s)
+{
+    size_t first = s->backlog_at++;
+    for (size_t i = 0; i < s->n; i++) {
+        struct jb_conn *c = s->conns[(first + i) % s->n];
+        if (c->backlog && !has_to_wait(c))
+            take_lines(s, c);
+    }
+}
+
+/* Nobody has had anything of this turn yet. */
+static void begin_shares(struct jb_server *s)
+{
+    for (size_t i = 0; i < s->n_names; i++)
+        s->names[i]->busy_us = s->names[i]->held = 0;
+    for (size_t i = 0; i < s->n; i++)
+        s->conns[i]->name->held += s->conns[i]->in.cap + s->conns[i]->out.cap;
 }
 
 static void flush(struct jb_server *s, struct jb_conn *c)
@@ -231,10 +298,12 @@ static void flush(struct jb_server *s, struct jb_conn *c)
     }
     bool left = c->sent < c->out.len;
     JB_CRASH_POINT(peer_told);
-    if (!left)
-        c->out.len = c->sent = 0;
+    if (!left) {
+        give_back(&c->out);
+        c->sent = 0;
+    }
     c->settled = c->out.len;
-    uint32_t events = EPOLLIN | (left ? EPOLLOUT : 0U);
+    uint32_t events = (c->backlog || has_to_read(c) ? 0U : EPOLLIN) | (left ? EPOLLOUT : 0U);
     if (events != c->events) {
         struct epoll_event event = {.events = events, .data.ptr = c};
         (void)epoll_ctl(s->epoll_fd, EPOLL_CTL_MOD, c->fd, &event);
@@ -246,7 +315,7 @@ static void flush(struct jb_server *s, struct jb_conn *c)
 static bool outstayed(const struct jb_server *s, const struct jb_conn *c)
 {
     uint64_t idle = s->mono_us > c->active_us ? s->mono_us - c->active_us : 0;
-    bool waits = c->waits.len > 0 || c->logs.on || c->token;
+    bool waits = c->waits.len > 0 || c->logs.on || c->token || c->backlog;
     if (c->began_us && s->mono_us - c->began_us > JB_PARTIAL_S * US_PER_S)
         return true;
     if (c->sent < c->out.len)
@@ -314,10 +383,8 @@ void jb_server_end(struct jb_server *s)
     while (s->n > 0)
         drop(s, s->conns[s->n - 1]);
     free(s->conns);
-    for (size_t i = 0; i < s->n_names; i++) {
-        free(s->names[i].user);
-        free(s->names[i].home);
-    }
+    for (size_t i = 0; i < s->n_names; i++)
+        name_free(s->names[i]);
     free(s->names);
     jb_close(&s->epoll_fd);
 }
@@ -390,14 +457,26 @@ int jb_server_patience(const struct jb_server *s)
         until = now + 50000;
     if (s->q->wake_us < until)
         until = s->q->wake_us;
-    if (s->q->dirty)
+    if (s->q->dirty || s->backlog)
         return 0;
     return until > now ? (int)((until - now) / 1000) + 1 : 0;
+}
+
+/* Only who waits wants to know what became of it. */
+static void look_at_machine(struct jb_server *s)
+{
+    struct jb_error unseen = {0};
+    if (s->mono_us < s->machine_us || s->q->pending.len == s->q->pending.holes)
+        return;
+    if (s->machine_us)
+        (void)jb_queue_look_at_machine(s->q, &unseen);
+    s->machine_us = s->mono_us + MACHINE_US;
 }
 
 /* One end of everything: what was changed goes to the disk, then to those who asked. */
 static int settle(struct jb_server *s, struct jb_error *err)
 {
+    look_at_machine(s);
     int r = jb_queue_tick(s->q, s->now_us, err);
     if (r == 0)
         r = jb_queue_pass(s->q, s->now_us, err);
@@ -405,14 +484,17 @@ static int settle(struct jb_server *s, struct jb_error *err)
         r = jb_queue_commit(s->q, err);
     if (r < 0 || s->q->broken)
         return r < 0 ? r : -EIO;
+    s->backlog = false;
     for (size_t i = s->n; i-- > 0;) {
         struct jb_conn *c = s->conns[i];
         if (c->logs.on)
             jb_logs_more(s, c);
-        if (c->sent < c->out.len || c->events != EPOLLIN)
+        if (c->sent < c->out.len || c->events != EPOLLIN || c->backlog)
             flush(s, c);
         if ((c->closing && c->sent == c->out.len) || outstayed(s, c))
             drop(s, c);
+        else
+            s->backlog = s->backlog || (c->backlog && !c->closing && !has_to_read(c));
     }
     return 0;
 }
@@ -424,6 +506,7 @@ int jb_server_turn(struct jb_server *s, int timeout_ms, struct jb_error *err)
     if (n < 0 && errno != EINTR)
         return jb_fail_errno(err, errno, "epoll");
     take_time(s);
+    begin_shares(s);
     int r = 0;
     bool newcomers = false;
     for (int i = 0; r == 0 && i < n; i++) {
@@ -434,9 +517,11 @@ int jb_server_turn(struct jb_server *s, int timeout_ms, struct jb_error *err)
             newcomers = true;
         else if (events[i].data.ptr == &s->q->nursery)
             r = hear_nursery(s, err);
-        else if (events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR))
+        else if (events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR) && !c->backlog && !has_to_wait(c))
             read_some(s, c);
     }
+    if (r == 0)
+        take_backlog(s);
     if (newcomers) /* after the others: a place in the list is not given twice in a turn */
         accept_all(s);
     return r == 0 ? settle(s, err) : r;

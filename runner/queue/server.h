@@ -16,11 +16,21 @@
 #define JB_REQUEST_MAX     (4U << 20)  /* bytes of a request with its newline */
 #define JB_OUTPUT_MAX      (16U << 20) /* that wait for a peer to read; a stream pauses long before */
 #define JB_STREAM_PAUSE    (256U << 10)
+#define JB_TURN_US         50000 /* of a turn for the requests of one user: the others come in between */
+#define JB_HELD_MAX        (256U << 20) /* of memory for what waits on the connections of one user but root */
 #define JB_CONNECTIONS     8192
 #define JB_CONNECTIONS_UID 1024 /* of one user but root */
 #define JB_PARTIAL_S       10   /* a request has to be whole within this time */
 #define JB_SILENT_S        300  /* a peer that neither asks nor waits for anything */
 #define JB_STUCK_S         30   /* a peer that does not read what it asked for */
+
+/* A user who is connected, or was. */
+struct jb_name {
+    uid_t uid;
+    char *user, *home;
+    uint64_t busy_us; /* for how long this turn has worked on his requests */
+    size_t held; /* bytes of the buffers of his connections, as of the turn's beginning and what came since */
+};
 
 struct jb_conn {
     int fd;
@@ -29,7 +39,8 @@ struct jb_conn {
     gid_t gid;
     gid_t *groups;
     size_t n_groups;
-    const char *user; /* of the server's cache */
+    struct jb_name *name; /* of the server's cache, as ... */
+    const char *user;     /* ... these */
     const char *home;
     struct jb_buf in, out;
     size_t sent;        /* of out */
@@ -37,7 +48,8 @@ struct jb_conn {
     uint64_t active_us; /* when something went in or out last; by the monotonic clock, as ... */
     uint64_t began_us;  /* ... the beginning of a request that is not whole yet; 0: none */
     bool writable_wanted, closing;
-    bool json; /* it has sent a line that is not HTTP: from then on every line is a request in JSON */
+    bool backlog; /* whole requests of it are still to be carried out, in turns to come */
+    bool json;    /* it has sent a line that is not HTTP: from then on every line is a request in JSON */
     uint32_t events;
     struct jb_map waits; /* tasks whose end it waits for */
     int64_t exit_code;   /* of those that have ended: the first that is not 0 */
@@ -53,23 +65,21 @@ struct jb_conn {
     uint64_t listed_us; /* when it was told what is kept, which costs a look at the disk */
 };
 
-struct jb_name {
-    uid_t uid;
-    char *user, *home;
-};
-
 struct jb_server {
     struct jb_queue *q;
     int epoll_fd, listen_fd;
     bool own; /* a user's own daemon: nobody else may ask */
     struct jb_conn **conns;
     size_t n, cap;
-    struct jb_name *names;
+    struct jb_name **names;
     size_t n_names;
+    bool backlog;      /* of any connection */
+    size_t backlog_at; /* with whose the next turn begins */
     int64_t tokens;
     uint64_t refused, requests;
-    uint64_t now_us;  /* of this turn, by the wall clock */
-    uint64_t mono_us; /* by the one that nobody sets: patience with peers */
+    uint64_t now_us;     /* of this turn, by the wall clock */
+    uint64_t mono_us;    /* by the one that nobody sets: patience with peers */
+    uint64_t machine_us; /* by that too: when the machine is looked at again */
 };
 
 /* `wake_fd`: ends a turn when it is readable; the caller reads it. */

@@ -84,6 +84,7 @@ static const char *const sql[JB_SQL_MAX] = {
     [JB_SQL_SET] = "INSERT INTO settings VALUES(?,?) ON CONFLICT(key) DO UPDATE SET value=excluded.value",
     [JB_SQL_GET] = "SELECT value FROM settings WHERE key=?",
     [JB_SQL_EXTRA] = "SELECT spec, file, home, cwd, groups, env, mail, program FROM jobs WHERE num=?",
+    [JB_SQL_NOTIFY] = "SELECT NULL, NULL, home, NULL, groups, NULL, mail, program FROM jobs WHERE num=?",
     [JB_SQL_JOBS] =
         "SELECT num, uid, gid, user, name, account, priority, pus, shared, devices, memory, scratch, pids, "
         "wall_us,"
@@ -103,10 +104,13 @@ static const char *const sql[JB_SQL_MAX] = {
     [JB_SQL_OUTCOME] =
         "SELECT uid, count(t.id), sum(t.state < 2), sum(t.state = 2 AND t.reason IS NOT 'completed')"
         " FROM jobs JOIN tasks t ON t.job = num WHERE num=?",
+    [JB_SQL_FIRST_BAD] = "SELECT reason, exit_code, signal FROM tasks WHERE job=? AND state=2"
+                         " AND reason IS NOT 'completed' ORDER BY id LIMIT 1",
     [JB_SQL_OWNER] = "SELECT uid FROM jobs WHERE num=?",
     [JB_SQL_TASK_OF] = "SELECT id FROM tasks WHERE job=? AND idx=? LIMIT 1",
     [JB_SQL_FIND] = "SELECT t.job, t.id FROM attempts a JOIN tasks t ON t.id = a.task"
-                    " WHERE a.id >= ?1 AND a.id < ?1 || '~' LIMIT 2",
+                    " WHERE a.id >= ?1 AND a.id < ?1 || '~' AND (?2 IS NULL OR"
+                    " ?2 = (SELECT uid FROM jobs WHERE num = t.job)) LIMIT 2",
     [JB_SQL_LIST] =
         "SELECT j.num, t.idx, t.id, j.uid, j.user, j.name, j.account, j.priority, j.pus, j.memory, j.wall_us,"
         " j.submitted_us, t.state, t.held, t.tries, t.eligible_us, t.started_us, t.ended_us, t.reason, "
@@ -128,9 +132,10 @@ static const char *const sql[JB_SQL_MAX] = {
         " j.submitted_us, t.state, t.held, t.tries, t.eligible_us, t.started_us, t.ended_us, t.reason, "
         "t.exit_code,"
         " t.signal, t.why, t.attempt, j.begin_us, j.deadline_us, j.own_stdout, t.not_before_us"
-        " FROM jobs j JOIN tasks t ON t.job = j.num WHERE j.num = ? ORDER BY t.id",
+        " FROM jobs j JOIN tasks t ON t.job = j.num WHERE j.num = ? ORDER BY t.id LIMIT ifnull(?, -1)",
     [JB_SQL_ATTEMPTS] = "SELECT id, n, begun_us, ended_us, reason, exit_code, signal, cpus, wall_s, cpu_s,"
                         " memory_peak, error FROM attempts WHERE task=? ORDER BY n",
+    [JB_SQL_REQUEUES] = "SELECT count(*) FROM attempts WHERE task=? AND reason='cancelled'",
     [JB_SQL_EVENT_UNDONE] = "DELETE FROM events WHERE seq > (SELECT max(seq) FROM events) - 5000 "
                             "AND +job=? AND task=? AND detail=?",
     [JB_SQL_EVENTS] = "SELECT task, at_us, what, detail FROM (SELECT * FROM events WHERE job=? ORDER BY seq "
@@ -221,6 +226,17 @@ static int execute(struct jb_qstore *store, const char *text, struct jb_error *e
     return sqlite3_exec(store->db, text, NULL, NULL, NULL) == SQLITE_OK ? 0 : jb_sql_fail(store, err);
 }
 
+/*
+ * Without it a task of an array is looked for among all of them. Stores of before are given it, and an earlier jobbox keeps
+ * it; where the disk is full just now it has to do without.
+ */
+static void add_index(struct jb_qstore *store)
+{
+    (void)sqlite3_exec(store->db,
+                       "CREATE INDEX IF NOT EXISTS tasks_index ON tasks(job, idx) WHERE idx IS NOT NULL",
+                       NULL, NULL, NULL);
+}
+
 static int prepare_schema(struct jb_qstore *store, struct jb_error *err)
 {
     sqlite3_stmt *s = NULL;
@@ -272,6 +288,8 @@ int jb_qstore_open(const char *path, struct jb_qstore **ret, struct jb_error *er
     }
     if (r == 0)
         r = prepare_schema(store, err);
+    if (r == 0)
+        add_index(store);
     if (r < 0) {
         jb_qstore_close(store);
         return r;

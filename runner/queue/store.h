@@ -48,6 +48,9 @@ int jb_qstore_add_job(struct jb_qstore *store, struct jb_qjob *job, const struct
 int jb_qstore_add_task(struct jb_qstore *store, struct jb_qtask *task, struct jb_error *err);
 int jb_qstore_get_extra(struct jb_qstore *store, uint64_t num, struct jb_qstore_extra *ret,
                         struct jb_error *err);
+/* Of that what telling somebody needs: home, groups, mail, program. It is asked for with each task that ends. */
+int jb_qstore_get_notify(struct jb_qstore *store, uint64_t num, struct jb_qstore_extra *ret,
+                         struct jb_error *err);
 
 /* The task as it is now: state, flags, tries, times, attempt, why. */
 int jb_qstore_save_task(struct jb_qstore *store, const struct jb_qtask *task, struct jb_error *err);
@@ -129,13 +132,18 @@ int jb_qstore_outcome(struct jb_qstore *store, uint64_t num, uint64_t *ret_tasks
 
 /* Whose job it is, also when it has ended: without a look at its tasks. -ENOENT. */
 int jb_qstore_owner(struct jb_qstore *store, uint64_t num, uid_t *ret, struct jb_error *err);
+/* How the first of a job's tasks that ended otherwise than completed did; no reason: none. Nothing of it is to be freed. */
+int jb_qstore_first_bad(struct jb_qstore *store, uint64_t num, struct jb_end *ret, struct jb_error *err);
 /* The task of an array by its index. -ENOENT. */
 int jb_qstore_task_of(struct jb_qstore *store, uint64_t num, uint64_t index, uint64_t *ret,
                       struct jb_error *err);
 
-/* Which task an attempt's id (or the beginning of it, at least 8 characters) belongs to. -ENOENT, -ENOTUNIQ. */
-int jb_qstore_find_attempt(struct jb_qstore *store, const char *prefix, uint64_t *ret_num, uint64_t *ret_task,
-                           struct jb_error *err);
+/*
+ * Which task an attempt's id (or the beginning of it, at least 8 characters) belongs to, among those of `uid`, or with
+ * JB_UNSET of everybody. -ENOENT, -ENOTUNIQ.
+ */
+int jb_qstore_find_attempt(struct jb_qstore *store, const char *prefix, uint64_t uid, uint64_t *ret_num,
+                           uint64_t *ret_task, struct jb_error *err);
 
 /* Tasks as JSON for people, newest first: at most `limit`, numbers below `before`. uid JB_UNSET: everybody's. */
 struct jb_qstore_query {
@@ -151,6 +159,8 @@ struct jb_qstore_query {
 int jb_qstore_list(struct jb_qstore *store, const struct jb_qstore_query *query, json_t **ret,
                    struct jb_error *err);
 int jb_qstore_attempts(struct jb_qstore *store, uint64_t task, json_t **ret, struct jb_error *err);
+/* Attempts of a task that is not over and were cancelled: so it is with those that requeue ended. */
+int jb_qstore_requeues(struct jb_qstore *store, uint64_t task, uint64_t *ret, struct jb_error *err);
 int jb_qstore_events(struct jb_qstore *store, uint64_t num, json_t **ret, struct jb_error *err);
 /* Ends by reason. */
 int jb_qstore_ends(struct jb_qstore *store, json_t **ret, struct jb_error *err);

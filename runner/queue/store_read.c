@@ -94,6 +94,16 @@ int jb_qstore_get_extra(struct jb_qstore *store, uint64_t num, struct jb_qstore_
     return r;
 }
 
+int jb_qstore_get_notify(struct jb_qstore *store, uint64_t num, struct jb_qstore_extra *ret,
+                         struct jb_error *err)
+{
+    *ret = (struct jb_qstore_extra){0};
+    int r = each(store, jb_sql_bind(store, JB_SQL_NOTIFY, "u", num), extra_row, ret, err);
+    if (r < 0)
+        jb_qstore_extra_free(ret);
+    return r;
+}
+
 static int job_row(void *ctx, sqlite3_stmt *s)
 {
     const struct jb_qstore_loader *l = ctx;
@@ -231,6 +241,22 @@ int jb_qstore_outcome(struct jb_qstore *store, uint64_t num, uint64_t *ret_tasks
     return 0;
 }
 
+static int bad_row(void *ctx, sqlite3_stmt *s)
+{
+    struct jb_end *end = ctx;
+    const char *reason = text(s, 0);
+    (void)snprintf(end->reason, sizeof(end->reason), "%s", reason ? reason : "");
+    end->exit_code = sqlite3_column_int(s, 1);
+    end->signal = sqlite3_column_int(s, 2);
+    return 0;
+}
+
+int jb_qstore_first_bad(struct jb_qstore *store, uint64_t num, struct jb_end *ret, struct jb_error *err)
+{
+    *ret = (struct jb_end){0};
+    return each(store, jb_sql_bind(store, JB_SQL_FIRST_BAD, "u", num), bad_row, ret, err);
+}
+
 static int number_row(void *ctx, sqlite3_stmt *s)
 {
     *(uint64_t *)ctx = number(s, 0);
@@ -275,11 +301,11 @@ static int find_row(void *ctx, sqlite3_stmt *s)
     return 0;
 }
 
-int jb_qstore_find_attempt(struct jb_qstore *store, const char *prefix, uint64_t *ret_num, uint64_t *ret_task,
-                           struct jb_error *err)
+int jb_qstore_find_attempt(struct jb_qstore *store, const char *prefix, uint64_t uid, uint64_t *ret_num,
+                           uint64_t *ret_task, struct jb_error *err)
 {
     struct found f = {0};
-    int r = each(store, jb_sql_bind(store, JB_SQL_FIND, "t", prefix), find_row, &f, err);
+    int r = each(store, jb_sql_bind(store, JB_SQL_FIND, "tu", prefix, uid), find_row, &f, err);
     if (r < 0)
         return r;
     if (f.n != 1)
@@ -366,7 +392,7 @@ int jb_qstore_list(struct jb_qstore *store, const struct jb_qstore_query *q, jso
     if (q->task != JB_UNSET)
         s = jb_sql_bind(store, JB_SQL_LIST_TASK, "u", q->task);
     else if (q->num != JB_UNSET)
-        s = jb_sql_bind(store, JB_SQL_LIST_JOB, "u", q->num);
+        s = jb_sql_bind(store, JB_SQL_LIST_JOB, "uu", q->num, q->limit);
     else
         s = jb_sql_bind(store, JB_SQL_LIST, "uuutduut", q->uid, q->num, q->task, q->name, q->state, q->before,
                         q->limit, q->user);
@@ -398,6 +424,15 @@ int jb_qstore_attempts(struct jb_qstore *store, uint64_t task, json_t **ret, str
         json_decref(list);
     else
         *ret = list;
+    return r;
+}
+
+int jb_qstore_requeues(struct jb_qstore *store, uint64_t task, uint64_t *ret, struct jb_error *err)
+{
+    uint64_t n = 0;
+    int r = each(store, jb_sql_bind(store, JB_SQL_REQUEUES, "u", task), number_row, &n, err);
+    if (r == 0)
+        *ret = n;
     return r;
 }
 

@@ -107,12 +107,19 @@ static void open_missing(const struct jb_server *s, struct jb_conn *c)
             c->logs.fd[i] = open_log(s, c->logs.task, c->logs.attempt, ends[i]);
 }
 
+/* Who follows much at once and reads slowly has less of each on its way. */
+static bool may_send(const struct jb_conn *c)
+{
+    size_t waits = c->out.len - c->sent;
+    return waits == 0 || (waits < JB_STREAM_PAUSE && (c->uid == 0 || c->name->held < JB_HELD_MAX / 2));
+}
+
 /* Sends what is there. True: there is more, but what was sent has to be read first. */
 static bool pump(struct jb_conn *c)
 {
     unsigned char data[PIECE];
     bool more = true;
-    while (more && c->out.len - c->sent < JB_STREAM_PAUSE && !c->closing) {
+    while (more && may_send(c) && !c->closing) {
         more = false;
         for (int i = 0; i < 2; i++) {
             ssize_t n = c->logs.fd[i] < 0 ? 0 : pread(c->logs.fd[i], data, sizeof(data), c->logs.offset[i]);

@@ -94,7 +94,8 @@ struct jb_qtask {
     uint64_t started_us;
     uint64_t held_memory; /* of its box, as of the last pass; 0: not known, or none */
     uint32_t held_pus;
-    bool begin_due; /* who wants to know of its begin is still to be told */
+    uint64_t ends_ns; /* of its box too, by CLOCK_MONOTONIC; 0: not known */
+    bool begin_due;   /* who wants to know of its begin is still to be told */
     struct jb_id attempt;
     char *why;  /* the last refusal, or why it is held; NULL */
     char *cpus; /* granted, when known */

@@ -267,6 +267,25 @@ two" ] || fail "$(cat share/log)"
     record "rec['attempt'] == 2" "rec['granted']['memory_bytes'] == 48 << 20"
 }
 
+@test "what is put back by hand does not use up the retries" {
+    job again '[ $JOBBOX_ATTEMPT -gt 2 ] || { echo up; sleep 100; }; exit 75' "retry: { max: 1, on: [exit:75], backoff: 100ms }"
+    q submit -q again.yaml >/dev/null
+    local n
+    for n in 1 2; do
+        until_true 20 attempts_are 1 "$n"
+        until_true 20 log_has up
+        until_true 20 says_started 1
+        q requeue 1
+    done
+    code=0
+    q wait -q 1 || code=$?
+    exits 75
+    [ "$(field 1 attempts)" = 4 ] || fail "$(q show 1)"
+    q show --events 1 >out
+    [ "$(grep -c 'retry ' out)" = 1 ] || fail "$(cat out)"
+    [ "$(grep -c 'requeued ' out)" = 2 ] || fail "$(cat out)"
+}
+
 @test "begin, deadline, hold, release, priority, requeue, cancel by name and all" {
     job later 'true' "begin: now+1h"
     job late 'sleep 100' "deadline: now+2s"
@@ -311,7 +330,7 @@ two" ] || fail "$(cat share/log)"
 import json
 jobs = sorted((j["job"], j["index"]) for j in json.load(open("all.json")) if "job" in j)
 assert jobs == [(1, 1), (1, 2), (1, 3), (2, 3), (3, 3)], jobs'
-    q requeue 1_1 1 1_2 >out
+    q requeue 1_1 1_2 1 1_3 >out
     q wait -q 4
     q ps --state all --json >all.json
     /usr/bin/python3 -c '
@@ -493,6 +512,87 @@ assert sum(one["used"] for one in used["shares"]) > 1.2, used'
     q wait -q 1 2
 }
 
+# Seconds from now until job N starts at the latest; nothing when that is a guess.
+starts_in()
+{
+    q explain --job "$1" --json | /usr/bin/python3 -c '
+import json, sys
+from datetime import datetime, timezone
+one = json.load(sys.stdin)[0]
+if not one["guess"]:
+    print(int((datetime.fromisoformat(one["start"].replace("Z", "+00:00")) - datetime.now(timezone.utc)).total_seconds()))'
+}
+
+starts_within() # N FROM TO
+{
+    local s
+    s=$(starts_in "$1")
+    [ -n "$s" ] && [ "$s" -ge "$2" ] && [ "$s" -le "$3" ] || fail "in ${s:-a guess} and not $2 to $3 s"
+}
+
+@test "a box beside the queue that has a wall time is known to end: what is short runs beside whoever waits for it" {
+    needs_root "starts a box beside the queue"
+    needs_cpus 2
+    start_daemon
+    script 'echo up; sleep 1000' "resources: { cpus: 1, cpu_unit: thread }" "limits: { wall_time: 1h }"
+    start_job
+    until_true 20 says up
+    q submit -q --threads "$(nproc)" --image "$IMAGE" -- true >/dev/null
+    starts_within 1 3500 3600
+    q submit -q --wait --threads 1 --time 5m --image "$IMAGE" -- true >/dev/null
+    q submit -q --threads 1 --time 65m --image "$IMAGE" -- true >/dev/null # would keep the first one waiting
+    sleep 0.5
+    state_is 3 pending
+    kill "$supervisor"
+    end_job
+    q wait -q 1 3
+}
+
+@test "a wall time that was changed counts for those who wait, and so does a pause" {
+    job long 'sleep 1000' 'limits: { wall_time: 1h }'
+    q submit -q long.yaml >/dev/null
+    until_true 20 state_is 1 running
+    q submit -q --threads "$(nproc)" --image "$IMAGE" -- true >/dev/null
+    starts_within 2 3500 3600
+    q update 1 --wall-time 3h
+    starts_within 2 10700 10800
+    q update 1 --wall-time 30m
+    starts_within 2 1700 1800
+    q pause 1
+    sleep 3
+    q resume 1
+    starts_within 2 1790 1800
+    q cancel 1 >/dev/null
+    q wait -q 2
+}
+
+told_all() { [ "$(wc -l <told/at_once)" -ge 1008 ]; }
+
+@test "notifications: of an array that ends at once so many people are told at a time, and no more than may wait" {
+    needs_root "is about the system's daemon"
+    site_config "env: { JBT_MARK: $T }" "queue: { notify: { mail: none, programs: true } }"
+    start_daemon
+    mkdir -p told/now
+    cat >teller <<END
+#!/bin/sh
+: >$T/told/now/\$\$
+ls $T/told/now | wc -l >>$T/told/at_once
+sleep 0.02
+rm $T/told/now/\$\$
+END
+    chmod 755 teller
+    job many true "array: 1-1200" "notify: { program: [$T/teller], on: [end] }"
+    q submit --hold -q many.yaml
+    job wordy true "notify: { program: [$T/teller, $(printf '%05000d' 0)], on: [end] }"
+    q submit wordy.yaml 2>err && fail "taken"
+    grep -q 'notify: program has more than 4096 bytes; put it into a script$' err || fail "$(cat err)"
+    q cancel 1 >/dev/null
+    until_true 200 told_all || fail "$(wc -l <told/at_once)"
+    sleep 1
+    [ "$(wc -l <told/at_once)" -lt 1150 ] || fail "$(wc -l <told/at_once)" # some end while the others come
+    [ "$(sort -n told/at_once | tail -n 1)" -le 8 ] || fail "$(sort -n told/at_once | uniq -c)"
+}
+
 @test "notifications: a site that has none of them runs none" {
     tellers
     job told true "notify: { mail: ann@example.org, program: [$T/teller, it], on: [begin, end, fail] }"
@@ -554,7 +654,7 @@ truncated() { /usr/bin/python3 -c "import json,sys; print(json.loads(open(sys.ar
     q submit -q --hold many.yaml
     q show 1 >out
     [ "$(grep -c '^state  *held$' out)" = 102 ]
-    [[ $(tail -n 1 out) == "The attempts of the last 2 tasks are left out; ask for one task, such as 1_"* ]] || fail "$(tail -n 1 out)"
+    [[ $(tail -n 1 out) == "The attempts of the last 2 of these tasks are left out; ask for one task, such as 1_"* ]] || fail "$(tail -n 1 out)"
     q show 1_102 >out
     ! grep -q 'left out' out || fail "$(cat out)"
     q cancel --all >/dev/null

@@ -271,3 +271,51 @@ while True:
         stop_daemon
     done
 }
+
+# --- the machine -------------------------------------------------------------------------------------------------------
+
+has_cpus() { q stats --json | tee stats | /usr/bin/python3 -c 'import json, sys; sys.exit(json.load(sys.stdin)["cpus"] != '"$1"')'; }
+
+@test "CPUs that the site reserves are not there for the queue: who waits for the others is not tried in vain" {
+    needs_cpus 2
+    local first
+    first=$(/usr/bin/python3 -c 'import os; print(min(os.sched_getaffinity(0)))')
+    site_config "env: { JBT_MARK: $T }" "reserved_cpus: \"$first\""
+    q submit -q --threads "$(($(nproc) - 1))" --image "$IMAGE" -- sleep 1000 >/dev/null
+
+    until_true 20 state_is 1 running
+    has_cpus $(($(nproc) - 1))
+    job second true
+    q submit -q second.yaml >/dev/null
+    sleep 0.5
+    q explain --job 2 >out
+    out_has 'not enough CPUs are free'
+    q show --json 2 >out
+    ! grep -q refused out || fail "it was tried: $(cat out)"
+    q cancel 1 >/dev/null
+    q wait -q 2
+}
+
+@test "the CPUs of the place of jobs change: the daemon sees it when somebody waits" {
+    needs_root "makes a cpuset"
+    needs_v1 cpuset
+    needs_cpus 2
+    local own parent all only
+    own=$(own_cgroup cpuset)
+    parent=$own/jbt-parent
+    PLACE=$parent
+    mkdir "$parent"
+    all=$(cat "$own/cpuset.cpus")
+    only=$(/usr/bin/python3 -c 'import os; print(max(os.sched_getaffinity(0)))')
+    echo "$only" >"$parent/cpuset.cpus"
+    cat "$own/cpuset.mems" >"$parent/cpuset.mems"
+    site_config "env: { JBT_MARK: $T }"
+    sed -i "s|cgroup_parent: [^ }]*|cgroup_parent: ${parent#"$(awk '$3 == "cgroup" && ("," $4 ",") ~ ",cpuset," { print $2; exit }' /proc/mounts)"}|" "$CONF"
+    job waits true 'allow_degraded: [memory, pids, cpu, io]'
+    q submit -q --hold waits.yaml >/dev/null
+    has_cpus 1 || fail "$(cat stats)"
+    echo "$all" >"$parent/cpuset.cpus"
+    until_true 30 has_cpus "$(nproc)"
+    sed "s|cpus: 1|cpus: $(nproc)|" waits.yaml >all.yaml
+    q submit -q --wait all.yaml
+}

@@ -713,6 +713,42 @@ on_a_host_whose_daemon_is_down()
         exec setpriv --reuid "$id" --regid "$id" --clear-groups "$@"' sh $((ORDINARY + 1)) "$@"
 }
 
+@test "in a private queue the ids of others' attempts are in nobody's way, and say nothing of them" {
+    site_config "env: { JBT_MARK: $T }" "queue: { private: true }"
+    start_daemon
+    install -m 755 "$JOBBOX" jobbox
+    job short true "array: 1-3"
+    as 1 ./jobbox submit --config "$CONF" --wait -q short.yaml
+    local one two three n=26
+    one=$(field 1_1 id) two=$(field 1_2 id) three=$(field 1_3 id)
+    while [ "${one:0:n}" != "${two:0:n}" ] && [ "${one:0:n}" != "${three:0:n}" ]; do n=$((n - 1)); done
+    [ "$n" -ge 8 ] || skip "they began too far apart"
+    q logs "${one:0:n}" 2>err && fail "it is of several"
+    grep -q 'several attempts' err
+    as 2 ./jobbox logs --config "$CONF" "${one:0:n}" 2>err && fail "it is of another user"
+    grep -q 'no such job' err || fail "$(cat err)"
+    script 'sleep 60' "name: long" "resources: { cpus: 1, cpu_unit: thread, exclusive: false }"
+    mv job.yaml long.yaml
+    as 1 ./jobbox submit --config "$CONF" -q long.yaml
+    as 2 ./jobbox submit --config "$CONF" -q long.yaml
+    as 1 ./jobbox submit --config "$CONF" -q long.yaml
+    until_true 20 state_is 2 running
+    until_true 20 state_is 3 running
+    until_true 20 state_is 4 running
+    one=$(field 3 id)
+    as 2 ./jobbox hold --config "$CONF" "${one:0:3}" >out 2>err && fail "it runs"
+    grep -q '^jobbox: 3: it runs; only what waits' err || fail "$(cat err)" # the only one that he may know of
+    q cancel 2 3 4 >/dev/null
+}
+
+@test "one user who asks for more than can be told at once keeps nobody else waiting, and takes no more memory than is his" {
+    ! nm -D "$JOBBOX_BUILD/jobboxd" | grep -q __asan_init || skip "a program with sanitizers keeps what it gives back"
+    site_config "env: { JBT_MARK: $T }"
+    start_daemon
+    /usr/bin/python3 "$HERE/queue_crowd.py" "$T/run/jobboxd.sock" "$(daemon_pid)" "$((ORDINARY + 1))" "$((ORDINARY + 2))" ||
+        fail "see above"
+}
+
 @test "while the system's daemon does not answer, no verb turns to a queue of one's own" {
     mkdir -m 700 home
     chown $((ORDINARY + 1)):$((ORDINARY + 1)) home
@@ -728,4 +764,12 @@ on_a_host_whose_daemon_is_down()
     done
     [ -z "$(find home -name 'jobboxd*')" ] || fail "it started one: $(find home)"
     on_a_host_whose_daemon_is_down ./jobbox ps --own >out 2>err || fail "$(cat err)"
+    for words in "pause --own 5" "resume --own 5" "signal --own 5 USR1" "update --own --pids 9 5" "exec --own 5 -- true" \
+        "enter --own 5 -- true" "commit --own 5 --image a:1" "discard --own 5"; do # what that message says is to be had of each of them
+        code=0
+        # shellcheck disable=SC2086
+        on_a_host_whose_daemon_is_down ./jobbox $words >out 2>err || code=$?
+        exits 124
+        ! grep -q 'does not answer' err || fail "$words: $(cat err)"
+    done
 }

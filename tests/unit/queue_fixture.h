@@ -58,8 +58,10 @@ static void queue_fixture_end(struct queue_fixture *f)
 
 static struct jb_conn queue_fixture_peer(uid_t uid, const char *user)
 {
+    static struct jb_name name;
+    name = (struct jb_name){.uid = uid};
     return (struct jb_conn){
-        .fd = -1, .uid = uid, .gid = uid, .user = user, .home = "/", .logs = {.fd = {-1, -1}}};
+        .fd = -1, .uid = uid, .gid = uid, .name = &name, .user = user, .home = "/", .logs = {.fd = {-1, -1}}};
 }
 
 static void queue_fixture_peer_free(struct jb_conn *c)

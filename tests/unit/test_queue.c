@@ -512,6 +512,33 @@ static void who_may_do_what(void **state)
     queue_fixture_peer_free(&op);
 }
 
+/* Between two sortings only the first of a long queue are looked at: not one of them may be somebody who may not start. */
+static void a_user_at_his_limit_keeps_nobody_waiting(void **state)
+{
+    static const char lines[] = "resources: { cpus: 1, cpu_unit: thread, exclusive: false, memory: 1M }\n";
+    struct world *w = *state;
+    struct jb_queue *q = &w->f.q;
+    struct jb_site *site = (struct jb_site *)q->site;
+    struct jb_error err = {0};
+    jb_autofree char *many = jb_asprintf("%sarray: 1-1000\n", lines);
+    jb_autofree char *one = jb_asprintf("version: 1\nimage: /\ncommand: [/bin/true]\n%s", lines);
+    jb_autofree char *diags = NULL;
+    const struct jb_submission by_bob = {
+        .spec = one, .spec_len = strlen(one), .file = "one.yaml", .user = "bob", .home = "/", .cwd = "/"};
+    struct jb_qjob *behind = NULL;
+    site->queue.user_limits.running = 1;
+    assert_int_equal(jb_queue_drain(q, NULL, &err), 0);
+    const struct jb_qjob *crowd = submit(w, many);
+    assert_int_equal(jb_queue_submit(q, &by_bob, w->f.server.now_us, &behind, &diags, &err), 0);
+    q->next_sort_us = JB_UNSET;
+    q->dirty = true;
+    for (int i = 0; i < 3 && q->dirty; i++)
+        assert_int_equal(jb_queue_pass(q, w->f.server.now_us, &err), 0);
+    assert_int_equal(crowd->n_running, 1);
+    assert_int_equal(behind->n_running, 1);
+    (void)json_array_clear(q->launches);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -531,6 +558,7 @@ int main(void)
         WITH_QUEUE(requests_that_are_none_are_refused_with_a_reason),
         WITH_QUEUE(http_is_spoken_from_the_first_line_or_not_at_all),
         WITH_QUEUE(who_may_do_what),
+        WITH_QUEUE(a_user_at_his_limit_keeps_nobody_waiting),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

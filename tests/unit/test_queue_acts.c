@@ -184,6 +184,19 @@ static void show_says_of_how_many_tasks_it_leaves_out_the_attempts(void **state)
     SAID(w, &w->peer, "\"op\":\"show\",\"id\":\"1_103\"", "without_runs", "0");
 }
 
+/* An array that is too long for one answer is told of as far as it goes. */
+static void show_says_how_many_tasks_it_does_not_list(void **state)
+{
+    struct world *w = *state;
+    w->f.site->queue.array = 20000;
+    (void)submit(w, "array: 1-10003\n");
+    (void)submit(w, "array: 1-10000\n");
+    SAID(w, &w->peer, "\"op\":\"show\",\"id\":\"1\"", "more", "3");
+    SAID(w, &w->peer, "\"op\":\"show\",\"id\":\"1\"", "without_runs", "9900");
+    SAID(w, &w->peer, "\"op\":\"show\",\"id\":\"2\"", "more", "0");
+    SAID(w, &w->peer, "\"op\":\"show\",\"id\":\"1_10003\"", "more", "0");
+}
+
 /* A start that was refused, with this text. */
 static void refuse_start(struct world *w, uint64_t num, const char *text)
 {
@@ -440,6 +453,7 @@ int main(void)
         WITH_QUEUE(what_is_submitted_anew_keeps_its_priority_as_far_as_its_submitter_may_give_it),
         WITH_QUEUE(what_an_operator_submits_anew_stays_its_owners),
         WITH_QUEUE(show_says_of_how_many_tasks_it_leaves_out_the_attempts),
+        WITH_QUEUE(show_says_how_many_tasks_it_does_not_list),
         WITH_QUEUE(texts_name_no_holders_where_jobs_are_private_and_are_not_for_others),
         WITH_QUEUE(why_a_job_failed_is_for_who_may_act_on_it),
         WITH_QUEUE(a_small_request_with_many_ids_takes_no_seconds),
