@@ -12,7 +12,7 @@
 #include "base/str.h"
 #include "cli/queue.h"
 
-int jb_cli_ask_queue(const char *config, const char *text, const json_t *request, json_t *answers)
+int jb_cli_ask_queue(const char *config, bool own, const char *text, const json_t *request, json_t *answers)
 {
     jb_autojob struct jb_cli_job job = JB_CLI_JOB_INIT;
     jb_autoclient struct jb_client client = JB_CLIENT_INIT;
@@ -20,7 +20,7 @@ int jb_cli_ask_queue(const char *config, const char *text, const json_t *request
     json_t *reply = NULL;
     int code = jb_cli_load(config, NULL, &job);
     const struct jb_client_wish wish = {
-        .site = job.site, .who = &job.submitter, .state = &job.state, .config = config};
+        .site = job.site, .who = &job.submitter, .state = &job.state, .config = config, .own = own};
     int r = code ? -ENOENT : jb_client_open(&wish, &client, &err);
     if (r < 0)
         return r == -ENOENT || !jb_cli_is_job(text) ? -1 : jb_cli_fail(JB_EXIT_NO_BOX, &err);
@@ -38,13 +38,13 @@ int jb_cli_ask_queue(const char *config, const char *text, const json_t *request
     return 0;
 }
 
-int jb_cli_queued_box(const char *config, const char *text, struct jb_cli_job *job, struct jb_id *ret,
-                      struct jb_error *err)
+int jb_cli_queued_box(const char *config, bool own, const char *text, struct jb_cli_job *job,
+                      struct jb_id *ret, struct jb_error *err)
 {
     jb_autoclient struct jb_client client = JB_CLIENT_INIT;
     json_t *reply = NULL;
     const struct jb_client_wish wish = {
-        .site = job->site, .who = &job->submitter, .state = &job->state, .config = config};
+        .site = job->site, .who = &job->submitter, .state = &job->state, .config = config, .own = own};
     int r = jb_client_open(&wish, &client, err);
     if (r == 0)
         r = jb_client_call(&client, "box", json_pack("{s:s}", "id", text), &reply, err);

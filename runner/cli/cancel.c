@@ -94,7 +94,7 @@ static int sort_out(const struct cancel_options *o, char **argv, json_t *answers
             (void)json_array_append_new(o->ids, jb_json_text(*argv));
             continue;
         }
-        int asked = jb_cli_ask(o->config, one, request, &answer);
+        int asked = jb_cli_ask(o->config, o->own, one, request, &answer);
         code = code ? code : asked;
         (void)json_array_extend(answers, answer);
         json_decref(answer);

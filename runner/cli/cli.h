@@ -124,8 +124,11 @@ void jb_cli_user_name(uid_t uid, char *buf, size_t len);
 /* Site and state, and the live boxes by id (jb_ledger_free); none when nobody ever started one. 0 or the exit code. */
 int jb_cli_live(const char *config, struct jb_cli_job *job, struct jb_ledger *ret);
 
-/* The same with the one box whose id begins so, or that is a job's of the queue. 0 or the exit code. */
-int jb_cli_one_box(const char *config, const char *text, struct jb_cli_job *job, struct jb_id *ret);
+/*
+ * The same with the one box whose id begins so, or that is a job's of the queue, the user's own with `own`. 0 or the exit
+ * code.
+ */
+int jb_cli_one_box(const char *config, bool own, const char *text, struct jb_cli_job *job, struct jb_id *ret);
 
 /* The live box whose id begins so, in either case of letters. -ENOENT, -ENOTUNIQ. */
 int jb_cli_find_box(const struct jb_ledger *ledger, const char *text, struct jb_id *ret,
@@ -135,7 +138,7 @@ int jb_cli_find_box(const struct jb_ledger *ledger, const char *text, struct jb_
  * Asks each box of the NULL-terminated `ids`; what cannot be is printed. *ret_answers: an array, the caller's, of the
  * answers of those that did it, each with "id". Returns 0, or the exit code when one could not.
  */
-int jb_cli_ask(const char *config, char **ids, const json_t *request, json_t **ret_answers);
+int jb_cli_ask(const char *config, bool own, char **ids, const json_t *request, json_t **ret_answers);
 void jb_cli_print_answers(const json_t *answers);
 
 /* Whether a text is the number of a queued job ("41", "41_7"); ids of boxes begin with 0. */
@@ -145,11 +148,11 @@ bool jb_cli_is_job(const char *text);
  * The box of a job of the queue, as its owner reaches it: by the job's number or by the box's id (box.c). *job is loaded;
  * its boxes become those of the queue. -ENOENT: there is no queue, or it knows no such job.
  */
-int jb_cli_queued_box(const char *config, const char *text, struct jb_cli_job *job, struct jb_id *ret,
-                      struct jb_error *err);
+int jb_cli_queued_box(const char *config, bool own, const char *text, struct jb_cli_job *job,
+                      struct jb_id *ret, struct jb_error *err);
 
 /* The same of a job's box through jobboxd (box.c). -1: there is no daemon, or it knows no such job. */
-int jb_cli_ask_queue(const char *config, const char *text, const json_t *request, json_t *answers);
+int jb_cli_ask_queue(const char *config, bool own, const char *text, const json_t *request, json_t *answers);
 
 /* A verb that takes ids and nothing else; owns `request`. */
 int jb_cli_simple(int argc, char **argv, const char *usage, json_t *request);

@@ -66,7 +66,7 @@ int jb_cli_live(const char *config, struct jb_cli_job *job, struct jb_ledger *re
     return 0;
 }
 
-int jb_cli_one_box(const char *config, const char *text, struct jb_cli_job *job, struct jb_id *ret)
+int jb_cli_one_box(const char *config, bool own, const char *text, struct jb_cli_job *job, struct jb_id *ret)
 {
     struct jb_ledger ledger = {0};
     struct jb_error err = {0};
@@ -75,7 +75,7 @@ int jb_cli_one_box(const char *config, const char *text, struct jb_cli_job *job,
     jb_ledger_free(&ledger);
     if (code == 0 && r == -ENOENT) {
         struct jb_error queue = {0};
-        r = jb_cli_queued_box(config, text, job, ret, &queue);
+        r = jb_cli_queued_box(config, own, text, job, ret, &queue);
         if (r < 0 && (r != -ENOENT || !err.errnum))
             err = queue;
     }
@@ -88,7 +88,7 @@ bool jb_cli_is_job(const char *text)
     return n > 0 && text[0] != '0' && (text[n] == '\0' || text[n] == '_');
 }
 
-static int ask_one(const char *config, const struct jb_cli_job *job, const struct jb_ledger *ledger,
+static int ask_one(const char *config, bool own, const struct jb_cli_job *job, const struct jb_ledger *ledger,
                    const char *text, const json_t *request, json_t *answers)
 {
     struct jb_error err = {0};
@@ -96,7 +96,7 @@ static int ask_one(const char *config, const struct jb_cli_job *job, const struc
     json_t *answer = NULL;
     int r = jb_cli_is_job(text) ? -ENOENT : jb_cli_find_box(ledger, text, &id, &err);
     if (r == -ENOENT) { /* the queue may know it: by its number, or as a box that is not ours to see */
-        int code = jb_cli_ask_queue(config, text, request, answers);
+        int code = jb_cli_ask_queue(config, own, text, request, answers);
         if (code >= 0)
             return code;
         if (!err.errnum)
@@ -113,7 +113,7 @@ static int ask_one(const char *config, const struct jb_cli_job *job, const struc
     return 0;
 }
 
-int jb_cli_ask(const char *config, char **ids, const json_t *request, json_t **ret_answers)
+int jb_cli_ask(const char *config, bool own, char **ids, const json_t *request, json_t **ret_answers)
 {
     jb_autojob struct jb_cli_job job = JB_CLI_JOB_INIT;
     struct jb_ledger ledger = {0};
@@ -121,7 +121,7 @@ int jb_cli_ask(const char *config, char **ids, const json_t *request, json_t **r
     int code = jb_cli_live(config, &job, &ledger);
     if (code == 0)
         for (; *ids; ids++) {
-            int one = ask_one(config, &job, &ledger, *ids, request, answers);
+            int one = ask_one(config, own, &job, &ledger, *ids, request, answers);
             code = code ? code : one;
         }
     jb_ledger_free(&ledger);
@@ -140,10 +140,12 @@ void jb_cli_print_answers(const json_t *answers)
 int jb_cli_simple(int argc, char **argv, const char *usage, json_t *request)
 {
     static const struct option options[] = {{"config", required_argument, NULL, 'c'},
+                                            {"own", no_argument, NULL, 'o'},
                                             {"json", no_argument, NULL, 'j'},
                                             {"help", no_argument, NULL, 'h'},
                                             {0}};
     const char *config = NULL;
+    bool own = false;
     bool json = false;
     int c;
     opterr = 0;
@@ -151,6 +153,9 @@ int jb_cli_simple(int argc, char **argv, const char *usage, json_t *request)
         switch (c) {
         case 'c':
             config = optarg;
+            break;
+        case 'o':
+            own = true;
             break;
         case 'j':
             json = true;
@@ -169,7 +174,7 @@ int jb_cli_simple(int argc, char **argv, const char *usage, json_t *request)
         (void)jb_cli_usage(argv[0], "which box? Give its id, or the beginning of it");
     } else {
         json_t *answers = NULL;
-        code = jb_cli_ask(config, argv + optind, request, &answers);
+        code = jb_cli_ask(config, own, argv + optind, request, &answers);
         if (json)
             jb_cli_print_answers(answers);
         json_decref(answers);

@@ -160,7 +160,7 @@ int jb_cmd_destroy(int argc, char **argv)
     if (optind + 1 != argc)
         return jb_cli_usage("destroy", "which box? Give its id, or the beginning of it");
     jb_autojob struct jb_cli_job job = JB_CLI_JOB_INIT;
-    code = jb_cli_one_box(o.config, argv[optind], &job, &id);
+    code = jb_cli_one_box(o.config, false, argv[optind], &job, &id);
     if (code)
         return code;
     if (jb_boxes_destroy(job.state.ledger.boxes_fd, &id, (int)o.exit_code, &record, &err) < 0)

@@ -32,13 +32,14 @@ static const char usage[] =
     "  -t, --tty              give the command a terminal of its own, connected to this one\n"
     "      --timeout TIME     end it after so long; the exit code is 120 then\n"
     "      --keep-children    leave running what the command leaves behind; it ends with the box\n"
+    "      --own              in a job of your own queue, not the system's\n"
     "      --json             print what the record will say of it on standard error\n"
     "  -c, --config FILE      site config instead of /etc/jobbox/jobbox.conf.yaml\n"
     "  -h, --help             this text\n";
 
 struct options {
     const char *config;
-    bool json;
+    bool json, own;
     struct jb_exec_ask ask; /* owned */
 };
 
@@ -61,6 +62,9 @@ static int take(int c, struct options *o)
     switch (c) {
     case 'c':
         o->config = optarg;
+        return 0;
+    case 'o':
+        o->own = true;
         return 0;
     case 'j':
         o->json = true;
@@ -97,6 +101,7 @@ static int parse(int argc, char **argv, struct options *o)
                                             {"tty", no_argument, NULL, 't'},
                                             {"timeout", required_argument, NULL, OPT_TIMEOUT},
                                             {"keep-children", no_argument, NULL, OPT_KEEP},
+                                            {"own", no_argument, NULL, 'o'},
                                             {"json", no_argument, NULL, 'j'},
                                             {"config", required_argument, NULL, 'c'},
                                             {"help", no_argument, NULL, 'h'},
@@ -200,7 +205,7 @@ static int execute(struct options *o, const char *id_text)
     struct termios saved;
     struct jb_id id;
     json_t *entry = NULL;
-    int code = jb_cli_one_box(o->config, id_text, &job, &id);
+    int code = jb_cli_one_box(o->config, o->own, id_text, &job, &id);
     if (code == 0 && o->ask.tty)
         code = make_raw(&o->ask, &saved);
     if (code)

@@ -146,6 +146,16 @@ static json_t *inspect_one(const struct jb_istore *store, const struct jb_istore
                      json_loads(image->manifest, 0, NULL) ?: json_null(), "layers", layers);
 }
 
+/* Much of it is what the image's author wanted to be seen. */
+static void print_text(const char *text)
+{
+    jb_autofree char *copy = strdup(text ? text : "?");
+    if (!copy)
+        return;
+    jb_one_line(copy);
+    (void)printf(" %s", copy);
+}
+
 static int print_words(const char *title, const json_t *list)
 {
     size_t i;
@@ -155,9 +165,16 @@ static int print_words(const char *title, const json_t *list)
     (void)printf("%-12s", title);
     json_array_foreach(list, i, item)
     {
-        (void)printf(" %s", json_string_value(item) ? json_string_value(item) : "?");
+        print_text(json_string_value(item));
     }
     return putchar('\n');
+}
+
+static void print_line(const char *title, const char *text)
+{
+    (void)printf("%-12s", title);
+    print_text(text);
+    (void)putchar('\n');
 }
 
 static void print_inspected(const json_t *one)
@@ -170,13 +187,13 @@ static void print_inspected(const json_t *one)
     size_t i;
     json_t *layer;
     for (size_t t = 0; t < JB_ARRAY_LEN(texts); t++)
-        (void)printf("%-12s %s\n", texts[t], json_string_value(json_object_get(one, texts[t])));
+        print_line(texts[t], json_string_value(json_object_get(one, texts[t])));
     for (size_t w = 0; w < JB_ARRAY_LEN(words); w++)
         (void)print_words(words[w], json_object_get(run, words[w]));
     if (dir && *dir)
-        (void)printf("%-12s %s\n", "WorkingDir", dir);
+        print_line("WorkingDir", dir);
     if (user && *user)
-        (void)printf("%-12s %s\n", "User", user);
+        print_line("User", user);
     json_array_foreach(json_object_get(one, "layers"), i, layer)
     {
         char size[32];

@@ -29,6 +29,7 @@ static const char enter_usage[] =
     "new one: same spec, a copy of its files, a record of its own; what is changed in it changes nothing of "
     "what is kept.\n\n"
     "  -c, --config FILE  site config instead of /etc/jobbox/jobbox.conf.yaml\n"
+    "      --own          a job of your own queue; the system's is not asked\n"
     "      --wait[=TIME]  kept: when CPUs or memory are taken, wait for them, at most TIME\n"
     "      --json         kept: print the record; what the command writes goes to standard error\n"
     "  -q, --quiet        kept: no summary\n"
@@ -40,6 +41,7 @@ static const char commit_usage[] =
     "Makes an image of a kept box: what it lay over, with what it wrote as one more layer.\n\n"
     "      --image NAME:TAG  what to call it\n"
     "  -c, --config FILE     site config instead of /etc/jobbox/jobbox.conf.yaml\n"
+    "      --own             of your own; the system's queue is not asked\n"
     "      --json            print the result as JSON\n"
     "  -q, --quiet           no progress, no messages\n"
     "  -h, --help            this text\n";
@@ -48,13 +50,14 @@ static const char discard_usage[] =
     "Usage: jobbox discard [OPTION]... ID...\n"
     "Removes kept boxes.\n\n"
     "  -c, --config FILE  site config instead of /etc/jobbox/jobbox.conf.yaml\n"
+    "      --own          your own; the system's queue is not asked\n"
     "  -h, --help         this text\n";
 
 enum { OPT_WAIT = 256, OPT_IMAGE };
 
 struct options {
     const char *config, *image;
-    bool json, quiet, no_tty, wait;
+    bool json, quiet, no_tty, wait, own;
     uint64_t wait_ns;
 };
 
@@ -69,6 +72,9 @@ static int parse(int argc, char **argv, const char *usage, const char *letters, 
         switch (c) {
         case 'c':
             o->config = optarg;
+            break;
+        case 'o':
+            o->own = true;
             break;
         case 'j':
             o->json = true;
@@ -121,12 +127,13 @@ static int find_own(const struct jb_cli_job *job, const char *text, struct jb_ke
                      : jb_kept_find(state, text, ret, err);
 }
 
-/* What is not here may be with the system's queue: then it is here afterwards. */
-static int find(const struct jb_cli_job *job, const char *text, struct jb_kept *ret, struct jb_error *err)
+/* What is not here may be with the system's queue, unless it is not to be asked: then it is here afterwards. */
+static int find(const struct jb_cli_job *job, bool own, const char *text, struct jb_kept *ret,
+                struct jb_error *err)
 {
     struct jb_error queue = {0};
     int r = find_own(job, text, ret, err);
-    int taken = r == -ENOENT ? jb_cli_kept_take(job, text, &queue) : -ENOENT;
+    int taken = r == -ENOENT && !own ? jb_cli_kept_take(job, text, &queue) : -ENOENT;
     if (taken == 0) {
         jb_error_clear(err);
         return find_own(job, text, ret, err);
@@ -138,7 +145,7 @@ static int find(const struct jb_cli_job *job, const char *text, struct jb_kept *
 
 /* --- enter --- */
 
-static bool is_live(const char *config, const char *text)
+static bool is_live(const char *config, bool own, const char *text)
 {
     jb_autojob struct jb_cli_job job = JB_CLI_JOB_INIT;
     struct jb_ledger ledger = {0};
@@ -147,7 +154,7 @@ static bool is_live(const char *config, const char *text)
     bool loaded = jb_cli_live(config, &job, &ledger) == 0;
     bool live = loaded && !jb_cli_is_job(text) && jb_cli_find_box(&ledger, text, &id, &err) != -ENOENT;
     jb_ledger_free(&ledger);
-    return live || (loaded && jb_cli_queued_box(config, text, &job, &id, &err) == 0);
+    return live || (loaded && jb_cli_queued_box(config, own, text, &job, &id, &err) == 0);
 }
 
 /* The best shell that is there. */
@@ -160,6 +167,8 @@ static int exec_in(const struct options *o, bool tty, const char *id, char *cons
     int r = jb_strv_add(&argv, "exec");
     if (r == 0 && o->config)
         r = jb_strv_printf(&argv, "--config=%s", o->config);
+    if (r == 0 && o->own)
+        r = jb_strv_add(&argv, "--own");
     if (r == 0 && tty)
         r = jb_strv_add(&argv, "--tty");
     if (r == 0)
@@ -282,13 +291,11 @@ static int enter_kept(const struct options *o, bool tty, struct jb_cli_job *job,
 
 int jb_cmd_enter(int argc, char **argv)
 {
-    static const struct option options[] = {{"config", required_argument, NULL, 'c'},
-                                            {"wait", optional_argument, NULL, OPT_WAIT},
-                                            {"json", no_argument, NULL, 'j'},
-                                            {"quiet", no_argument, NULL, 'q'},
-                                            {"no-tty", no_argument, NULL, 'T'},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {0}};
+    static const struct option options[] = {
+        {"config", required_argument, NULL, 'c'}, {"wait", optional_argument, NULL, OPT_WAIT},
+        {"own", no_argument, NULL, 'o'},          {"json", no_argument, NULL, 'j'},
+        {"quiet", no_argument, NULL, 'q'},        {"no-tty", no_argument, NULL, 'T'},
+        {"help", no_argument, NULL, 'h'},         {0}};
     struct options o = {0};
     struct jb_error err = {0};
     jb_autojob struct jb_cli_job job = JB_CLI_JOB_INIT;
@@ -303,12 +310,12 @@ int jb_cmd_enter(int argc, char **argv)
     if (at < argc && jb_streq(argv[at], "--"))
         at++;
     bool tty = !o.no_tty && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
-    if (is_live(o.config, id))
+    if (is_live(o.config, o.own, id))
         return exec_in(&o, tty, id, argv + at, argc - at);
     code = jb_cli_load(o.config, NULL, &job);
     if (code)
         return code;
-    if (find(&job, id, &kept, &err) < 0)
+    if (find(&job, o.own, id, &kept, &err) < 0)
         return jb_cli_fail(JB_EXIT_NO_BOX, &err);
     return enter_kept(&o, tty, &job, &kept, argv + at, argc - at);
 }
@@ -376,10 +383,13 @@ static int make_image(const struct jb_cli_image *image, const struct jb_kept *ke
 
 int jb_cmd_commit(int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"config", required_argument, NULL, 'c'}, {"image", required_argument, NULL, OPT_IMAGE},
-        {"json", no_argument, NULL, 'j'},         {"quiet", no_argument, NULL, 'q'},
-        {"help", no_argument, NULL, 'h'},         {0}};
+    static const struct option options[] = {{"config", required_argument, NULL, 'c'},
+                                            {"image", required_argument, NULL, OPT_IMAGE},
+                                            {"json", no_argument, NULL, 'j'},
+                                            {"quiet", no_argument, NULL, 'q'},
+                                            {"own", no_argument, NULL, 'o'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {0}};
     struct options o = {0};
     struct jb_error err = {0};
     char name[JB_REF_MAX];
@@ -398,7 +408,7 @@ int jb_cmd_commit(int argc, char **argv)
     code = jb_cli_image_load(&image_options, &image);
     if (code == 0)
         code = jb_cli_image_name(&image, o.image, name);
-    if (code == 0 && find(&image.job, argv[optind], &kept, &err) < 0)
+    if (code == 0 && find(&image.job, o.own, argv[optind], &kept, &err) < 0)
         code = jb_cli_fail(JB_EXIT_NO_BOX, &err);
     if (code == 0)
         code = jb_cli_image_store(&image, true);
@@ -414,8 +424,10 @@ int jb_cmd_commit(int argc, char **argv)
 
 int jb_cmd_discard(int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"config", required_argument, NULL, 'c'}, {"help", no_argument, NULL, 'h'}, {0}};
+    static const struct option options[] = {{"config", required_argument, NULL, 'c'},
+                                            {"own", no_argument, NULL, 'o'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {0}};
     struct options o = {0};
     jb_autojob struct jb_cli_job job = JB_CLI_JOB_INIT;
     int code = parse(argc, argv, discard_usage, ":c:h", options, &o);
@@ -436,7 +448,7 @@ int jb_cmd_discard(int argc, char **argv)
         jb_kept_close(&kept);
         if (r == 0) {
             r = jb_kept_discard(state, &id, &err);
-        } else if (r == -ENOENT) {
+        } else if (r == -ENOENT && !o.own) {
             r = jb_cli_kept_queue_discard(&job, argv[i], &queue);
             if (r < 0 && r != -ENOENT)
                 err = queue;

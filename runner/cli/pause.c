@@ -7,6 +7,7 @@
 
 #define OPTIONS                                                                  \
     "  -c, --config FILE  site config instead of /etc/jobbox/jobbox.conf.yaml\n" \
+    "      --own          a job of your own queue, not the system's\n"           \
     "      --json         print the answers\n"                                   \
     "  -h, --help         this text\n"
 

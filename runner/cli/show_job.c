@@ -96,12 +96,15 @@ static int show_job(const char *config, bool own, const char *id, bool json, boo
             print_job(one);
         }
         long long without = json_integer_value(json_object_get(reply, "without_runs"));
+        long long more = json_integer_value(json_object_get(reply, "more"));
+        if (more > 0)
+            (void)printf("\n... and %lld more tasks\n", more);
         if (without > 0)
-            (void)printf(
-                "\nThe attempts of the last %lld tasks are left out; ask for one task, such as %s_%lld\n",
-                without, id,
-                (long long)json_integer_value(
-                    json_object_get(json_array_get(json_object_get(reply, "jobs"), i - 1), "index")));
+            (void)printf("\nThe attempts of the last %lld of these tasks are left out; ask for one task, "
+                         "such as %s_%lld\n",
+                         without, id,
+                         (long long)json_integer_value(json_object_get(
+                             json_array_get(json_object_get(reply, "jobs"), i - 1), "index")));
     }
     json_decref(reply);
     return 0;

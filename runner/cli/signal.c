@@ -18,6 +18,7 @@ static const char usage[] = "Usage: jobbox signal [OPTION]... ID SIGNAL\n"
                             "Sends a signal to every process of a box: USR1, SIGUSR1 or 10.\n\n"
                             "  -m, --main         to its main process alone\n"
                             "  -c, --config FILE  site config instead of /etc/jobbox/jobbox.conf.yaml\n"
+                            "      --own          a job of your own queue, not the system's\n"
                             "  -h, --help         this text\n";
 
 /* 0: no such signal. */
@@ -40,10 +41,12 @@ int jb_cmd_signal(int argc, char **argv)
 {
     static const struct option options[] = {{"config", required_argument, NULL, 'c'},
                                             {"main", no_argument, NULL, 'm'},
+                                            {"own", no_argument, NULL, 'o'},
                                             {"help", no_argument, NULL, 'h'},
                                             {0}};
     const char *config = NULL;
     bool main_only = false;
+    bool own = false;
     int c;
     opterr = 0;
     while ((c = getopt_long(argc, argv, ":c:mh", options, NULL)) != -1) {
@@ -53,6 +56,9 @@ int jb_cmd_signal(int argc, char **argv)
             break;
         case 'm':
             main_only = true;
+            break;
+        case 'o':
+            own = true;
             break;
         case 'h':
             (void)fputs(usage, stdout);
@@ -69,7 +75,7 @@ int jb_cmd_signal(int argc, char **argv)
     char *ids[] = {argv[optind], NULL};
     json_t *answers = NULL;
     json_t *request = json_pack("{s:s, s:i, s:b}", "verb", "signal", "signal", sig, "main", main_only);
-    int code = jb_cli_ask(config, ids, request, &answers);
+    int code = jb_cli_ask(config, own, ids, request, &answers);
     if (code == 0 && json_is_true(json_object_get(json_array_get(answers, 0), "delayed")))
         (void)fprintf(stderr, "jobbox: the box is paused; it gets the signal when it goes on\n");
     json_decref(request);

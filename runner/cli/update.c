@@ -19,6 +19,7 @@ static const char usage[] =
     "      --wall-time TIME   from the start of the job, such as 3h\n"
     "      --cpu-time TIME\n"
     "  -c, --config FILE      site config instead of /etc/jobbox/jobbox.conf.yaml\n"
+    "      --own              a job of your own queue, not the system's\n"
     "      --json             print the answer\n"
     "  -h, --help             this text\n";
 
@@ -42,7 +43,7 @@ static const struct {
 
 struct update_options {
     const char *config;
-    bool json;
+    bool json, own;
     json_t *request; /* owned */
 };
 
@@ -63,15 +64,12 @@ static int take(struct update_options *o, int option, const char *text)
 /* -1: go on; otherwise the exit code. */
 static int parse(int argc, char **argv, struct update_options *o)
 {
-    static const struct option options[] = {{"config", required_argument, NULL, 'c'},
-                                            {"json", no_argument, NULL, 'j'},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {"cpus", required_argument, NULL, 'C'},
-                                            {"memory", required_argument, NULL, 'M'},
-                                            {"pids", required_argument, NULL, 'P'},
-                                            {"wall-time", required_argument, NULL, 'W'},
-                                            {"cpu-time", required_argument, NULL, 'U'},
-                                            {0}};
+    static const struct option options[] = {
+        {"config", required_argument, NULL, 'c'},   {"own", no_argument, NULL, 'o'},
+        {"json", no_argument, NULL, 'j'},           {"help", no_argument, NULL, 'h'},
+        {"cpus", required_argument, NULL, 'C'},     {"memory", required_argument, NULL, 'M'},
+        {"pids", required_argument, NULL, 'P'},     {"wall-time", required_argument, NULL, 'W'},
+        {"cpu-time", required_argument, NULL, 'U'}, {0}};
     int c;
     opterr = 0;
     while ((c = getopt_long(argc, argv, ":c:h", options, NULL)) != -1) {
@@ -79,6 +77,9 @@ static int parse(int argc, char **argv, struct update_options *o)
         switch (c) {
         case 'c':
             o->config = optarg;
+            break;
+        case 'o':
+            o->own = true;
             break;
         case 'j':
             o->json = true;
@@ -123,7 +124,7 @@ int jb_cmd_update(int argc, char **argv)
     int code = parse(argc, argv, &o);
     if (code < 0) {
         char *ids[] = {argv[optind], NULL};
-        code = jb_cli_ask(o.config, ids, o.request, &answers);
+        code = jb_cli_ask(o.config, o.own, ids, o.request, &answers);
         if (o.json)
             jb_cli_print_answers(answers);
         else if (code == 0)

@@ -16,6 +16,7 @@
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "cli/cli.h"
+#include "job/place.h"
 #include "machine/view.h"
 
 /* The CPUs of one --taken and the name before its '='. */
@@ -95,8 +96,27 @@ static int open_cache(const struct jb_state *state)
     return jb_take_fd(&fd);
 }
 
-static int load_machines(const struct jb_cli_whatif *what, const struct jb_cli_job *job,
-                         struct jb_cli_world *world, struct jb_error *err)
+/* As a job would have it that is started here and now. */
+static int load_host(struct jb_cli_job *job, int cache, struct jb_machine *ret, struct jb_error *err)
+{
+    struct jb_cg_layout layout = {0};
+    const struct jb_place_wish wish = {.name = "jobbox", .description = "jobbox", .uid = job->submitter.uid};
+    struct jb_place place = {.site = job->site,
+                             .layout = &layout,
+                             .ledger = jb_cli_peek(&job->state, NULL) == 0 ? &job->state.ledger : NULL,
+                             .cache_dirfd = cache,
+                             .cache_readonly = true};
+    int r = jb_cg_layout_probe(NULL, &layout, err);
+    if (r == 0)
+        r = jb_place_find(job->site, &wish, &layout, NULL, &place.elsewhere, err);
+    if (r == 0)
+        r = jb_place_machine(&place, ret, err);
+    jb_cg_layout_free(&layout);
+    return r;
+}
+
+static int load_machines(const struct jb_cli_whatif *what, struct jb_cli_job *job, struct jb_cli_world *world,
+                         struct jb_error *err)
 {
     jb_autoclose int cache = what->topology || what->taken.len ? -1 : open_cache(&job->state);
     struct jb_machine_source source = {
@@ -104,7 +124,8 @@ static int load_machines(const struct jb_cli_whatif *what, const struct jb_cli_j
         .cache_readonly = true,
         .xml_file = what->topology,
         .reserved = what->topology && !what->config ? NULL : &job->site->reserved_cpus};
-    int r = jb_machine_load(&source, &world->machine, err);
+    int r = what->topology ? jb_machine_load(&source, &world->machine, err)
+                           : load_host(job, cache, &world->machine, err);
     if (r < 0)
         return r;
     source.whole = true;

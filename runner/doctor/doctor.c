@@ -18,6 +18,7 @@
 #include "base/units.h"
 #include "doctor/checks.h"
 #include "job/job.h"
+#include "job/place.h"
 #include "machine/machine.h"
 
 static const char *const health_names[] = {
@@ -103,14 +104,18 @@ int jb_doctor_judge(const struct jb_doctor_facts *facts, struct jb_findings *ret
     return 0;
 }
 
-/* The machine, without writing a cache. */
-static void look_at_machine(const struct jb_site *site, const char *runtime_dir,
+/* The machine as boxes may have it, without writing a cache. */
+static void look_at_machine(const struct jb_site *site, const struct jb_host *host, struct jb_state *state,
                             struct jb_doctor_facts *facts, char **ret_line, struct jb_error *err)
 {
     struct jb_machine machine = {0};
-    jb_autoclose int runtime = open(runtime_dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    const struct jb_machine_source source = {.cache_dirfd = -1, .reserved = &site->reserved_cpus};
-    if (jb_machine_load(&source, &machine, err) < 0) {
+    jb_autoclose int runtime = open(state->runtime_dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    const struct jb_place place = {.site = site,
+                                   .layout = &host->cgroups,
+                                   .elsewhere = host->elsewhere,
+                                   .ledger = &state->ledger,
+                                   .cache_dirfd = -1};
+    if (jb_place_machine(&place, &machine, err) < 0) {
         facts->topology_error = err->text;
         return;
     }
@@ -177,8 +182,8 @@ int jb_doctor_examine(const struct jb_site *site, const char *site_error, struct
         facts.state_dir = state.state_dir;
         (void)getrlimit(RLIMIT_NOFILE, &files);
         facts.open_files = files.rlim_cur == RLIM_INFINITY ? JB_UNSET : files.rlim_cur;
-        look_at_machine(site, state.runtime_dir, &facts, &machine, &topology);
         plan_default_job(site, &who, &state, &host, &facts, &refusal);
+        look_at_machine(site, &host, &state, &facts, &machine, &topology);
         r = jb_doctor_judge(&facts, ret);
         if (r < 0)
             (void)jb_fail_errno(err, r, "doctor");
