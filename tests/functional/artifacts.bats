@@ -40,6 +40,20 @@ teardown() { test_teardown; }
     record 'len(artifacts) == 9' 'not [a for a in artifacts if "error" in a]'
 }
 
+@test "folders that cannot be looked into are said, once for a pattern" {
+    script 'for i in 1 2 3; do mkdir -p p/$i; echo $i >p/$i/x; done; chmod 0 p/2; chmod 111 p/3' \
+        "artifacts: [ { path: 'p/*/x', to: got/ }, { path: p/2/x, to: one/ } ]"
+    run_job
+    exits 0
+    if [ "$JBT_AS" = root ]; then # whom no mode keeps out
+        record 'len(artifacts) == 4' 'not [a for a in artifacts if "error" in a]'
+        return
+    fi
+    record 'len(artifacts) == 3' 'artifacts[1].path == artifacts[2].path == "work/p/2"' \
+        'artifacts[1].error == "the folder, and 1 more, could not be looked into: Permission denied"' \
+        'artifacts[2].error == "the folder could not be looked into: Permission denied"'
+}
+
 @test "a pattern made to take for ever takes a moment" {
     local stars
     stars=$(printf '**/%.0s' $(seq 25))

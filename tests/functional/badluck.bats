@@ -482,6 +482,30 @@ EOF
     record 'end.reason == "failed"' 'end.exit_code == 3'
 }
 
+@test "a runtime directory that becomes full as the job begins: the job ends, and what it wrote until then is counted" {
+    needs_to_be_root "to mount"
+    script 'echo ready; sleep 1; echo not this'
+    # full after the draft of its record, and before the one that is written when it runs
+    in_own_mounts <<'EOF'
+mkdir "$T/run"
+mount -t tmpfs -o size=256k,mode=755 small "$T/run"
+for try in 1 2 3 4 5 6 7 8; do
+    rm -f "$T/run/fill"
+    "$JOBBOX" run -q --config "$CONF" "$T/job.yaml" >"$T/out" 2>"$T/err" </dev/null &
+    until grep -qs '"record"' "$T"/run/boxes/*/box.jsonl; do kill -0 $!; done
+    kill -STOP $!
+    dd if=/dev/zero of="$T/run/fill" bs=4k 2>/dev/null || true
+    sleep 0.1
+    kill -CONT $!
+    wait $! || { echo "run $?"; break; }
+done
+EOF
+    [ "$(cat inner.out)" = "run 124" ] || fail "$(cat inner.out)"
+    record 'end.reason == "box_error"' '"No space left" in end.error' 'output.truncated is True' \
+        'output.stdout_bytes in (0, 6)'
+    [ "$(wc -c <out)" = "$(show rec.output.stdout_bytes)" ] || fail "$(wc -c <out) bytes came"
+}
+
 @test "a folder of PATH that may not be searched does not turn a command that is not there into one that may not run" {
     cp -a "$IMAGE" mine
     mkdir mine/shut

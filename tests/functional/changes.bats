@@ -71,6 +71,16 @@ listed()
     record 'changes.deleted == 3' 'changes.replaced == 1' 'changes.modified == 3' 'changes.truncated is False' 'warnings == []'
 }
 
+@test "a node that an overlay would take for a deleted file is one that was added, where no overlay is; it is not kept" {
+    script 'mknod /work/node c 0 0 && echo made; exit 3' 'keep: on_failure' # anybody may make it
+    run_job --changes
+    exits 3
+    out_is made
+    [ "$(grep -v '^jobbox: ' err)" = 'A /work/node' ] || fail "not as expected: $(cat err)"
+    record 'changes.added == 1' 'kept.left_out == 1'
+    [ ! -e "state/kept/$(show rec.id)/fs/work/node" ] || fail "it is kept"
+}
+
 @test "modes of the root, and of folders that jobbox had copied or made before the job, are changes too" {
     # an ordinary user's root is not his in every kind of box
     [ "$JBT_AS" = root ] || skip "changes what is root's"

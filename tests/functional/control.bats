@@ -200,6 +200,42 @@ trap "echo main" USR2; while :; do sleep 0.05 || true; done'
     jobbox show --events --config "$CONF" "$id" | grep -q 'update .*67108864.*100663296'
 }
 
+@test "a CPU limit that is lowered holds from then on, also when that was done in a pause" {
+    needs_limits
+    script 'echo ready; while :; do :; done' "limits: { cpu_time: $((12 * JBT_SLOWER))s, grace: 0s }"
+    start_job
+    until_true 10 says ready
+    until_true 10 phase_is running
+    id=$(box)
+    ask pause "$id"
+    sleep $((3 * JBT_SLOWER))
+    ask update "$id" --cpu-time $((2 * JBT_SLOWER))s
+    exits 0
+    ask resume "$id"
+    end_job
+    exits 122
+    record 'end.reason == "cpu_timeout"' 'used.cpu_user_s + used.cpu_system_s < 3.5 * slower'
+}
+
+@test "a warning that the job had does not come again with other limits" {
+    needs_limits
+    script 'trap "echo warned" USR1; echo ready; while :; do :; done' 'resources: { pids: 50 }' \
+        'limits: { cpu_time: 10m, grace: 0s, warn: { at: 599500ms, signal: USR1, to: main } }'
+    start_job
+    until_true 10 says warned
+    id=$(box)
+    ask update "$id" --pids 60
+    exits 0
+    ask update "$id" --cpu-time 599s # the moment to warn is past here too
+    exits 0
+    sleep 0.5
+    ask update "$id" --cpu-time 11m
+    exits 0
+    kill -TERM "$supervisor"
+    end_job
+    out_is $'ready\nwarned'
+}
+
 @test "a site's maximum holds for updates too" {
     site_config "env: { JBT_MARK: $T }" 'limits: { wall_time: { default: 10s, max: 1m } }'
     start_ticking

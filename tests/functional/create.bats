@@ -239,21 +239,29 @@ reads_slowly()
     done
 }
 
+@test "reproducible: the environment of a command is sorted too" {
+    create 'reproducible: true' 'env: { MIDDLE: 1 }'
+    execute -e ZZZ=1 -e AAA=2 "$id" env
+    exits 0
+    out_has '^AAA=2$'
+    LC_ALL=C sort -c out || fail "it is not sorted"
+}
+
 @test "several at once, and each its own streams and end" {
     create
     local i pids=()
-    for i in 1 2 3 4 5 6 7 8; do
-        jb exec "$id" -- sh -c "echo $i; sleep 0.2; echo $i; exit $i" >"out.$i" </dev/null &
+    for ((i = 1; i <= 32; i++)); do # as many as may be
+        jb exec "$id" -- sh -c "echo $i; sleep 0.2; echo $i; exit $i" >"out.$i" 2>"err.$i" </dev/null &
         pids+=($!)
     done
-    for i in 1 2 3 4 5 6 7 8; do
+    for ((i = 1; i <= 32; i++)); do
         code=0
         wait "${pids[$((i - 1))]}" || code=$?
-        exits "$i"
+        [ "$code" = "$i" ] || fail "exit code $code, expected $i: $(<"err.$i")"
         [ "$(sort -u "out.$i")" = "$i" ] || fail "streams of $i are mixed: $(cat "out.$i")"
     done
     destroy
-    destroyed 'len(execs) == 8' 'sorted(e.exit_code for e in execs) == [1, 2, 3, 4, 5, 6, 7, 8]'
+    destroyed 'len(execs) == 32' 'sorted(e.exit_code for e in execs) == list(range(1, 33))'
 }
 
 @test "a signal to the client goes to the command; a client that is gone ends it" {
@@ -276,6 +284,41 @@ reads_slowly()
     until_true 10 no_sleep
     destroy
     destroyed 'execs[0].exit_code == 5' 'execs[1].reason == "cancelled"' 'execs[1].signal == 9'
+}
+
+@test "a signal to the client is not lost that comes before the command has begun" {
+    create
+    local pid
+    pid=$(jb ps --json | grep -o '"pid": [0-9]*' | cut -d' ' -f2)
+    kill -STOP "$pid"
+    start_exec 'sleep 20'
+    # it takes signals by now, and passes them on when it has asked for its command
+    until_true 10 grep -qE '^SigBlk:.*[4567c-f]...$' "/proc/$client/status" || kill -CONT "$pid"
+    kill -TERM "$client"
+    sleep 0.2
+    kill -CONT "$pid"
+    end_exec
+    exits 143
+    destroy
+    destroyed 'execs[0].signal == 15'
+}
+
+@test "the grace of a command whose client is gone is not longer by a pause" {
+    create 'limits: { grace: 500ms }'
+    start_exec 'trap "" TERM; echo ready; while :; do sleep 0.05; done'
+    until_true 10 says ready
+    jb pause "$id"
+    sleep $((4 * JBT_SLOWER))
+    kill -KILL "$client"
+    end_exec
+    sleep 0.3
+    jb resume "$id"
+    alone()
+    {
+        execute "$id" -- ps -o args
+        ! grep -q 'trap' out
+    }
+    until_true 2 alone
 }
 
 @test "--timeout ends the command and what it started, and not the box" {
@@ -359,13 +402,19 @@ reads_slowly()
 
 @test "--user: root may execute as others, but not as root in a box that is not root's" {
     needs_root "only root may run a job as somebody else"
-    create 'user: "1234:77"'
+    create 'user: "1234:77"' 'env: { USER: job }'
     execute "$id" -- id -u
     out_is 1234
     execute --user 4321:99 "$id" -- sh -c 'id -u; id -g; (setsid sleep 321 &)'
     exits 0
     out_is "4321
 99"
+    execute "$id" -- env
+    out_has '^USER='
+    execute --user 4321:99 --env LOGNAME=so "$id" -- env
+    ! grep '^USER=' out || fail "he is called as somebody else"
+    out_has '^LOGNAME=so$'
+    out_has '^HOME='
     execute --user 0 "$id" -- id -u
     exits 124
     one_error 'root, or its group, enters only a box that was made for it'

@@ -39,6 +39,11 @@ teardown()
     systemctl stop jobboxd.socket jobboxd.service 2>/dev/null || true
     systemctl reset-failed jobboxd.service 2>/dev/null || true
     test_teardown
+    [ ! -e "$UNITS/jbtcpus.slice" ] || {
+        systemctl stop jbtcpus.slice
+        rm "$UNITS/jbtcpus.slice"
+        systemctl daemon-reload
+    }
 }
 
 # The project's own files, with this test's program, config and socket.
@@ -147,4 +152,27 @@ session()
 {
     systemd-run --quiet --wait --pipe --collect -p User=user -p PAMName=login --working-directory "$T" \
         env "$MARK" XDG_STATE_HOME="$T/mine" "$@" >"$T/out" 2>"$T/err" </dev/null
+}
+
+@test "the CPUs of the slice are what its jobs get, whatever CPUs the daemon itself is kept to" {
+    printf '[Slice]\nAllowedCPUs=2-3\n' >"$UNITS/jbtcpus.slice"
+    printf '[Service]\nCPUAffinity=5\n' >"$UNITS/jobboxd.service.d/cpus.conf"
+    echo 'cgroups: { slice: jbtcpus.slice }' >>"$CONF"
+    systemctl daemon-reload
+    systemctl start jbtcpus.slice
+    job two 'grep Cpus_allowed_list /proc/self/status | cut -f2'
+    sed -i 's/cpus: 1/cpus: 2/' two.yaml
+    q submit two.yaml >out 2>err || fail "$(cat err)"
+    until_true 60 state_is 1 done
+    says 1 2-3 || fail "$(q logs 1)"
+}
+
+@test "a daemon kept to one CPU: its jobs, in a scope of the same slice, get what the slice has" {
+    printf '[Service]\nCPUAffinity=5\n' >"$UNITS/jobboxd.service.d/cpus.conf"
+    systemctl daemon-reload
+    job two 'grep Cpus_allowed_list /proc/self/status | cut -f2'
+    sed -i 's/cpus: 1/cpus: 2/' two.yaml
+    q submit two.yaml >out 2>err || fail "$(cat err)"
+    until_true 60 state_is 1 done
+    says 1 0-1 || fail "$(q show 1; q logs 1)"
 }

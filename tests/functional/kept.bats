@@ -266,8 +266,12 @@ ls /bin/sh" 'image: mine:1' 'workdir: /data'
 @test "commit: a file that is called like a whiteout hides nothing of the image below" {
     jb image import "$IMAGE" --name base:1
     exits 0
-    script 'echo x >/.wh.bin; echo y >/new; exit 1' 'image: base:1' 'keep: on_failure'
+    script 'echo y >/new; echo x 2>/dev/null >/.wh.bin || exit 9; exit 1' 'image: base:1' 'keep: on_failure'
     run_job
+    if [ "$code" = 9 ]; then
+        record 'isolation.root == "fuse"'
+        skip "fuse-overlayfs lets no job make such names"
+    fi
     exits 1
     jb commit "$(basename state/kept/0*)" --image mine:1
     exits 0

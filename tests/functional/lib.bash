@@ -390,6 +390,7 @@ run_job()
 # start_job [OPTION...]: the same in the background; `supervisor` is jobbox itself. Ended, at the latest, with the test.
 start_job()
 {
+    : >"$T/out" # now: the background process may be late, and what an earlier job said is not this one's
     "${AS[@]}" "$JOBBOX" run --quiet --config "$CONF" "$@" "$T/job.yaml" >"$T/out" 2>"$T/err" </dev/null 3>&- &
     supervisor=$!
     started+=("$supervisor")

@@ -16,7 +16,11 @@ setup()
     PROBE_MOUNT="mounts: [{ source: $T/bin, target: /probe }]"
 }
 
-teardown() { test_teardown; }
+teardown()
+{
+    test_teardown
+    [ -z "${PLACE-}" ] || rmdir "$PLACE"
+}
 
 # --- memory ------------------------------------------------------------------------------------------------------
 
@@ -317,6 +321,123 @@ $disk 3000" ] || fail "the kernel has: $(cat seen)"
     run_job
     exits 0
     record '"104857600" in str(isolation)'
+}
+
+# with_disks TYPE N SIZE: jobbox sees N more file systems of that type, each on a disk of its own; they go with it.
+with_disks()
+{
+    needs_root "mounts disks of the host's"
+    local mkfs i
+    mkfs=$(PATH=$PATH:/usr/sbin:/sbin command -v "mkfs.$1") || skip "needs mkfs.$1"
+    truncate -s "$3" disk0
+    "$mkfs" -q disk0
+    for ((i = 1; i < $2; i++)); do
+        cp --sparse=always disk0 "disk$i"
+    done
+    mkdir -p mnt
+    AS=(unshare -m sh -c 'for i in $(seq 0 "$1"); do mkdir -p mnt/$i && mount -o loop disk$i mnt/$i || exit 90; done
+        shift; exec "$@"' jbt "$(($2 - 1))" "${AS[@]}")
+}
+
+@test "io limits hold for every disk of a host that has many" {
+    needs_limits
+    root_disk >/dev/null
+    with_disks ext4 20 1M
+    script true "resources: { io: { write_bps: 100MiB } }"
+    run_job
+    [ $code -ne 90 ] || skip "no loop devices to be had"
+    exits 0
+    record 'len([l for l in isolation.limits.io if l.device.startswith("7:") and l.write_bps == 100 << 20]) >= 20'
+}
+
+@test "io limits hold for the disks of a btrfs, whose own numbers are of none" {
+    needs_limits
+    root_disk >/dev/null
+    with_disks btrfs 1 128M
+    script true "resources: { io: { write_bps: 100MiB } }"
+    run_job
+    [ $code -ne 90 ] || skip "this kernel has no btrfs, or no loop devices are to be had"
+    exits 0
+    record '[l for l in isolation.limits.io if l.device.startswith("7:") and l.write_bps == 100 << 20]' \
+        'isolation.degraded == []'
+}
+
+@test "io limits that cannot be had for some file system are refused, or that is in the record" {
+    needs_limits
+    root_disk >/dev/null
+    needs_root "mounts an overlay on the host"
+    mkdir -p a b merged
+    AS=(unshare -m sh -c 'mount -t overlay -o lowerdir=a:b jbt merged || exit 90; exec "$@"' jbt "${AS[@]}")
+    script true "resources: { io: { write_bps: 100MiB } }"
+    run_job
+    [ $code -ne 90 ] || skip "this kernel mounts no such overlay"
+    exits 124
+    one_error "resources.io: nobody tells which disks overlay on $T/merged lies on.*allow_degraded: \[io\]"
+    script true "resources: { io: { write_bps: 100MiB } }" "allow_degraded: [io]"
+    run_job
+    exits 0
+    record '[(d.what, d.allowed_by) for d in isolation.degraded] == [("io", "spec")]' \
+        '"overlay on" in isolation.degraded[0].why' '[l for l in isolation.limits.io if l.write_bps == 100 << 20]'
+}
+
+# --- a place with CPUs of its own ---------------------------------------------------------------------------------
+
+@test "cgroup_parent: the CPUs of that place are what jobs may have, whatever their starter may use" {
+    needs_root "makes a cpuset"
+    needs_limits
+    needs_v1 cpuset
+    needs_cpus 2
+    local parent own only
+    own=$(own_cgroup cpuset)
+    parent=$own/jbt-parent
+    mkdir "$parent"
+    PLACE=$parent
+    only=$(/usr/bin/python3 -c 'import os; print(max(os.sched_getaffinity(0)))')
+    echo "$only" >"$parent/cpuset.cpus"
+    cat "$own/cpuset.mems" >"$parent/cpuset.mems"
+    site_config "env: { JBT_MARK: $T }"
+    sed -i "s|cgroup_parent: [^ }]*|cgroup_parent: ${parent#"$(awk '$3 == "cgroup" && ("," $4 ",") ~ ",cpuset," { print $2; exit }' /proc/mounts)"}|" "$CONF"
+    script 'grep Cpus_allowed_list /proc/self/status | cut -f2' "resources: { cpus: 1, cpu_unit: thread }" \
+        "allow_degraded: [memory, pids, cpu, io]"
+    run_job
+    exits 0
+    out_is "$only"
+    code=0
+    taskset -c 0 "$JOBBOX" run --quiet --config "$CONF" job.yaml >out 2>err </dev/null || code=$?
+    exits 0
+    out_is "$only"
+    jobbox doctor --config "$CONF" >out || true
+    out_has '1 CPUs'
+    jobbox plan --config "$CONF" --json job.yaml >out
+    /usr/bin/python3 -c 'import json; plan = json.load(open("out")); assert str(plan["grant"]["cpus"]) == "'"$only"'", plan["grant"]'
+    script true "resources: { cpus: 2, cpu_unit: thread }" "allow_degraded: [memory, pids, cpu, io]"
+    run_job --wait
+    exits 124
+    one_error 'jobs here may use 1 thread'
+}
+
+@test "cgroup_parent: a v1 cpuset that nobody filled is named before anything begins, by plan, explain and run alike" {
+    needs_root "makes a cpuset"
+    needs_limits
+    needs_v1 cpuset
+    local own mount verb
+    own=$(own_cgroup cpuset)
+    mount=$(awk '$3 == "cgroup" && ("," $4 ",") ~ ",cpuset," { print $2; exit }' /proc/mounts)
+    PLACE=$own/jbt-parent
+    mkdir "$PLACE"
+    [ -z "$(cat "$PLACE/cpuset.cpus")" ] || skip "cpusets are born filled here (cgroup.clone_children)"
+    site_config "env: { JBT_MARK: $T }"
+    sed -i "s|cgroup_parent: [^ }]*|cgroup_parent: ${PLACE#"$mount"}|" "$CONF"
+    script true "resources: { cpus: 1, cpu_unit: thread }" "allow_degraded: [memory, pids, cpu, io]"
+    for verb in plan explain run; do
+        code=0
+        jobbox $verb --config "$CONF" job.yaml >out 2>err || code=$?
+        exits 124
+        one_error 'jbt-parent/cpuset.cpus is empty, so no box can be pinned below it'
+    done
+    [ -z "$(cat state/journal/*.jsonl 2>/dev/null)" ] || fail "there is a record: $(cat state/journal/*.jsonl)"
+    jobbox doctor --config "$CONF" >out || true
+    out_has '^missing +cpuset .*is empty'
 }
 
 # --- the site ----------------------------------------------------------------------------------------------------

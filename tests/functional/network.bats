@@ -138,6 +138,41 @@ get 10.0.2.2 9090; get 127.0.0.1 9090" "network: user" "user: root-in-box"
     out_and_nowhere_else slirp4netns 0
 }
 
+# How many the host has sent.
+datagrams()
+{
+    nsenter -t "$INSIDE" -n awk '$1 == "Udp:" && $5 ~ /^[0-9]/ { print $5 } $1 == "Udp6OutDatagrams" { print $2 }' \
+        /proc/net/snmp /proc/net/snmp6 | paste -sd ' '
+}
+
+# bound_nowhere_else HELPER: a job that names the interface goes where the routes lead, and to no neighbour.
+bound_nowhere_else()
+{
+    command -v python3 >/dev/null || skip "needs python3"
+    world "$1"
+    site_config "env: { JBT_MARK: $T }" "network: { user: { helper: $1, allow: [198.51.100.0/24, '2001:db8::/32'] } }"
+    script "cat >bound.py <<'END'
+$(cat "$HERE/net_bound.py")
+END
+python3 bound.py; sleep 1" "network: user" "image: host"
+    local before
+    before=$(datagrams)
+    run_job
+    exits 0
+    out_has '^198.51.100.1 from outside$'
+    [ "$(grep -c 'from outside$' out)" = 1 ] || fail "reached what it may not"
+    [ "$(grep -c 'refused$' out)" = 5 ] || fail "refused more or less than it should"
+    [ "$(datagrams)" = "$before" ] || fail "a datagram went out: $before before, $(datagrams) now"
+}
+
+@test "user, by pasta: a job that names the interface itself gets nowhere else" {
+    bound_nowhere_else pasta
+}
+
+@test "user, by slirp4netns: a job that names the interface itself gets nowhere else" {
+    bound_nowhere_else slirp4netns
+}
+
 @test "user: what listens on the host's loopback can be reached where the site opens it" {
     world pasta slirp4netns
     local helper
@@ -163,6 +198,18 @@ get 203.0.113.1 8080" "network: user"
     run_job
     out_is "203.0.113.1 from outside"
     record 'isolation.network_helper == "slirp4netns"' 'isolation.network_allow == ["0.0.0.0/0"]'
+}
+
+@test "user: on a host with a way out by IPv6 alone the box still knows its own name" {
+    world pasta
+    nsenter -t "$INSIDE" -n ip route del default
+    site_config "env: { JBT_MARK: $T }" "network: { user: { helper: pasta } }"
+    script "$GET
+get 2001:db8::1 8080; a=\$(awk '\$2 == \"job\" { print \$1 }' /etc/hosts); ip addr | grep -qF \" \$a/\" && echo knows itself" "network: user"
+    run_job
+    exits 0
+    out_is "[2001:db8::1] from outside
+knows itself"
 }
 
 @test "user: the helper ends with the box, and with a supervisor that is killed" {

@@ -164,10 +164,9 @@ static double cpu_seconds(void)
 
 static int burn(double seconds)
 {
-    volatile unsigned long sum = 0;
     while (cpu_seconds() < seconds)
-        for (int i = 0; i < 10000; i++)
-            sum += (unsigned long)i;
+        for (volatile int i = 0; i < 10000;)
+            i = i + 1;
     return 0;
 }
 

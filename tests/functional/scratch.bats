@@ -80,6 +80,14 @@ for d in /dev/shm /x; do i=0; while true >$d/$i; do i=$((i+1)); done 2>/dev/null
     record 'used.memory_peak_bytes > 20 << 20' 'used.scratch_peak_bytes >= 20 << 20'
 }
 
+@test "/dev of the box holds nodes and links, and is no scratch beside the scratch" {
+    script 'mkdir /dev/d; cd /dev/d; i=0; while [ $i -lt 5000 ] && ln -s x $i 2>/dev/null; do i=$((i+1)); done; echo $i' \
+        'user: root-in-box' 'resources: { scratch: 50MiB, scratch_inodes: 300 }' 'allow_degraded: [scratch]'
+    run_job
+    exits 0
+    [ "$(cat out)" -gt 3000 ] && [ "$(cat out)" -lt 4096 ] || fail "$(cat out) links"
+}
+
 # A disk of the test's own, so that others do not move it.
 own_disk()
 {

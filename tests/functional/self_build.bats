@@ -46,6 +46,7 @@ with_stopwatch()
     until_true 5 sh -c "ls $T/run/boxes | grep -q ."
     watch_groups "$(ls "$T/run/boxes")" "$T/samples"
     end_job
+    [ "$code" -eq 0 ] || grep -E 'error:|FAILED|Failed|ERROR|LINE  ' results/build-self.out || true
     exits 0 || { tail -n 40 results/build-self.out && false; }
     record 'end.reason == "completed"' 'not [a for a in rec.artifacts if "error" in a]'
     [ "$(results/jobbox --version)" = "$("$JOBBOX" --version)" ]

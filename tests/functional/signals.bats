@@ -18,11 +18,12 @@ setup()
 
 teardown() { test_teardown; }
 
-# Background processes of a shell ignore INT and QUIT: give them back.
+# Background processes of a shell ignore INT and QUIT, below nohup HUP too: give them back.
 start_deliverable()
 {
+    : >"$T/out" # what an earlier one said is not this one's
     /usr/bin/python3 -IS -c 'import os, signal, sys
-for s in (signal.SIGINT, signal.SIGQUIT): signal.signal(s, signal.SIG_DFL)
+for s in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP): signal.signal(s, signal.SIG_DFL)
 os.execv(sys.argv[1], sys.argv[1:])' /usr/bin/env "$MARK" "$JOBBOX" run --quiet --config "$CONF" "$T/job.yaml" \
         >"$T/out" 2>"$T/err" </dev/null 3>&- &
     supervisor=$!
@@ -98,6 +99,13 @@ os.execv(sys.argv[1], sys.argv[1:])' /usr/bin/env "$MARK" "$JOBBOX" run --quiet 
     done
 }
 
+# Not merely waiting to be waited for, which the shell does only when it gets to it.
+supervisor_lives()
+{
+    local stat
+    { read -r stat <"/proc/$supervisor/stat"; } 2>/dev/null && [[ $stat != *') Z '* ]]
+}
+
 @test "signals that come while the box is taken down do not take the exit code away" {
     local i
     script 'trap "" TERM; echo ready; while :; do sleep 1 || true; done'
@@ -106,7 +114,7 @@ os.execv(sys.argv[1], sys.argv[1:])' /usr/bin/env "$MARK" "$JOBBOX" run --quiet 
         start_job
         until_true 10 says ready
         # the first cancels, the second kills, the others find it at work on the record
-        while kill -TERM "$supervisor" 2>/dev/null; do :; done
+        while supervisor_lives && kill -TERM "$supervisor" 2>/dev/null; do :; done
         end_job
         exits 123
         [ "$(records)" = "$i" ]

@@ -44,6 +44,11 @@ teardown()
     systemctl stop "$unit.service" 2>/dev/null || true
     systemctl reset-failed "$unit.service" 2>/dev/null || true
     test_teardown
+    [ ! -e /run/systemd/system/jbtcpus.slice ] || {
+        systemctl stop jbtcpus.slice
+        rm /run/systemd/system/jbtcpus.slice
+        systemctl daemon-reload
+    }
 }
 
 # service PROPERTY... -- COMMAND...: as a service of the system; sets code, output in $T/out.
@@ -190,4 +195,48 @@ drop_in()
     until_true 30 none_marked
     until_true 30 eval '[ -n "$(cat "$T"/mine/jobbox/journal/*.jsonl)" ]'
     user_record 'end.reason == "cancelled"'
+}
+
+# cpus_of AFFINITY: what plan, doctor and run say for a starter with that affinity.
+cpus_of()
+{
+    service -- taskset -c "$1" "$JOBBOX" plan --config "$CONF" "$T/cpus.yaml"
+    sed -n 's/^ *cpus  *//p' out
+    service -- taskset -c "$1" "$JOBBOX" doctor --config "$CONF"
+    sed -n 's/^ok *topology .* \([0-9]* CPUs\),.*/\1/p' out
+    service -- taskset -c "$1" "$JOBBOX" run --quiet --config "$CONF" "$T/cpus.yaml"
+    exits 0
+    cat out
+}
+
+@test "cgroups.slice: its AllowedCPUs are what jobs may have, for plan, doctor, run and update, whatever their starter may use" {
+    printf '[Slice]\nAllowedCPUs=2-3\n' >/run/systemd/system/jbtcpus.slice
+    systemctl daemon-reload
+    systemctl start jbtcpus.slice
+    echo 'cgroups: { slice: jbtcpus.slice }' >>"$CONF"
+    printf 'version: 1\nimage: %s\nresources: { cpus: 1, cpu_unit: thread }\nscript: |\n  grep Cpus_allowed_list /proc/self/status | cut -f2\n' \
+        "$IMAGE" >cpus.yaml
+    local affinity
+    for affinity in 0-7 5 3-5; do
+        [ "$(cpus_of $affinity | tr '\n' ' ')" = "2 2 CPUs 2 " ] || fail "from CPUs $affinity: $(cpus_of $affinity)"
+    done
+    sed -i 's/cpus: 1/cpus: 3/' cpus.yaml
+    service -- "$JOBBOX" run --quiet --wait --config "$CONF" "$T/cpus.yaml"
+    exits 124
+    one_error 'jobs here may use 2 threads'
+    # what run could have had update can have too
+    printf 'version: 1\nimage: %s\nresources: { cpus: 1, cpu_unit: thread }\nscript: |\n  echo ready; sleep 1000\n' "$IMAGE" >long.yaml
+    systemd-run --quiet --collect --unit "$unit" -p StandardOutput="file:$T/out" env "$MARK" \
+        taskset -c 3 "$JOBBOX" run --quiet --config "$CONF" "$T/long.yaml"
+    until_true 30 grep -q ready out
+    jobbox update --config "$CONF" --cpus 2 "$(ls run/boxes)" >said 2>&1 || fail "$(cat said)"
+    systemctl kill --kill-whom=all -s TERM 'jobbox-*.scope'
+    until_true 30 none_marked
+    record 'granted.cpus == "2-3"'
+}
+
+@test "a scope in the starter's slice: plan, doctor and run agree, whatever affinity the starter has" {
+    printf 'version: 1\nimage: %s\nresources: { cpus: 1, cpu_unit: thread }\nscript: |\n  grep Cpus_allowed_list /proc/self/status | cut -f2\n' \
+        "$IMAGE" >cpus.yaml
+    [ "$(cpus_of 5 | tr '\n' ' ')" = "0 8 CPUs 0 " ] || fail "$(cpus_of 5)"
 }

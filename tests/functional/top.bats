@@ -142,10 +142,20 @@ sees_it_busy()
     kill -CONT "${started[0]}"
 }
 
+# The supervisor has written what there is to write of a start.
+settled()
+{
+    local size
+    size=$(stat -c %s "$1")
+    sleep 0.3
+    [ "$(stat -c %s "$1")" = "$size" ]
+}
+
 @test "the box's folder is looked at and nothing in it changed; what is damaged there the supervisor knows, or nobody" {
     start_named idle 'echo ready; sleep 900'
     local file
     file=$(find "$T" -path '*/boxes/*/box.jsonl')
+    until_true 10 settled "$file"
     cp -p "$file" kept
     printf '{"half of a line' >>"$file"
     local size

@@ -101,7 +101,7 @@ eight.xml: 2 packages, 1 NUMA node, 2 L3 groups, 4 cores, 8 CPUs; 2 boxes, 1
 A  taken-000001  build  $(id -un)  CPUs 0-1,5
 B  taken-000002  taken  $(id -un)  CPUs 2
 .  free: CPUs 3-4,6
--  not allowed to this process: CPUs 7
+-  not allowed here: CPUs 7
 END
 }
 
@@ -283,14 +283,14 @@ END
     exits 124
     out_has '^offline +8-9'
     out_has '^not allowed +7, to this process'
-    out_has '9 threads wanted, and this process may use 7 threads \(2 CPUs are offline, 1 CPU is not allowed to it\)'
+    out_has '9 threads wanted, and jobs here may use 7 threads \(2 CPUs are offline, 1 CPU is not allowed here\)'
     wants 'cpus: 11, cpu_unit: thread' # too many for all of them: they are not the reason
     try explain --topology devices.xml job.yaml
     out_lacks 'CPUs are offline'
     wants 'cpu_set: "6-8,40"'
     try explain --topology devices.xml job.yaml
     exits 124
-    out_has 'cpu_set: CPU 8 is offline, CPU 7 is not allowed to this process, CPU 40 is not of this machine'
+    out_has 'cpu_set: CPU 8 is offline, CPU 7 is not allowed here, CPU 40 is not of this machine'
 }
 
 @test "SVG is well-formed XML, with tooltips, and goes where it is told" {

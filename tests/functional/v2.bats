@@ -169,6 +169,28 @@ own_disk()
         '[(l.device, l.write_bps, l.read_iops) for l in isolation.limits.io if l.write_bps] == [("'"$disk"'", 2 << 20, 3000)]'
 }
 
+@test "v2: what goes to a disk that lies on another one is counted once" {
+    needs_v2
+    needs_root "makes a file system on a loop device"
+    grep -qw io "$(own_cgroup unified)/cgroup.controllers" || skip "the io controller is not passed on to this group"
+    own_disk >/dev/null
+    command -v mkfs.ext4 >/dev/null || skip "needs mkfs.ext4"
+    local loop code=0
+    truncate -s 64M disk.img
+    mkfs.ext4 -q -F disk.img
+    mkdir disk
+    loop=$(losetup --show -f disk.img) || skip "no loop devices here"
+    losetup --direct-io=on "$loop" || true
+    mount "$loop" disk
+    script 'dd if=/dev/zero of=/d/f bs=1M count=16 oflag=direct 2>/dev/null; sync /d/f' \
+        "mounts: [{ source: $T/disk, target: /d, mode: rw }]"
+    run_job || code=$?
+    umount disk
+    losetup -d "$loop"
+    exits 0
+    record '16 << 20 <= used.written_bytes < 24 << 20'
+}
+
 # --- huge pages ----------------------------------------------------------------------------------------------------
 
 # Whether a group made here can have the controller. In a hybrid tree our own group, unless it is the root, has processes
@@ -293,24 +315,36 @@ make_partition()
     local last
     last=$(nproc --all)
     make_partition "2-$((last - 1))"
-    # jobbox sits outside of the partition: its own cpuset lacks those CPUs, and so does what it would choose from
+    # jobbox sits outside of the partition, and its own cpuset lacks those CPUs: those of the place count
     script 'grep Cpus_allowed_list /proc/self/status | cut -f2; echo ready; sleep 1000' \
         "resources: { cpu_set: \"2-3\", cpu_unit: thread, exclusive: partition }"
-    code=0
-    # shellcheck disable=SC2016 # the inner shell's
-    env "$MARK" bash -c 'mkdir "$1/starter" && echo $$ >"$1/starter/cgroup.procs" && shift && exec "$@"' - "$partition" \
-        "$JOBBOX" run --quiet --config "$CONF" "$T/job.yaml" >out 2>err </dev/null 3>&- &
-    supervisor=$!
-    started+=("$supervisor")
+    start_job
     until_true 20 says ready
     [ "$(head -n 1 out)" = 2-3 ]
     [ "$(cat "$partition"/jobbox-*/cpuset.cpus.partition)" = isolated ]
     [ "$(cat "$partition/cpuset.cpus.effective")" = "4-$((last - 1))" ]
+    jobbox doctor --config "$CONF" >doctor || true
+    grep -q "$((last - 4)) CPUs" doctor || fail "$(cat doctor)" # now; and with those of the box later
+    # what it has taken out of the place is held, and comes back: who wants it waits, and is not told that it is not there
+    script 'grep Cpus_allowed_list /proc/self/status | cut -f2' "resources: { cpus: $((last - 2)), cpu_unit: thread }"
+    code=0
+    jobbox run --quiet --config "$CONF" job.yaml >all 2>err </dev/null || code=$?
+    exits 124
+    one_error 'CPUs 2-3'
+    jobbox run --quiet --wait=1m --config "$CONF" job.yaml >all 2>err </dev/null 3>&- &
+    local waiting=$!
+    started+=("$waiting")
+    sleep 2
+    [ -d "/proc/$waiting" ] || fail "$(cat err)"
     kill "$supervisor"
     end_job
     exits 123
+    wait "$waiting" || fail "$(cat err)"
+    [ "$(cat all)" = "2-$((last - 1))" ] || fail "$(cat all)"
+    script 'exit 3' "resources: { cpu_set: \"2-3\", cpu_unit: thread, exclusive: partition }"
+    run_job
+    exits 3
     record 'isolation.limits.cpuset_partition == "isolated"' 'isolation.limits.cpuset_cpus == "2-3"' \
         'requested.resources.exclusive == "partition"'
     [ "$(cat "$partition/cpuset.cpus.effective")" = "2-$((last - 1))" ]
-    rmdir "$partition/starter"
 }

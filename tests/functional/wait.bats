@@ -33,8 +33,8 @@ go()
 {
     local name=$1
     shift
-    # background processes of a shell ignore INT and QUIT: given back
-    env --default-signal=INT,QUIT "$MARK" "$JOBBOX" run --config "$CONF" "$@" "$name.yaml" >"$name.out" 2>"$name.err" \
+    # background processes of a shell ignore INT and QUIT, below nohup HUP too: given back
+    env --default-signal=INT,QUIT,HUP "$MARK" "$JOBBOX" run --config "$CONF" "$@" "$name.yaml" >"$name.out" 2>"$name.err" \
         </dev/null 3>&- &
     pid[$name]=$!
     started+=($!)
@@ -155,7 +155,7 @@ nobody_in_line()
     go never --wait
     ended never
     exits 124
-    grep -q 'this process may use' never.err || fail "$(cat never.err)"
+    grep -q 'jobs here may use' never.err || fail "$(cat never.err)"
     ! waits never
     let_go
     ended w
