@@ -180,11 +180,18 @@ int jb_ledger_claim(const struct jb_ledger_dir *dir, const struct jb_holding *ho
     return 0;
 }
 
+/* The caller's own: nobody else writes it, so it is sound or damaged. */
+static int own_slot(const struct jb_ledger_dir *dir, const struct jb_slots *slots, const struct jb_id *id)
+{
+    int g = jb_slots_find(dir, slots, id);
+    return g < 0 || jb_slot_sound(jb_slots_at(slots, (size_t)g)) ? g : -EUCLEAN;
+}
+
 int jb_ledger_update(const struct jb_ledger_dir *dir, const struct jb_holding *holding, struct jb_error *err)
 {
     jb_autoslots struct jb_slots slots = {0};
     int r = jb_slots_read(dir, &slots);
-    int g = r < 0 ? r : jb_slots_find(&slots, &holding->id);
+    int g = r < 0 ? r : own_slot(dir, &slots, &holding->id);
     struct jb_holding now = *holding;
     if (g >= 0)
         now.ends_ns = jb_slots_at(&slots, (size_t)g)->ends_ns;
@@ -197,7 +204,7 @@ int jb_ledger_ends(const struct jb_ledger_dir *dir, const struct jb_id *id, uint
 {
     jb_autoslots struct jb_slots slots = {0};
     int r = jb_slots_read(dir, &slots);
-    int g = r < 0 ? r : jb_slots_find(&slots, id);
+    int g = r < 0 ? r : own_slot(dir, &slots, id);
     if (g >= 0) {
         struct jb_slot slot = *jb_slots_at(&slots, (size_t)g);
         jb_slot_set_ends(&slot, ends_ns);
@@ -233,8 +240,8 @@ int jb_ledger_release(const struct jb_ledger_dir *dir, const struct jb_id *id, s
     JB_CRASH_POINT(folder_removed);
     r = jb_slots_read(dir, &slots);
     if (r == 0) {
-        int g = jb_slots_find(&slots, id);
-        r = g < 0 ? 0 : jb_slot_store(dir, (size_t)g, &(struct jb_slot){0});
+        int g = jb_slots_find(dir, &slots, id);
+        r = g < 0 ? (g == -ENOENT ? 0 : g) : jb_slot_store(dir, (size_t)g, &(struct jb_slot){0});
     }
     JB_CRASH_POINT(slot_emptied);
     return r < 0 ? jb_fail_errno(err, r, "box %s: leaving the ledger", id->text) : 0;
@@ -258,8 +265,9 @@ static int adopt_orphan(const struct jb_ledger_dir *dir, const struct jb_id *id,
     int r = jb_slots_read(dir, &slots);
     if (r < 0)
         return r;
-    if (jb_slots_find(&slots, id) >= 0)
-        return -EAGAIN;
+    int found = jb_slots_find(dir, &slots, id);
+    if (found != -ENOENT)
+        return found < 0 ? found : -EAGAIN;
     size_t g = 0;
     jb_autoclose int lock_fd = -1;
     struct jb_holding nothing = {.id = *id, .memory = JB_UNSET};
@@ -279,7 +287,9 @@ static int adopt(const struct jb_ledger_dir *dir, const struct jb_id *id, int *r
     int r = jb_slots_read(dir, &slots);
     if (r < 0)
         return r;
-    int g = jb_slots_find(&slots, id);
+    int g = jb_slots_find(dir, &slots, id);
+    if (g < 0 && g != -ENOENT)
+        return g;
     if (g < 0)
         return adopt_orphan(dir, id, ret_box_fd, ret_lock_fd);
     jb_autoclose int lock_fd = -1;

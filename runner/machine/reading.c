@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -18,6 +19,9 @@
 #include "base/units.h"
 #include "machine/ledger.h"
 #include "machine/slots.h"
+
+#define TORN_NS      UINT64_C(2000000000) /* for an owner that is halted while it writes */
+#define PAUSE_MAX_NS 16000000
 
 void jb_ledger_free(struct jb_ledger *ledger)
 {
@@ -89,23 +93,27 @@ void jb_ledger_sort(struct jb_ledger *ledger)
         qsort(ledger->items, ledger->len, sizeof(*ledger->items), by_id);
 }
 
-/* A filled slot that makes no sense: another look, as its owner may have been writing it; 0 sound, 1 not
- * live. */
+/*
+ * A filled slot that makes no sense: another look, as its owner may have been writing it. It may also have been taken off
+ * its CPU in the midst of that, so it is given time. 1: it lives and is sound now, 0: it does not live.
+ */
 static int look_again(const struct jb_ledger_dir *dir, size_t g, struct jb_slot *slot)
 {
-    for (int tries = 0; tries < 5; tries++) {
+    uint64_t until = jb_mono_ns(NULL) + TORN_NS;
+    for (long pause_ns = 1000;; pause_ns = pause_ns < PAUSE_MAX_NS ? pause_ns * 2 : pause_ns) {
         int r = jb_slot_fetch(dir, g, slot);
-        if (r < 0)
+        if (r < 0 || jb_slot_empty(slot))
             return r;
-        if (jb_slot_empty(slot))
-            return 1;
         if (jb_slot_sound(slot))
-            return 0;
+            return 1;
         r = jb_slot_locked(dir, g);
         if (r <= 0)
-            return r < 0 ? r : 1;
+            return r;
+        if (jb_mono_ns(NULL) >= until)
+            return -EUCLEAN;
+        const struct timespec pause = {.tv_nsec = pause_ns};
+        (void)nanosleep(&pause, NULL);
     }
-    return -EUCLEAN;
 }
 
 static int add_live(const struct jb_ledger_dir *dir, size_t g, struct jb_slot *slot, struct jb_ledger *ledger)
@@ -124,9 +132,7 @@ static int add_live(const struct jb_ledger_dir *dir, size_t g, struct jb_slot *s
 static int lives(const struct jb_ledger_dir *dir, size_t g, struct jb_slot *slot)
 {
     int r = jb_slot_locked(dir, g);
-    if (r <= 0 || jb_slot_sound(slot))
-        return r;
-    return look_again(dir, g, slot) == 0 ? 1 : -EUCLEAN;
+    return r <= 0 || jb_slot_sound(slot) ? r : look_again(dir, g, slot);
 }
 
 /* Which of the filled slots have their lock tested: so many in a row, beginning at another one each time. */
@@ -171,15 +177,18 @@ static int read_boxes(const struct jb_ledger_dir *dir, size_t tests, struct jb_l
             bool test = in_sample(&sample) || !jb_slot_sound(slot);
             r = test ? lives(dir, i * JB_LEDGER_FILES + f, slot) : 1;
             ledger.untested += !test;
-            ledger.dead += r == 0;
+            ledger.dead += r == 0 && !jb_slot_empty(slot);
             if (r > 0)
                 r = add_live(dir, i * JB_LEDGER_FILES + f, slot, &ledger);
             else if (r == 0)
                 continue;
             if (r < 0) {
                 jb_ledger_free(&ledger);
-                return jb_fail(
-                    err, r, "ledger.%zu: slot %zu is in use but damaged; end its job, or all of them", f, i);
+                return r != -EUCLEAN ? jb_fail_errno(err, r, "ledger.%zu: reading slot %zu", f, i)
+                                     : jb_fail(err, r,
+                                               "ledger.%zu: slot %zu is in use but damaged; end its job, or "
+                                               "all of them",
+                                               f, i);
             }
             ledger.items[ledger.len++] = *slot;
         }
@@ -237,7 +246,7 @@ static int add_orphans(const struct jb_ledger_dir *dir, struct ids *ids)
     if (r == 0)
         r = jb_slots_read(dir, &slots);
     for (size_t i = 0; r == 0 && i < seen.len; i++)
-        if (jb_slots_find(&slots, &seen.items[i]) == -ENOENT)
+        if (jb_slots_find(dir, &slots, &seen.items[i]) == -ENOENT)
             r = add_id(ids, seen.items[i].text);
     free(seen.items);
     return r;

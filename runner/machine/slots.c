@@ -104,13 +104,17 @@ size_t jb_slots_end(const struct jb_slots *slots)
     return most * JB_LEDGER_FILES;
 }
 
-int jb_slots_find(const struct jb_slots *slots, const struct jb_id *id)
+/* The id of a slot stays as long as its box does, so it is whole even where its owner was writing all else just then. */
+int jb_slots_find(const struct jb_ledger_dir *dir, const struct jb_slots *slots, const struct jb_id *id)
 {
     size_t end = jb_slots_end(slots);
     for (size_t g = 0; g < end; g++) {
         const struct jb_slot *slot = jb_slots_at(slots, g);
-        if (slot && memcmp(slot->id.text, id->text, JB_ID_LEN) == 0 && jb_slot_sound(slot))
-            return (int)g;
+        if (!slot || memcmp(slot->id.text, id->text, JB_ID_LEN) != 0)
+            continue;
+        int r = jb_slot_sound(slot) ? 1 : jb_slot_locked(dir, g);
+        if (r != 0)
+            return r < 0 ? r : (int)g;
     }
     return -ENOENT;
 }

@@ -29,8 +29,8 @@ void jb_slots_free(struct jb_slots *slots);
 struct jb_slot *jb_slots_at(const struct jb_slots *slots, size_t g);
 /* One more than the largest g that may not be NULL. */
 size_t jb_slots_end(const struct jb_slots *slots);
-/* The slot that names `id`, as g; -ENOENT. */
-int jb_slots_find(const struct jb_slots *slots, const struct jb_id *id);
+/* The slot that names `id`, as g; -ENOENT. It may be one that is not sound if it is locked: somebody writes it. */
+int jb_slots_find(const struct jb_ledger_dir *dir, const struct jb_slots *slots, const struct jb_id *id);
 
 bool jb_slot_empty(const struct jb_slot *slot);
 /* Its sum is right and its fields are in range. */

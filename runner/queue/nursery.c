@@ -445,8 +445,11 @@ _Noreturn void jb_nursery_run(const struct jb_nursery_ctx *ctx)
     jb_queue_take_place(ctx->site, ctx->self);
     struct pollfd fds[] = {{.fd = ctx->ask_fd, .events = POLLIN}, {.fd = n.signal_fd, .events = POLLIN}};
     for (;;) {
-        if (poll(fds, 2, -1) < 0 && errno != EINTR)
-            _exit(1);
+        if (poll(fds, 2, -1) < 0) {
+            if (errno != EINTR)
+                _exit(1);
+            continue;
+        }
         if (fds[1].revents)
             reap(&n);
         if (!fds[0].revents)

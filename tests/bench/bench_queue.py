@@ -51,12 +51,16 @@ class Client:
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.connect(path)
         self.reader = self.socket.makefile("rb")
+        self.lost = lambda: "it has closed the connection"
 
     def send(self, op, **members):
         self.socket.sendall(json.dumps({"v": 1, "op": op, **members}).encode() + b"\n")
 
     def receive(self):
-        answer = json.loads(self.reader.readline())
+        line = self.reader.readline()
+        if not line:
+            sys.exit(f"jobboxd: {self.lost()}")
+        answer = json.loads(line)
         if not answer.get("ok", True): # an event says nothing of it
             sys.exit(f"jobboxd: {answer['error']['text']}")
         return answer
@@ -93,18 +97,31 @@ class Daemon:
         for _ in range(500):
             try:
                 self.client = Client(os.path.join(self.runtime, "jobboxd.sock"))
+                self.client.lost = self.fate
                 return
             except OSError:
                 time.sleep(0.02)
         sys.exit(f"jobboxd does not answer; see {self.log.name}")
 
+    def fate(self):
+        """Why it may have gone silent: how it ended, if it did, and what it said last."""
+        try:
+            status = self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            status = None
+        with open(self.log.name, encoding="utf-8", errors="replace") as f:
+            last = f.read()[-4000:]
+        return f"it has closed the connection ({'lives' if status is None else f'ended with {status}'}), having said:\n{last}"
+
     def stop(self):
         """CPU seconds of all it was, its children and theirs."""
         self.client.socket.close()
+        Daemon.running.discard(self)
+        if self.process.poll() is not None: # somebody has waited for it already
+            return 0.0
         self.process.terminate()
         _, _, usage = os.wait4(self.process.pid, 0)
         self.process.returncode = 0
-        Daemon.running.discard(self)
         return usage.ru_utime + usage.ru_stime
 
     def submit(self):

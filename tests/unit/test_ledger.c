@@ -3,6 +3,8 @@
  */
 #include "ledger_fixture.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -236,6 +238,103 @@ static void test_damaged_slots(void **state)
     jb_close(&b.fd);
 }
 
+/* The slot of a box that lives, as somebody sees it who looks while it is written; what it will be when that is done. */
+static struct jb_slot tear(struct fixture *f, size_t g, off_t from)
+{
+    struct jb_slot whole;
+    assert_int_equal(jb_slot_fetch(&f->dir, g, &whole), 0);
+    assert_int_equal(pwrite(f->dir.slots_fd[g], "\x5a\x5a\x5a\x5a", 4, from), 4);
+    return whole;
+}
+
+struct late {
+    struct fixture *f;
+    struct jb_slot slot;
+};
+
+static void *write_late(void *arg)
+{
+    const struct late *l = arg;
+    (void)usleep(30000);
+    assert_int_equal(jb_slot_store(&l->f->dir, 0, &l->slot), 0);
+    return NULL;
+}
+
+/* An owner that is halted in the midst of a write is waited for, whatever it was about to write. */
+static void test_a_slot_that_is_being_written_is_waited_for(void **state)
+{
+    struct fixture *f = *state;
+    struct box b = {.holding = holding_of("0", true)};
+    claim(f, &b);
+    for (size_t want = 0; want < 2; want++) {
+        pthread_t thread;
+        struct late late = {.f = f, .slot = tear(f, 0, 60)};
+        if (want == 0) /* it is leaving */
+            late.slot = (struct jb_slot){0};
+        assert_int_equal(pthread_create(&thread, NULL, write_late, &late), 0);
+        assert_int_equal(live(f), want);
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        if (want == 0) { /* for the other one */
+            struct jb_slot again;
+            assert_true(jb_slot_pack(&b.holding, &again) == 0);
+            assert_int_equal(jb_slot_store(&f->dir, 0, &again), 0);
+        }
+    }
+    release(f, &b);
+}
+
+/* Whoever sweeps must not take a box whose slot is half written for one that nobody has. */
+static void test_a_box_whose_slot_is_being_written_is_not_taken_over(void **state)
+{
+    struct fixture *f = *state;
+    struct jb_error err = {0};
+    struct box b = {.holding = holding_of("0", true)};
+    int fd = -1;
+    int lock = -1;
+    claim(f, &b);
+    const struct jb_slot whole = tear(f, 0, 60);
+    assert_int_equal(dead(f, NULL), 0);
+    assert_int_equal(jb_ledger_adopt(&f->dir, &b.holding.id, &fd, &lock, &err), -EAGAIN);
+    assert_int_equal(jb_ledger_ends(&f->dir, &b.holding.id, 1, &err), -EUCLEAN); /* damage is not signed */
+    assert_int_equal(jb_slot_store(&f->dir, 0, &whole), 0);
+    assert_int_equal(live(f), 1);
+    release(f, &b);
+}
+
+struct writer {
+    struct fixture *f;
+    struct jb_slot slots[3];
+    atomic_bool stop;
+};
+
+static void *write_on(void *arg)
+{
+    struct writer *w = arg;
+    for (size_t i = 0; !atomic_load(&w->stop); i++)
+        assert_int_equal(jb_slot_store(&w->f->dir, 0, &w->slots[i % 3]), 0);
+    return NULL;
+}
+
+static void test_reading_while_a_slot_is_written(void **state)
+{
+    struct fixture *f = *state;
+    struct box b = {.holding = holding_of("0", true)};
+    claim(f, &b);
+    struct writer w = {.f = f};
+    struct jb_holding other = b.holding;
+    other.memory = 12345;
+    assert_int_equal(jb_slot_pack(&b.holding, &w.slots[0]), 0);
+    assert_int_equal(jb_slot_pack(&other, &w.slots[1]), 0);
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, write_on, &w), 0);
+    for (int i = 0; i < 20000; i++)
+        assert_true(live(f) <= 1);
+    atomic_store(&w.stop, true);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(jb_slot_store(&f->dir, 0, &w.slots[0]), 0);
+    release(f, &b);
+}
+
 static void test_claim_failure_leaves_nothing(void **state)
 {
     struct fixture *f = *state;
@@ -389,6 +488,9 @@ int main(void)
         with_ledger(test_dead_box_frees_its_cpus_and_is_adopted_once),
         with_ledger(test_half_made_boxes),
         with_ledger(test_damaged_slots),
+        with_ledger(test_a_slot_that_is_being_written_is_waited_for),
+        with_ledger(test_a_box_whose_slot_is_being_written_is_not_taken_over),
+        with_ledger(test_reading_while_a_slot_is_written),
         with_ledger(test_claim_failure_leaves_nothing),
         cmocka_unit_test(test_planted_files_are_refused),
         with_ledger(test_slots_are_reused),
