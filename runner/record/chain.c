@@ -181,7 +181,17 @@ static bool read_state(int fd, struct jb_chain *ret)
 bool jb_chain_read(int dir, const char *file, struct jb_chain *ret)
 {
     jb_autoclose int fd = jb_open_at(dir, file, O_RDONLY, 0, JB_WALK_STRICT);
-    return fd >= 0 && read_state(fd, ret);
+    struct jb_chain one;
+    struct jb_chain two;
+    if (fd < 0 || !read_state(fd, &two))
+        return false;
+    do { /* without its lock: what is read while it is written may be halves of two states */
+        one = two;
+        if (!read_state(fd, &two))
+            return false;
+    } while (one.seq != two.seq || !jb_streq(one.sha256, two.sha256));
+    *ret = two;
+    return true;
 }
 
 void jb_chain_save(int fd, const struct jb_chain *chain)
@@ -191,8 +201,7 @@ void jb_chain_save(int fd, const struct jb_chain *chain)
                    (unsigned long long)chain->seq, chain->sha256, chain->file, (long long)chain->end,
                    (long long)chain->flushed);
     size_t len = strlen(text);
-    memset(text + len, ' ',
-           STATE_SIZE - len); /* always as long: a write in place is all or nothing to who reads */
+    memset(text + len, ' ', STATE_SIZE - len); /* always as long: nothing of a longer one is left behind it */
     text[STATE_SIZE - 1] = '\n';
     (void)!pwrite(fd, text, STATE_SIZE, 0);
 }

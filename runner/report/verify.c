@@ -31,11 +31,19 @@ struct seen {
     bool whole;
 };
 
+/* How far a writer had come before its records were read: it may go on meanwhile. */
+struct end {
+    const char *folder; /* the caller's */
+    struct jb_chain chain;
+};
+
 struct verifying {
     struct jb_verified *out;
     struct jb_strv files, writers;
     struct seen *list;
     size_t n, cap;
+    struct end *ends;
+    size_t n_ends;
 };
 
 const char *jb_finding_name(enum jb_finding finding)
@@ -258,28 +266,41 @@ static uint64_t last_of(const struct verifying *v, const char *writer)
 }
 
 /* .HOST.chain says how far a writer has come: what is cut off at the end is seen by that alone. */
-static void check_ends(struct verifying *v, const char *folder)
+static int note_ends(struct verifying *v, const char *folder)
 {
     int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     jb_autodir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
     if (!dir) {
         if (fd >= 0)
             (void)close(fd);
-        return;
+        return 0;
     }
     for (struct dirent *e; (e = readdir(dir));) {
-        struct jb_chain chain;
+        struct end end = {.folder = folder};
         size_t len = strlen(e->d_name);
         if (len < 7 || !jb_streq(e->d_name + len - 6, ".chain") ||
-            !jb_chain_read(dirfd(dir), e->d_name, &chain))
+            !jb_chain_read(dirfd(dir), e->d_name, &end.chain))
             continue;
-        uint64_t last = last_of(v, chain.writer);
-        if (last >= chain.seq)
+        struct end *grown = realloc(v->ends, (v->n_ends + 1) * sizeof(*grown));
+        if (!grown)
+            return -ENOMEM;
+        v->ends = grown;
+        v->ends[v->n_ends++] = end;
+    }
+    return 0;
+}
+
+static void check_ends(struct verifying *v)
+{
+    for (size_t i = 0; i < v->n_ends; i++) {
+        const struct jb_chain *chain = &v->ends[i].chain;
+        uint64_t last = last_of(v, chain->writer);
+        if (last >= chain->seq)
             continue;
-        found(v, JB_FOUND_MISSING, chain.seq - last);
+        found(v, JB_FOUND_MISSING, chain->seq - last);
         tell(v, "missing: the last %llu record%s of %s, up to %llu, in %s/%s",
-             (unsigned long long)(chain.seq - last), chain.seq - last == 1 ? "" : "s", chain.writer,
-             (unsigned long long)chain.seq, folder, chain.file);
+             (unsigned long long)(chain->seq - last), chain->seq - last == 1 ? "" : "s", chain->writer,
+             (unsigned long long)chain->seq, v->ends[i].folder, chain->file);
     }
 }
 
@@ -309,17 +330,18 @@ int jb_journal_verify(const struct jb_strv *paths, struct jb_verified *ret, stru
     int r = 0;
     *ret = (struct jb_verified){0};
     for (size_t i = 0; r == 0 && i < paths->len; i++)
-        r = jb_lines_list(paths->items[i], &files, err);
+        r = note_ends(&v, paths->items[i]) < 0 ? jb_fail_errno(err, ENOMEM, "verifying")
+                                               : jb_lines_list(paths->items[i], &files, err);
     for (size_t i = 0; r == 0 && i < files.len; i++)
         r = read_file(&v, files.items[i], err);
     if (r == 0) {
         check_chains(&v);
-        for (size_t i = 0; i < paths->len; i++)
-            check_ends(&v, paths->items[i]);
+        check_ends(&v);
         check_ids(&v);
         ret->writers = v.writers.len;
     }
     free(v.list);
+    free(v.ends);
     jb_strv_free(&v.files);
     jb_strv_free(&v.writers);
     if (r < 0)

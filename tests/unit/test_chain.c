@@ -6,6 +6,8 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -357,6 +359,39 @@ static void a_batch_waits_once(void **state)
     jb_close(&fd);
 }
 
+struct growth {
+    const struct world *w;
+    atomic_bool over;
+};
+
+static void *grow(void *arg)
+{
+    struct growth *g = arg;
+    for (unsigned n = RECORDS + 1; n <= RECORDS + 400; n++)
+        add(g->w, n);
+    atomic_store(&g->over, true);
+    return NULL;
+}
+
+/* What is written while it is looked at is neither missing nor altered. */
+static void a_journal_that_grows_is_whole(void **state)
+{
+    const struct world *w = *state;
+    struct growth g = {.w = w};
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, grow, &g), 0);
+    do {
+        struct jb_verified v;
+        check(w, &v);
+        for (int i = 0; i < JB_FOUND_MAX; i++)
+            if (v.found[i] > 0 && jb_finding_is_bad((enum jb_finding)i))
+                fail_msg("%s", v.lines.len ? v.lines.items[0] : "?");
+        jb_verified_free(&v);
+    } while (!atomic_load(&g.over));
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    expect_good(w, RECORDS + 400, 1);
+}
+
 #define with_world(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
@@ -375,6 +410,7 @@ int main(void)
         cmocka_unit_test(only_the_end_of_a_line_is_a_link),
         with_world(the_record_gets_its_link),
         with_world(a_batch_waits_once),
+        with_world(a_journal_that_grows_is_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
