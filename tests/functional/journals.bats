@@ -124,8 +124,8 @@ END
         [ ! -s "$T/err" ]
         id=$("$JOBBOX" history --csv --columns id | tail -n 1)
         [ "$("$JOBBOX" show --json "$id")" = "$(grep "\"id\":\"$id\"" "$FILE_DIR/seed/state/journal/${FILE##*/}")" ]
-        # damaged in its middle: named, and the exit status says so
-        printf 'XXXXXXXX' | dd of="$FILE.${kind%:*}" bs=1 seek=60 conv=notrunc status=none
+        # damaged in its middle: named, and the exit status says so (at its beginning bzip2 has tables that it may not need)
+        printf 'XXXXXXXX' | dd of="$FILE.${kind%:*}" bs=1 seek="$(($(stat -c %s "$FILE.${kind%:*}") / 2))" conv=notrunc status=none
         verify 1 'unread: .*'
     done
 }
