@@ -103,7 +103,14 @@ nobody_in_line()
     [ "$(by_time setup_started)" = "a b c d" ] || fail "served: $(by_time setup_started)"
     grep '"name":"d"' "$(last_journal)" >d.jsonl
     "$HERE/record" d.jsonl 'times.wait_s > 0' 'times.submitted == times.eligible' \
-        'times.setup_started > times.submitted' 'times.setup_s < times.wait_s' || fail "the times of d"
+        'times.setup_started > times.submitted' || fail "the times of d"
+    /usr/bin/python3 - d.jsonl <<'END' || fail "what it waited is not the time until it began: $(cat d.jsonl)"
+import json, sys
+from datetime import datetime as d
+t = json.load(open(sys.argv[1]))["times"]
+at = {k: d.fromisoformat(t[k].rstrip("Z")) for k in ("eligible", "setup_started")}
+sys.exit(abs((at["setup_started"] - at["eligible"]).total_seconds() - t["wait_s"]) > 0.001)
+END
     nobody_in_line
 }
 
