@@ -218,9 +218,19 @@ static void warns_ahead_of_the_wall_time(void **state)
     expect_told(b, "12 ");
 }
 
+/* The supervisor is woken to find how late it is. */
+static void after(struct fake_init *in, uint64_t ns)
+{
+    (void)__atomic_add_fetch(&shared->ahead, ns, __ATOMIC_SEQ_CST);
+    say(in->out, "x");
+}
+
 static void until_cont(struct fake_init *in)
 {
-    started(in);
+    runs_by_shared_time(in);
+    after(in, 2400 * JB_NS_PER_S);
+    wait_for_signal(in, SIGUSR1);
+    after(in, 2400 * JB_NS_PER_S);
     wait_for_signal(in, SIGCONT);
     ended(in, 0);
     (void)hear(in);
@@ -229,7 +239,8 @@ static void until_cont(struct fake_init *in)
 static void warned_and_then_asked(void **state)
 {
     struct bench *b = *state;
-    b->plan.wall_ns = 60 * MS;
+    share_time(b, 0);
+    b->plan.wall_ns = 3600 * JB_NS_PER_S;
     b->plan.grace_ns = 60 * JB_NS_PER_S;
     b->plan.warn.signal = SIGUSR1;
     b->plan.warn.percent = 50;
